@@ -85,10 +85,8 @@ def write_caption(scene, rng, everything=False):
     caption = (_pick(rng, (" and ", " with ", " next to ")) if brief else "").join(nouns)
     where = _pick(rng, SETTING_WORDS[scene.setting]) if say(0.7) else ""
     when = _pick(rng, TIME_WORDS[scene.time]) if say(0.5) else ""
-    if rng.random() < 0.25 and where:
-        parts = [where, when, caption]
-    else:
-        parts = [caption, where, when]
+    first = rng.random() < 0.25 and where
+    parts = [where, when, caption] if first else [caption, where, when]
     return " ".join(part for part in parts if part)
 
 

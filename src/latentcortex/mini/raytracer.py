@@ -47,9 +47,7 @@ class Primitives:
 
     def radius(self):
         """Radius of the bounding sphere of each primitive, (n_scenes, n_primitives)."""
-        return torch.where(
-            self.shape == SPHERE, self.size.max(-1).values, self.size.norm(dim=-1)
-        )
+        return torch.where(self.shape == SPHERE, self.size.max(-1).values, self.size.norm(dim=-1))
 
 
 @dataclass
@@ -89,12 +87,12 @@ class View:
 
 
 def hit_distance(shape, origin, direction):
-    """Distance along rays to a unit shape in its own frame, ``FAR`` where it is missed.
+    r"""Distance along rays to a unit shape in its own frame, ``FAR`` where it is missed.
 
     Parameters
     ----------
     shape : int
-        ``SPHERE`` (radius 1), ``BOX`` (half side 1), ``CYLINDER`` (radius 1, \\|y\\| <= 1) or
+        ``SPHERE`` (radius 1), ``BOX`` (half side 1), ``CYLINDER`` (radius 1, \|y\| <= 1) or
         ``CONE`` (apex at y = 1, radius 1 at y = -1).
     origin, direction : sequences of three tensors that broadcast against each other
         Directions need not have length one: the distance is the ray parameter.
@@ -248,7 +246,8 @@ def render(primitives, view, size=64, oversampling=2):
     cos_p, sin_p = torch.cos(view.pitch)[:, None, None], torch.sin(view.pitch)[:, None, None]
     cos_y, sin_y = torch.cos(view.yaw)[:, None, None], torch.sin(view.yaw)[:, None, None]
     up, ahead = dy * cos_p - sin_p, dy * sin_p + cos_p
-    direction = torch.stack([dx * cos_y + ahead * sin_y, up + 0 * ahead, ahead * cos_y - dx * sin_y])
+    right, forward = dx * cos_y + ahead * sin_y, ahead * cos_y - dx * sin_y
+    direction = torch.stack([right, up.expand_as(right), forward])
     direction = direction / direction.norm(dim=0)  # (3, n_scenes, n_tiles, n_rays)
 
     # Which tiles can the camera see a primitive in?

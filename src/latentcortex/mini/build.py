@@ -1,0 +1,259 @@
+"""Build the miniature world on disk, once, in the layout of NSD.
+
+A tree is made in the cache, in a folder named by a hash of the sources, the settings and the
+seed. What all worlds of a seed have in common (pictures, captions, design, answers) is made once
+beside them; the worlds hold hard links to it.
+"""
+
+import dataclasses
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import h5py
+import numpy as np
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+from latentcortex import store
+from latentcortex.mini import captions, cortex, layout, scenes, surface
+from latentcortex.mini.experiment import order_trials, simulate_responses, stimulus_pattern
+
+# What the pictures and the design depend on. A change of the cortex does not render them again.
+_COMMON_SOURCES = ("raytracer", "props", "scenes", "captions", "experiment", "layout", "build")
+
+_README = """SIMULATED DATA. No brain was measured.
+
+This folder and all others of this tree were made by the package latentcortex, in the layout of
+the Natural Scenes Dataset (Allen et al., 2022) but without any of its data. NSD has no folder
+'simulation': here lies what only a simulation can know.
+
+ground_truth.csv            what is in each picture, one row an image_id (0-based)
+ground_truth_held_back.csv  the same for the pictures of NSD-synthetic's layout: kinds and
+                            combinations that no other picture holds (0-based synthetic_id)
+captions_held_back.json     their captions: a list of five for each
+planted_subjXX.csv          what was planted in each vertex, left hemisphere first
+provenance.json             world, seed, sizes, hash of the sources
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Sizes of the experiment, in NSD's terms. NSD-synthetic's session is all in one."""
+
+    n_sessions: tuple[int, ...] = (4, 4, 4, 3)
+    n_trials: int = 750
+    n_runs: int = 12
+    n_slots: int = 75
+    n_shared: int = 200
+    n_own: int = 800
+    n_repeats: int = 3
+    n_held_back: int = 200
+    n_synthetic_runs: int = 8
+    n_synthetic_slots: int = 107
+
+
+def open_tree(world="standard", seed=0, cache=None, sizes=None):
+    """Find the tree of a simulated world, or build it first.
+
+    Processes that start at once wait for the one that builds. A build that was killed is begun
+    anew; a tree that is there is whole.
+
+    Parameters
+    ----------
+    world : {"standard", "swapped", "uniform", "null"}
+        The counterfactual worlds have the same pictures and trials as the standard one: early
+        areas with semantic tuning and ventral ones with low-level tuning; the same mixture,
+        receptive-field sizes and noise everywhere; noise only.
+    seed : int
+        Another seed makes other scenes, other trials and other subjects.
+    cache : path, optional
+        By default `store.cache_folder`.
+    sizes : Sizes, optional
+
+    Returns
+    -------
+    pathlib.Path
+        Root of a tree for `latentcortex.nsd`.
+
+    Raises
+    ------
+    ValueError
+        There is no such world.
+    """
+    if world not in cortex.WORLDS:
+        raise ValueError(f"No world {world!r}. There are: {', '.join(cortex.WORLDS)}.")
+    sizes = Sizes() if sizes is None else sizes
+    cache = Path(store.cache_folder() if cache is None else cache)
+    settings = {"world": world, "seed": seed, "sizes": dataclasses.asdict(sizes)}
+    here = Path(__file__).parent
+    common_key = store.source_hash(
+        [here / f"{name}.py" for name in _COMMON_SOURCES], {**settings, "world": None}
+    )
+    # The networks are trained on the world; the world does not depend on them.
+    key = store.source_hash(set(here.glob("*.py")) - {here / "networks.py"}, settings)
+
+    def build_common(folder):
+        _write_common(folder, seed, sizes)
+
+    def build_world(folder):
+        common = _build_once(cache / f"mini-common-seed{seed}-{common_key[:12]}", build_common)
+        _link(common, folder)
+        _write_world(folder, world, seed, sizes)
+        provenance = {**settings, "source_hash": key, "version": version("latentcortex")}
+        text = json.dumps({"simulated": True, **provenance}, indent=1)
+        (folder / "simulation/provenance.json").write_text(text)
+
+    return _build_once(cache / f"mini-{world}-seed{seed}-{key[:12]}", build_world)
+
+
+def _build_once(folder, build):
+    """Let `build` fill a temporary folder and rename it, unless the folder is there."""
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tqdm.write(f"Another process is building {folder.name}: waiting for it.")
+        lock.acquire()
+    try:
+        if not folder.is_dir():
+            # Only who holds the lock builds: what lies there was left by a process that died.
+            partial = folder.with_name(f"{folder.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            build(partial)
+            partial.rename(folder)
+    finally:
+        lock.release()
+    return folder
+
+
+def _link(source, target):
+    """Repeat a folder with hard links, or with copies where the file system has none."""
+    for path in source.rglob("*"):
+        if path.is_file():
+            twin = target / path.relative_to(source)
+            twin.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                twin.hardlink_to(path)
+            except OSError:
+                shutil.copy2(path, twin)
+
+
+def _rng(seed, *stream):
+    """Give each part of the world random numbers of its own."""
+    return np.random.default_rng([seed, *stream])
+
+
+def _sample(seed, sizes):
+    """Draw the ordinary and the held-back scenes; the same at each call."""
+    n_images = sizes.n_shared + len(sizes.n_sessions) * sizes.n_own
+    ordinary = scenes.sample_scenes(n_images, _rng(seed, 0))
+    return ordinary, scenes.sample_scenes(sizes.n_held_back, _rng(seed, 1), held_back=True)
+
+
+def _design(seed, sizes):
+    """Deal out the images and order the trials.
+
+    Returns
+    -------
+    order : int array (n_trials_in_all,)
+        0-based image of each trial, for all subjects.
+    subjectim : int array (n_subjects, n_shared + n_own)
+        0-based 73k ids, the shared ones first.
+    synthetic : int array (n_held_back * n_repeats,)
+        0-based held-back image of each trial of the further session.
+    """
+    rng, n_subjects = _rng(seed, 2), len(sizes.n_sessions)
+    ids = rng.permutation(sizes.n_shared + n_subjects * sizes.n_own)
+    shared = np.sort(ids[: sizes.n_shared])
+    own = np.sort(ids[sizes.n_shared :].reshape(n_subjects, sizes.n_own), axis=1)
+    subjectim = np.concatenate([np.tile(shared, (n_subjects, 1)), own], axis=1)
+    n_first = min(sizes.n_sessions) * sizes.n_trials
+    order = order_trials(subjectim.shape[1], sizes.n_repeats, rng, sizes.n_shared, n_first)
+    synthetic = [rng.permutation(sizes.n_held_back) for _ in range(sizes.n_repeats)]
+    return order, subjectim, np.concatenate(synthetic)
+
+
+def _write_common(root, seed, sizes):
+    """Write all that does not depend on the cortex."""
+    ordinary, held_back = _sample(seed, sizes)
+    order, subjectim, synthetic = _design(seed, sizes)
+
+    def progress(batches):
+        return tqdm(batches, desc="Simulated world: drawing the scenes", unit="batch")
+
+    layout.write_stimuli(root, scenes.render(ordinary, progress=progress))
+    layout.write_stimuli(root, scenes.render(held_back), "nsdsynthetic")
+
+    rng = _rng(seed, 3)
+    n_sessions = len(order) // sizes.n_trials
+    pattern = stimulus_pattern(n_sessions, sizes.n_runs, sizes.n_slots, sizes.n_trials, rng)
+    layout.write_design(root, order, pattern, subjectim, sizes.n_shared)
+    pattern_synthetic = stimulus_pattern(
+        1, sizes.n_synthetic_runs, sizes.n_synthetic_slots, len(synthetic), rng
+    )
+    layout.write_design(root, synthetic, pattern_synthetic)
+    for k, last in enumerate(sizes.n_sessions):
+        responses = simulate_responses(k + 1, order, subjectim[k], pattern[:last], rng)
+        layout.write_behaviour(root, f"subj{k + 1:02d}", responses)
+
+    rng = _rng(seed, 4)
+    # Ids unlike NSD's, and two splits, as in COCO: who takes one for the other is found out.
+    coco_ids = 500_000 + rng.permutation(len(ordinary))
+    coco_splits = np.where(rng.random(len(ordinary)) < 0.1, "val2017", "train2017")
+    coco_splits[subjectim[0, : sizes.n_shared]] = "train2017"
+    texts = [captions.write_captions(scene, rng) for scene in ordinary]
+    layout.write_captions(root, texts, coco_ids, coco_splits)
+    layout.write_stim_info(root, coco_ids, coco_splits, order, subjectim, sizes.n_shared)
+
+    truth = root / "simulation"
+    truth.mkdir()
+    (truth / "README.txt").write_text(_README)
+    texts = [captions.write_captions(scene, rng) for scene in held_back]
+    (truth / "captions_held_back.json").write_text(json.dumps(texts, indent=0))
+    for name, drawn, index in (
+        ("ground_truth", ordinary, "image_id"),
+        ("ground_truth_held_back", held_back, "synthetic_id"),
+    ):
+        scenes.ground_truth(drawn).to_csv(truth / f"{name}.csv", index_label=index)
+
+
+def _read_images(root, experiment):
+    path = root / f"nsddata_stimuli/stimuli/{experiment}/{experiment}_stimuli.hdf5"
+    with h5py.File(path, "r") as file:
+        return file["imgBrick"][...]
+
+
+def _write_world(root, world, seed, sizes):
+    """Write what the simulated cortices answer to the images in `root`."""
+    ordinary, held_back = _sample(seed, sizes)
+    order, subjectim, synthetic = _design(seed, sizes)
+    images, images_held_back = (
+        _read_images(root, experiment) for experiment in ("nsd", "nsdsynthetic")
+    )
+    for atlas, (labels, names) in surface.areas().atlases.items():
+        layout.write_rois(root, atlas, labels, names)
+    # One step a session: those of the main experiment and, for each subject, the further one.
+    n_steps = sum(sizes.n_sessions) + len(sizes.n_sessions)
+    with tqdm(total=n_steps, desc=f"Simulated world ({world}): scanning", unit="session") as bar:
+        for k, n_sessions in enumerate(sizes.n_sessions):
+            subject, simulated = f"subj{k + 1:02d}", cortex.Cortex(k, world, seed)
+            layout.write_ncsnr(root, subject, simulated.planted["ncsnr"])
+            path = root / f"simulation/planted_{subject}.csv"
+            simulated.planted.to_csv(path, index_label="vertex")
+            # All images at once, so that one scale holds for ordinary and held-back ones.
+            signal = simulated.signal(
+                np.concatenate([images[subjectim[k]], images_held_back]),
+                [*(ordinary[i] for i in subjectim[k]), *held_back],
+            )
+            shown = np.split(order[: n_sessions * sizes.n_trials], n_sessions)
+            shown.append(subjectim.shape[1] + synthetic)
+            for session, rows in enumerate(shown, 1):
+                name = session if session <= n_sessions else "nsdsynthetic"
+                betas = simulated.respond(signal[rows], session)
+                layout.write_betas_session(root, subject, name, betas)
+                bar.update()

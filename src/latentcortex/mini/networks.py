@@ -1,0 +1,183 @@
+"""The miniature world's networks: Stable Diffusion's own classes at a small size, and the judge.
+
+`data_scripts/train_mini_models.py` trains them; the weights ship in ``mini/model``.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from latentcortex.mini.scenes import COLOURS, IMAGE_SIZE, KINDS, PLACES, SETTINGS, TIMES
+
+N_TOKENS, WIDTH = 24, 128
+MODEL_FOLDER = Path(__file__).parent / "model"
+
+
+def make_vae():
+    """Make an `AutoencoderKL` from (n, 3, 64, 64) in [-1, 1] to latents (n, 4, 16, 16)."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(24, 48, 96),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=IMAGE_SIZE,
+        mid_block_add_attention=False,
+    )
+
+
+def make_unet():
+    """Make a `UNet2DConditionModel` on (n, 4, 16, 16) with attention at 8x8 and 4x4 only."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(64, 128, 192),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def make_scheduler():
+    """Make Stable Diffusion's own noise schedule."""
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def make_tokenizer(captions, folder):
+    """Learn a byte-pair vocabulary in which each word of the captions is one token.
+
+    Parameters
+    ----------
+    captions : iterable of str
+    folder : path
+        Where ``vocab.json`` and ``merges.txt`` are written.
+
+    Returns
+    -------
+    tokenizer : transformers.CLIPTokenizer
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import CLIPTokenizer
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=2000, end_of_word_suffix="</w>", initial_alphabet=letters, show_progress=False,
+        special_tokens=["<|startoftext|>", "<|endoftext|>"],
+    )  # fmt: skip
+    tokenizer.train_from_iterator(captions, trainer)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.model.save(str(folder))
+    made = CLIPTokenizer(
+        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"),
+        model_max_length=N_TOKENS, pad_token="<|endoftext|>",
+    )  # fmt: skip
+    return made
+
+
+def make_text_encoder(tokenizer):
+    """Make a `CLIPTextModelWithProjection` of 4 layers, token states (n, 24, 128)."""
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    return CLIPTextModelWithProjection(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=4 * WIDTH,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            max_position_embeddings=N_TOKENS,
+            projection_dim=WIDTH,
+            hidden_act="gelu",
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
+def make_visual_tower():
+    """Make an open_clip `VisionTransformer`: (n, 3, 64, 64) to (n, 128), 65 tokens of width 128."""
+    from open_clip.transformer import VisionTransformer
+
+    return VisionTransformer(
+        image_size=IMAGE_SIZE, patch_size=8, width=WIDTH, layers=6, heads=4, mlp_ratio=4.0,
+        output_dim=WIDTH,
+    )  # fmt: skip
+
+
+class Judge(nn.Module):
+    """A small convolutional network that says what a picture of the miniature world shows.
+
+    It learns the held-back kind and combinations too: it is an instrument that reads
+    reconstructions, never a part of the pipeline that makes them.
+
+    Its answer for images (n, 3, 64, 64) in [0, 1] is a dictionary of logits: ``setting`` (n, 6),
+    ``time`` (n, 3), ``kind`` (n, 10; one independent yes or no per kind), and, given that a kind is
+    there, its ``colour`` (n, 10, 6) and ``place`` (n, 10, 3).
+    """
+
+    HEADS = {
+        "setting": (len(SETTINGS),),
+        "time": (len(TIMES),),
+        "kind": (len(KINDS),),
+        "colour": (len(KINDS), len(COLOURS)),
+        "place": (len(KINDS), len(PLACES)),
+    }
+
+    def __init__(self):
+        super().__init__()
+
+        def block(n_in, n_out, stride):
+            return nn.Sequential(
+                nn.Conv2d(n_in, n_out, 3, stride, 1), nn.GroupNorm(8, n_out), nn.SiLU()
+            )
+
+        self.body = nn.Sequential(
+            block(3, 32, 2), block(32, 64, 1), block(64, 64, 2), block(64, 128, 1),
+            block(128, 128, 2), block(128, 192, 1), block(192, 192, 2), nn.Flatten(),
+        )  # fmt: skip
+        n_out = sum(torch.Size(shape).numel() for shape in self.HEADS.values())
+        self.head = nn.Sequential(nn.Linear(192 * 16, 256), nn.SiLU(), nn.Linear(256, n_out))
+
+    def forward(self, images):
+        """Return the dictionary of logits described above."""
+        answers = self.head(self.body((images - 0.5) * 4))
+        sizes = [torch.Size(shape).numel() for shape in self.HEADS.values()]
+        parts = answers.split(sizes, dim=1)
+        return {
+            name: part.reshape(-1, *shape)
+            for (name, shape), part in zip(self.HEADS.items(), parts, strict=True)
+        }
+
+
+def load_judge(folder=MODEL_FOLDER / "judge"):
+    """Load the trained judge, frozen and in evaluation mode."""
+    from safetensors.torch import load_file
+
+    judge, weights = Judge(), load_file(Path(folder) / "judge.safetensors")
+    judge.load_state_dict({name: weight.float() for name, weight in weights.items()})
+    return judge.eval().requires_grad_(False)
