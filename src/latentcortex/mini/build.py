@@ -16,7 +16,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from latentcortex import store
+from latentcortex import nsd, store
 from latentcortex.mini import captions, cortex, layout, scenes, surface
 from latentcortex.mini.experiment import order_trials, simulate_responses, stimulus_pattern
 
@@ -242,7 +242,6 @@ def _write_world(root, world, seed, sizes):
     with tqdm(total=n_steps, desc=f"Simulated world ({world}): scanning", unit="session") as bar:
         for k, n_sessions in enumerate(sizes.n_sessions):
             subject, simulated = f"subj{k + 1:02d}", cortex.Cortex(k, world, seed)
-            layout.write_ncsnr(root, subject, simulated.planted["ncsnr"])
             path = root / f"simulation/planted_{subject}.csv"
             simulated.planted.to_csv(path, index_label="vertex")
             # All images at once, so that one scale holds for ordinary and held-back ones.
@@ -251,9 +250,15 @@ def _write_world(root, world, seed, sizes):
                 [*(ordinary[i] for i in subjectim[k]), *held_back],
             )
             shown = np.split(order[: n_sessions * sizes.n_trials], n_sessions)
-            shown.append(subjectim.shape[1] + synthetic)
+            scaled = []
             for session, rows in enumerate(shown, 1):
-                name = session if session <= n_sessions else "nsdsynthetic"
                 betas = simulated.respond(signal[rows], session)
-                layout.write_betas_session(root, subject, name, betas)
+                layout.write_betas_session(root, subject, session, betas)
+                scaled.append(nsd.zscore(betas, None, np.ones(len(betas), bool)))
                 bar.update()
+            # As NSD's: estimated from the responses, not what was planted.
+            ncsnr = nsd.estimate_ncsnr(np.concatenate(scaled), np.concatenate(shown))
+            layout.write_ncsnr(root, subject, ncsnr)
+            betas = simulated.respond(signal[subjectim.shape[1] + synthetic], n_sessions + 1)
+            layout.write_betas_session(root, subject, "nsdsynthetic", betas)
+            bar.update()

@@ -1,0 +1,38 @@
+"""The Natural Scenes Dataset: reading its files, and what every analysis does to its trials.
+
+`responses` reads design and betas, `stimuli` images and captions, `regions` the ROIs, all from
+NSD's own folders (`tree`). `repeats` works on arrays: split by image, z-scoring, averages over
+repeats, noise ceiling.
+"""
+
+from latentcortex.nsd.regions import roi, roi_mask, roi_names
+from latentcortex.nsd.repeats import (
+    average_repeats,
+    estimate_ncsnr,
+    noise_ceiling,
+    split,
+    validation_split,
+    zscore,
+)
+from latentcortex.nsd.responses import betas, ncsnr, sessions, trials
+from latentcortex.nsd.stimuli import captions, images
+from latentcortex.nsd.tree import subjects
+
+__all__ = [
+    "average_repeats",
+    "betas",
+    "captions",
+    "estimate_ncsnr",
+    "images",
+    "ncsnr",
+    "noise_ceiling",
+    "roi",
+    "roi_mask",
+    "roi_names",
+    "sessions",
+    "split",
+    "subjects",
+    "trials",
+    "validation_split",
+    "zscore",
+]

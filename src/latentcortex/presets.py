@@ -1,0 +1,232 @@
+"""What differs between a laptop in class and a study on a GPU server: a `Preset`.
+
+The package has one code path. Everything that depends on scale, data or model is a field of a
+frozen dataclass; to change one, ``dataclasses.replace(presets.get(), strength=0.5)``.
+"""
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+_MINI_MODEL = Path(__file__).parent / "mini" / "model"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Data, model and settings of a run of the book.
+
+    Attributes
+    ----------
+    name : str
+    data : str
+        Folder of an NSD tree (``$VARIABLES`` are expanded), or ``"mini"`` for the simulated one.
+    subjects : tuple of int
+    space : str
+        Where the betas live: ``"fsaverage"`` is the surface.
+    z_rois, c_rois : tuple of str
+        Names in NSD's atlas ``streams``: the regions that z and c are decoded from.
+    model, revision : str, str or None
+        Folder or hub id of the latent diffusion model; the commit of a hub id.
+    guide, judge : str
+        The CLIP image encoder whose features guide the sampler, and the network that judges
+        reconstructions: a folder, or ``name/pretrained`` of open_clip.
+    image_size : int
+        Width and height of the model's images in pixels.
+    latent_shape : tuple of int
+        (channels, height, width) of z.
+    n_tokens : int
+        Tokens of c.
+    dtype : torch.dtype
+        Of the networks; regression and metrics are in float32 in any case.
+    alphas : tuple of float or None
+        Ridge penalties to choose from; None for the grid that follows from the number of voxels
+        (`ridge.alpha_grid`).
+    strength : float
+        Share of the denoising steps taken by img2img, in (0, 1].
+    n_steps : int
+        Denoising steps from pure noise to an image.
+    guidance_scale : float
+        w of classifier-free guidance, at least 1.
+    feature_scale, guided_share : float
+        Weight of the feature gradient, and the share of the steps it acts in.
+    batch_size : int
+        Images per pass of a network.
+    expected_minutes : str
+        How long a chapter takes, in words.
+    """
+
+    name: str
+    data: str
+    subjects: tuple[int, ...]
+    space: str
+    z_rois: tuple[str, ...]
+    c_rois: tuple[str, ...]
+    model: str
+    revision: str | None
+    guide: str
+    judge: str
+    image_size: int
+    latent_shape: tuple[int, int, int]
+    n_tokens: int
+    dtype: torch.dtype
+    alphas: tuple[float, ...] | None
+    strength: float
+    n_steps: int
+    guidance_scale: float
+    feature_scale: float
+    guided_share: float
+    batch_size: int
+    expected_minutes: str
+
+    @property
+    def device(self):
+        """Name the device to compute on: ``"cuda"`` where there is a GPU, else ``"cpu"``."""
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def open(self):
+        """Find the NSD tree, or build the simulated one first (once, minutes, into the cache).
+
+        Returns
+        -------
+        root : Path
+            A folder with ``nsddata/``, ``nsddata_betas/`` and ``nsddata_stimuli/``.
+
+        Raises
+        ------
+        ValueError
+            If `data` names an environment variable that is not set.
+        FileNotFoundError
+            If the folder is absent or no NSD tree.
+        """
+        if self.data == "mini":
+            from latentcortex.mini import build
+
+            return build.open_tree(world="standard", seed=0)
+        folder = os.path.expandvars(self.data)
+        if "$" in folder:
+            raise ValueError(
+                f"The preset {self.name!r} reads its data from {self.data}, which is not set. Set "
+                "this environment variable to the folder that holds nsddata/, nsddata_betas/ and "
+                "nsddata_stimuli/, or use the preset 'mini', which needs no data."
+            )
+        root = Path(folder).expanduser()
+        missing = [
+            part
+            for part in ("nsddata", "nsddata_betas", "nsddata_stimuli")
+            if not (root / part).is_dir()
+        ]
+        if missing:
+            raise FileNotFoundError(
+                f"Expected an NSD tree at {root} (preset {self.name!r}, from {self.data}), but "
+                f"{', '.join(missing)} is not there. Check the path and what was downloaded."
+            )
+        return root
+
+    def report(self):
+        """Print what a chapter runs on: versions, GPU, memory, dtype, data, expected minutes."""
+        if self.device == "cuda":
+            gpu = torch.cuda.get_device_properties(0)
+            device = f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"
+        else:
+            device = f"none found, computing on {torch.get_num_threads()} CPU threads"
+        memory = "unknown"
+        if hasattr(os, "sysconf"):  # absent on Windows
+            memory = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
+        data = "simulated (mini)" if self.data == "mini" else os.path.expandvars(self.data)
+        lines = {
+            "Preset": self.name,
+            "Python": platform.python_version(),
+            "torch": torch.__version__,
+            "GPU": device,
+            "Memory": memory,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "Data": data,
+            "Subjects": ", ".join(f"subj{subject:02d}" for subject in self.subjects),
+            "Minutes": self.expected_minutes,
+        }
+        for label, value in lines.items():
+            print(f"{label + ':':<10}{value}")
+
+
+PRESETS = {
+    "mini": Preset(
+        name="mini",
+        data="mini",
+        subjects=(1, 2, 3, 4),
+        space="fsaverage",
+        z_rois=("early",),
+        c_rois=("ventral",),
+        model=str(_MINI_MODEL),
+        revision=None,
+        guide=str(_MINI_MODEL / "guide"),
+        judge=str(_MINI_MODEL / "judge"),
+        image_size=64,
+        latent_shape=(4, 16, 16),
+        n_tokens=24,
+        dtype=torch.float32,
+        alphas=None,
+        # The published 0.8 would erase z: at equal noise a 16x16 latent loses what a 64x64 one
+        # keeps by averaging over space.
+        strength=0.4,
+        n_steps=25,
+        guidance_scale=3.0,
+        feature_scale=0.0,
+        guided_share=0.2,
+        batch_size=32,
+        expected_minutes="about 1 a chapter on two CPU cores; the first one builds the data (3)",
+    ),
+    # Sampling as Takagi & Nishimoto (2023) publish it; feature guidance as NeuralDiffuser (2025).
+    "sd14": Preset(
+        name="sd14",
+        data="$LATENTCORTEX_NSD",
+        subjects=(1, 2, 5, 7),
+        space="fsaverage",
+        z_rois=("early",),
+        c_rois=("ventral",),
+        model="CompVis/stable-diffusion-v1-4",
+        revision="133a221b8aa7292a167afc5127cb63fb5005638b",
+        guide="ViT-B-32-quickgelu/openai",
+        judge="ViT-L-14/openai",
+        image_size=512,
+        latent_shape=(4, 64, 64),
+        n_tokens=77,
+        dtype=torch.float16,
+        alphas=None,
+        strength=0.8,
+        n_steps=50,
+        guidance_scale=5.0,
+        feature_scale=3e5,
+        guided_share=0.2,
+        batch_size=4,
+        expected_minutes="not measured yet; a GPU is needed",
+    ),
+}
+
+
+def get(name=None):
+    """Get a preset by name.
+
+    Parameters
+    ----------
+    name : str, optional
+        Default: the environment variable ``LATENTCORTEX_PRESET``, else ``"mini"``.
+
+    Returns
+    -------
+    Preset
+
+    Raises
+    ------
+    ValueError
+        If there is no preset of this name.
+    """
+    name = name or os.environ.get("LATENTCORTEX_PRESET") or "mini"
+    if name not in PRESETS:
+        raise ValueError(
+            f"There is no preset {name!r}. Presets: {', '.join(PRESETS)}. It comes from the "
+            "argument or from the environment variable LATENTCORTEX_PRESET."
+        )
+    return PRESETS[name]

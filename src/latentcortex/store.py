@@ -1,0 +1,289 @@
+"""Arrays on disk that travel with their image ids and their provenance.
+
+One file holds everything: an ``.npz`` (any dtype of numbers or text) or a ``.safetensors``
+(numbers only; rows are read without loading the rest). The provenance is a JSON text inside the
+same file, so arrays and provenance can't part. Files are written under a temporary name and
+renamed: a reader sees a whole file or none. Nothing is pickled.
+"""
+
+import contextlib
+import hashlib
+import inspect
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pooch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+_IDS, _PROVENANCE = "image_ids", "provenance"
+
+
+def cache_folder():
+    """Return the folder for results that can be computed again.
+
+    Returns
+    -------
+    pathlib.Path
+        ``$LATENTCORTEX_CACHE`` where it is set, else the user's cache folder. Not created here.
+    """
+    return Path(os.environ.get("LATENTCORTEX_CACHE") or pooch.os_cache("latentcortex"))
+
+
+def source_hash(paths, settings=None):
+    """Hash the contents of source files together with settings.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Files whose bytes count; their names count, their folders and order don't.
+    settings : JSON-able, optional
+        Anything else the result depends on.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits (SHA-256).
+    """
+    digest = hashlib.sha256(_to_json(settings).encode())
+    for path in sorted(map(Path, paths), key=lambda path: path.name):
+        # The length separates one file from the next.
+        content = path.read_bytes()
+        digest.update(f"{path.name}:{len(content)}:".encode() + content)
+    return digest.hexdigest()
+
+
+def save(path, *, provenance, image_ids=None, **arrays):
+    """Write arrays, the ids of their rows and their provenance as one file, atomically.
+
+    Parameters
+    ----------
+    path : path
+        Ends in ``.npz`` or ``.safetensors``. Folders are made, an older file is replaced.
+    provenance : dict
+        Where the arrays come from (script, settings, seed, ...); must be JSON-able.
+    image_ids : int array (n,), optional
+        0-based image id of each row. With it, every array must have n rows.
+    **arrays : array (n, ...)
+        At least one. Names other than ``image_ids`` and ``provenance``.
+
+    Returns
+    -------
+    pathlib.Path
+        The path written.
+
+    Raises
+    ------
+    ValueError
+        For another file type, no array, rows that don't match the ids, ids that are no integers,
+        arrays of Python objects, or text arrays in a ``.safetensors``.
+    """
+    path = _checked_path(path)
+    if not arrays:
+        raise ValueError("Expected at least one array to save, for example save(path, z=latents).")
+    if not isinstance(provenance, dict):
+        raise ValueError(f"provenance must be a dict, got {type(provenance).__name__}.")
+    # safetensors writes the buffer as it lies: a transposed view would be saved scrambled.
+    arrays = {name: np.array(value, order="C", copy=None) for name, value in arrays.items()}
+    for name, array in arrays.items():
+        if array.dtype.hasobject or (path.suffix == ".safetensors" and array.dtype.kind in "USM"):
+            raise ValueError(
+                f"{name} has dtype {array.dtype}, which {path.suffix} can't hold without pickle. "
+                "Pass numbers (or, in an .npz, text as a numpy array of dtype U)."
+            )
+    if image_ids is not None:
+        arrays = {_IDS: _checked_ids(image_ids), **arrays}
+        for name, array in arrays.items():
+            if array.ndim == 0 or len(array) != len(arrays[_IDS]):
+                raise ValueError(
+                    f"{name} has shape {array.shape}, but there are {len(arrays[_IDS])} "
+                    "image_ids. Each array needs one row per id; save others in their own file."
+                )
+    text = _to_json(provenance)
+    with _replacing(path) as temporary:
+        if path.suffix == ".safetensors":
+            save_file(arrays, temporary, metadata={_PROVENANCE: text})
+        else:
+            with temporary.open("wb") as file:
+                np.savez(file, **arrays, **{_PROVENANCE: np.array(text)})
+    return path
+
+
+def load(path, image_ids=None):
+    """Read what `save` wrote, all of it or the rows of some images.
+
+    Parameters
+    ----------
+    path : path
+        An ``.npz`` or ``.safetensors`` written by `save`.
+    image_ids : int array (m,), optional
+        Rows wanted, in this order, repeats allowed. The file must then know each row by an id of
+        its own. A ``.safetensors`` is read only where these rows lie.
+
+    Returns
+    -------
+    dict of str to array
+        Each array by name, ``image_ids`` among them where the file has them.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        The file has no ids, has an id twice, or lacks one that was asked for.
+    """
+    path = _checked_path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No file {path}. Run the script that writes it first.")
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            names = [name for name in file.files if name != _PROVENANCE]
+            rows = _rows(path, file[_IDS] if _IDS in names else None, image_ids)
+            return {name: file[name] if rows is None else file[name][rows] for name in names}
+    with safe_open(path, framework="np") as file:
+        names = list(file.keys())
+        rows = _rows(path, file.get_tensor(_IDS) if _IDS in names else None, image_ids)
+        if rows is None:
+            return {name: file.get_tensor(name) for name in names}
+        return {name: _read_rows(file.get_slice(name), rows) for name in names}
+
+
+def provenance(path):
+    """Read the provenance that was saved with the arrays.
+
+    Parameters
+    ----------
+    path : path
+        An ``.npz`` or ``.safetensors`` written by `save`.
+
+    Returns
+    -------
+    dict
+        What was passed to `save`.
+    """
+    path = _checked_path(path)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            return json.loads(str(file[_PROVENANCE]))
+    with safe_open(path, framework="np") as file:
+        return json.loads(file.metadata()[_PROVENANCE])
+
+
+def cached(path, settings, function):
+    """Return saved arrays, computing them only if settings or source code have changed.
+
+    The key is a hash of `settings`, of the source text of `function` and of this package's own
+    source files. What `function` reaches by other ways (global variables, data files, weights)
+    must be named in `settings`, or a change of it goes unnoticed.
+
+    Parameters
+    ----------
+    path : path
+        An ``.npz`` or ``.safetensors``; taken below `cache_folder` if it is relative.
+    settings : dict
+        JSON-able: all that the result depends on.
+    function : callable
+        Called without arguments; returns a dict of arrays as for `save`, with ``image_ids``
+        among them if rows have ids.
+
+    Returns
+    -------
+    dict of str to array
+        As from `load`.
+
+    Raises
+    ------
+    ValueError
+        Settings that are not JSON-able, or a function whose source text can't be read.
+    """
+    path = _checked_path(cache_folder() / path)
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError) as error:
+        raise ValueError(
+            f"The source text of {function!r} can't be read, so a change of it would go "
+            "unnoticed. Pass a function defined in a file or a notebook cell."
+        ) from error
+    key = source_hash(Path(__file__).parent.rglob("*.py"), [settings, source])
+    if not path.is_file() or provenance(path).get("key") != key:
+        save(path, provenance={"key": key, "settings": settings}, **function())
+    return load(path)
+
+
+def _checked_path(path):
+    path = Path(path)
+    if path.suffix not in (".npz", ".safetensors"):
+        raise ValueError(f"Expected a path ending in .npz or .safetensors, got {path.name!r}.")
+    return path
+
+
+def _checked_ids(image_ids):
+    ids = np.asarray(image_ids)
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise ValueError(
+            f"image_ids must be a 1-D array of integers, got shape {ids.shape}, dtype {ids.dtype}."
+        )
+    return np.ascontiguousarray(ids, dtype=np.int64)
+
+
+def _to_json(value):
+    try:
+        return json.dumps(value, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Settings and provenance must be JSON-able ({error}). Turn paths into text and "
+            "arrays into lists."
+        ) from error
+
+
+@contextlib.contextmanager
+def _replacing(path):
+    """Give a temporary path beside `path`; rename it on success, delete it on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files for the owner only; give what an ordinary new file would have.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _rows(path, stored_ids, image_ids):
+    """Find the row of each id asked for; None for all rows."""
+    if image_ids is None:
+        return None
+    wanted = _checked_ids(image_ids)
+    if stored_ids is None:
+        raise ValueError(f"{path.name} was saved without image_ids: it can only be read whole.")
+    order = np.argsort(stored_ids, kind="stable")
+    known = stored_ids[order]
+    if (known[1:] == known[:-1]).any():
+        raise ValueError(
+            f"{path.name} holds several rows of one image id (single trials?): rows can't be "
+            "asked for by image id. Read it whole, or save averages over repeats."
+        )
+    missing = np.setdiff1d(wanted, known)
+    if len(missing):
+        raise ValueError(
+            f"{path.name} lacks {len(missing)} of the image ids asked for, the first being "
+            f"{missing[0]}. It holds {len(known)} ids."
+        )
+    return order[np.searchsorted(known, wanted)]
+
+
+def _read_rows(tensor, rows):
+    """Read rows of a safetensors slice, each run of consecutive rows at once."""
+    unique, inverse = np.unique(rows, return_inverse=True)
+    runs = np.split(unique, np.flatnonzero(np.diff(unique) > 1) + 1)
+    if not len(unique):
+        return tensor[0:0]
+    return np.concatenate([tensor[int(run[0]) : int(run[-1]) + 1] for run in runs])[inverse]

@@ -1,0 +1,103 @@
+"""Fixtures: random numbers, devices, clean figures, and a tiny tree in the layout of NSD."""
+
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+from latentcortex.mini import experiment, layout
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(params=["cpu"] + ["cuda"] * torch.cuda.is_available())
+def device(request):
+    return torch.device(request.param)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    from matplotlib import pyplot
+
+    pyplot.close("all")
+
+
+def write_tiny_tree(root):
+    """Write made-up arrays as an NSD tree; return what was written.
+
+    Two subjects with 3 and 2 sessions of 40 trials, 8 shared and 32 own images of each, three
+    showings, 162 vertices a hemisphere. The response of vertex v to an image is a random number
+    times gain[v], plus noise of deviation 1, plus an offset of the session.
+    """
+    rng = np.random.default_rng(20)
+    n_shared, n_own, n_vertices, n_trials, n_sessions = 8, 32, 162, 40, (3, 2)
+    n_images = n_shared + 2 * n_own
+    ids = rng.permutation(n_images)
+    shared, own = np.sort(ids[:n_shared]), np.sort(ids[n_shared:].reshape(2, n_own), axis=1)
+    subjectim = np.array([np.concatenate([shared, row]) for row in own])
+    order = experiment.order_trials(n_shared + n_own, 3, rng, n_shared, 80)
+    pattern = experiment.stimulus_pattern(3, 4, 15, n_trials, rng)
+    images = rng.integers(0, 256, (n_images, 12, 10, 3), dtype=np.uint8)
+    captions = [[f"caption {k} of image {i}" for k in range(5)] for i in range(n_images)]
+    # COCO's ids are none of NSD's, and each of these is in both splits, for different images.
+    coco_ids = (rng.permutation(n_images) % (n_images // 2)) + 7
+    first_of_two = np.unique(coco_ids, return_index=True)[1]
+    coco_splits = np.where(np.isin(np.arange(n_images), first_of_two), "train2017", "val2017")
+
+    layout.write_design(root, order, pattern, subjectim, n_shared)
+    layout.write_stimuli(root, images)
+    layout.write_captions(root, captions, coco_ids, coco_splits)
+    layout.write_stim_info(root, coco_ids, coco_splits, order, subjectim, n_shared)
+    names = {0: "Unknown", 1: "early", 5: "ventral"}
+    labels = rng.choice(list(names), 2 * n_vertices)
+    layout.write_rois(root, "streams", labels, names)
+    own_labels = rng.choice([-1, 0, 1], 2 * n_vertices)
+    layout.write_rois(root, "floc-faces", labels % 2, {0: "Unknown", 1: "FFA-1"})
+    layout.write_rois(root, "floc-faces", own_labels, {0: "Unknown", 1: "FFA-1"}, "subj01")
+
+    gain = np.abs(rng.normal(0.5, 0.4, 2 * n_vertices))
+    betas, responses = {}, {}
+    for k, last in enumerate(n_sessions):
+        subject = f"subj{k + 1:02d}"
+        responses[subject] = experiment.simulate_responses(
+            k + 1, order, subjectim[k], pattern[:last], rng
+        )
+        layout.write_behaviour(root, subject, responses[subject])
+        layout.write_ncsnr(root, subject, gain)
+        signal = rng.normal(size=(n_shared + n_own, 2 * n_vertices)) * gain
+        for session in range(1, last + 1):
+            shown = order[n_trials * (session - 1) : n_trials * session]
+            noise = rng.normal(size=(n_trials, 2 * n_vertices)) + rng.normal()
+            betas[subject, session] = (signal[shown] + noise).astype(np.float32)
+            layout.write_betas_session(root, subject, session, betas[subject, session])
+    return SimpleNamespace(
+        betas=betas, responses=responses, order=order, subjectim=subjectim, shared=shared,
+        images=images, captions=captions, labels=labels, own_labels=own_labels, ncsnr=gain,
+        n_trials=n_trials, pattern=pattern,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def _tiny(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tiny") / "nsd"
+    return root, write_tiny_tree(root)
+
+
+@pytest.fixture(scope="session")
+def tiny_tree(_tiny):
+    """Root of a tiny tree in NSD's layout. Read only: copy it before changing a file."""
+    return _tiny[0]
+
+
+@pytest.fixture(scope="session")
+def tiny_truth(_tiny):
+    """Arrays that `tiny_tree` was written from."""
+    return _tiny[1]

@@ -1,0 +1,150 @@
+"""The rooms of the package and the doors between them, read from the source without running it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "latentcortex"
+
+# room: the sibling rooms it may import from. A new module gets its line here.
+DOORS = {
+    "__init__": set(),
+    "presets": {"mini"},
+    "store": set(),
+    "nsd": set(),
+    "features": set(),
+    "ridge": set(),
+    "decoders": {"ridge"},
+    "shared_space": set(),
+    "sampler": {"features"},
+    "metrics": set(),
+    "encoding": {"ridge", "metrics"},
+    "plotting": set(),
+    "mini": {"nsd", "store"},
+}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+ALL_CODE = [
+    path
+    for folder in ("src", "tests", "data_scripts", "benchmarks")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+
+
+def relative(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def room_of(path):
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported_modules(tree, package):
+    """Yield (node, dotted name) of every import, relative ones made absolute.
+
+    ``from a import b`` gives both ``a`` and ``a.b``, since b may be a module.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            parents = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            yield node, base
+            for alias in node.names:
+                yield node, f"{base}.{alias.name}"
+
+
+def siblings(tree, package):
+    """Yield (node, room) of every import of a room of the package."""
+    for node, name in imported_modules(tree, package):
+        parts = name.split(".")
+        if parts[0] == "latentcortex" and len(parts) > 1 and parts[1] in DOORS:
+            yield node, parts[1]
+
+
+def package_of(path):
+    return ("latentcortex", *path.relative_to(PACKAGE).parts[:-1])
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_imports_keep_to_the_doors(path):
+    room = room_of(path)
+    assert room in DOORS, f"{relative(path)} is a new room: give it a line in DOORS."
+    used = {name for _, name in siblings(ast.parse(path.read_text()), package_of(path))} - {room}
+    assert used <= DOORS[room], f"{room} may import {DOORS[room] or 'nothing'}, imports {used}."
+
+
+def test_presets_open_the_miniature_world_only_when_asked():
+    path = PACKAGE / "presets.py"
+    if not path.exists():
+        pytest.skip("presets.py is not written yet")
+    tree = ast.parse(path.read_text())
+    at_the_top = [name for node, name in siblings(tree, package_of(path)) if node in tree.body]
+    assert "mini" not in at_the_top
+
+
+@pytest.mark.parametrize(
+    ("source", "package", "rooms"),
+    [
+        ("from latentcortex import ridge", ("latentcortex",), {"ridge"}),
+        ("import latentcortex.ridge as r", ("latentcortex",), {"ridge"}),
+        ("from .ridge import Ridge", ("latentcortex",), {"ridge"}),
+        ("from . import ridge", ("latentcortex",), {"ridge"}),
+        ("from .. import ridge", ("latentcortex", "mini"), {"ridge"}),
+        ("from ..store import save", ("latentcortex", "mini"), {"store"}),
+        ("def f():\n    from latentcortex.mini import build", ("latentcortex",), {"mini"}),
+        ("from latentcortex import __version__", ("latentcortex",), set()),
+        ("from sklearn import metrics", ("latentcortex",), set()),
+    ],
+)
+def test_the_reader_of_imports_sees_every_way_to_write_one(source, package, rooms):
+    assert {name for _, name in siblings(ast.parse(source), package)} == rooms
+
+
+@pytest.mark.parametrize("path", ALL_CODE, ids=relative)
+def test_no_file_is_longer_than_350_lines(path):
+    n_lines = len(path.read_text().splitlines())
+    assert n_lines <= 350, f"{relative(path)} has {n_lines} lines: split it by subject."
+
+
+def test_there_is_no_drawer_for_odds_and_ends():
+    assert not [relative(path) for path in ALL_CODE if path.stem in {"utils", "util", "helpers"}]
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_nothing_is_unpickled_and_no_remote_code_is_trusted(path):
+    tree = ast.parse(path.read_text())
+    names = {name.split(".")[0] for _, name in imported_modules(tree, package_of(path))}
+    assert not names & {"pickle", "cloudpickle", "dill", "joblib"}
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        assert ast.unparse(call.func) != "torch.load", (
+            f"line {call.lineno}: weights are safetensors"
+        )
+        for keyword in call.keywords:
+            trusting = keyword.arg in {"allow_pickle", "trust_remote_code"}
+            assert not (trusting and ast.unparse(keyword.value) == "True"), f"line {call.lineno}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room_of(p) != "ridge"], ids=relative)
+def test_only_the_ridge_speaks_of_x_and_y(path):
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    for node in (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, functions)):
+        arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+        wrong = {a.arg for a in arguments} & {"X", "Y", "n_targets"}
+        assert not wrong, f"line {node.lineno}: {wrong}; use the field's words outside ridge.py"
+
+
+def test_the_package_itself_is_light():
+    code = "import sys, latentcortex; print(*sorted(sys.modules))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    modules = set(answer.stdout.split())
+    assert not {"torch", "diffusers", "transformers", "nilearn", "matplotlib"} & modules

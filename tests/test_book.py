@@ -1,0 +1,310 @@
+"""The manners of the book: of its sources always, of the built pages once there are any."""
+
+import ast
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+yaml = pytest.importorskip("yaml", reason="needs the extra `book`")
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+BUILT = BOOK / "_build" / "html"
+
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+URL = CONFIG["repository"]["url"]
+PAGES = [TOC["root"]] + [c["file"] for part in TOC["parts"] for c in part["chapters"]]
+CHAPTERS = sorted(BOOK.glob("*.ipynb"))
+
+# What opens a figure; the cell that calls one needs alt text for the picture that follows.
+DRAWING = {"image_grid", "roi_bars", "flatmap", "inflated", "subplots", "figure"}
+
+needs_built_book = pytest.mark.skipif(not BUILT.exists(), reason="no built book: run `make book`")
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+
+
+def cells(path, kind=None):
+    notebook = json.loads(path.read_text())
+    return [c for c in notebook["cells"] if kind in {None, c["cell_type"]}]
+
+
+def source(cell):
+    return "".join(cell["source"])
+
+
+def prose(path):
+    return "\n\n".join(source(c) for c in cells(path, "markdown"))
+
+
+def called(cell):
+    """Names of the functions that a code cell calls; magics and shell lines are left out."""
+    plain = re.sub(r"^(\s*)[%!].*$", r"\1pass", source(cell), flags=re.MULTILINE)
+    functions = [node.func for node in ast.walk(ast.parse(plain)) if isinstance(node, ast.Call)]
+    return {f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in functions}
+
+
+def metadata(cell, *keys):
+    value = cell["metadata"]
+    for key in keys:
+        value = value.get(key, {})
+    return value
+
+
+# The sources ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_of_the_table_of_contents_exists(page):
+    assert [s for s in (".md", ".ipynb") if (BOOK / f"{page}{s}").exists()], (
+        f"book/{page} is missing"
+    )
+
+
+def test_every_page_is_in_the_table_of_contents():
+    written = {p.stem for p in BOOK.iterdir() if p.suffix in {".md", ".ipynb"}}
+    assert written <= set(PAGES)
+    assert len(PAGES) == len(set(PAGES))
+
+
+def test_chapters_are_named_number_verb_object():
+    assert [p.name for p in CHAPTERS if not re.fullmatch(r"\d\d(_[a-z]+){2,}\.ipynb", p.name)] == []
+
+
+def test_settings_that_keep_a_build_honest():
+    sphinx = CONFIG["sphinx"]["config"]
+    assert sphinx["nb_execution_raise_on_error"] is True
+    assert CONFIG["execute"]["execute_notebooks"] == "force"
+    assert "-W --keep-going" in (ROOT / "Makefile").read_text()
+    assert "sphinx-mathjax-offline" in CONFIG["sphinx"]["extra_extensions"]
+    assert sphinx["nb_ipywidgets_js"] == {}
+    # Version 1 would load any script found there on every page.
+    assert not (BOOK / "_static").exists()
+    assert not list(BOOK.joinpath("webassets").rglob("*.js"))
+
+
+def test_readme_and_citation_name_the_one_address_and_both_commands():
+    readme, citation = (ROOT / "README.md").read_text(), (ROOT / "CITATION.cff").read_text()
+    assert set(re.findall(r"https://github\.com/[\w./-]+\w", readme)) == {URL}
+    assert yaml.safe_load(citation)["repository-code"] == URL
+    assert "make book" in readme and "make test" in readme
+
+
+def test_project_metadata_names_no_other_address():
+    found = re.findall(
+        r"https://github\.com/[\w.-]+/[\w.-]+\w", (ROOT / "pyproject.toml").read_text()
+    )
+    assert set(found) <= {URL}
+
+
+@each_chapter
+def test_colab_link_leads_to_this_chapter(path):
+    owner_and_name = URL.removeprefix("https://github.com/")
+    expected = (
+        f"https://colab.research.google.com/github/{owner_and_name}/blob/"
+        f"{CONFIG['repository']['branch']}/{CONFIG['repository']['path_to_book']}/{path.name}"
+    )
+    assert re.findall(r"https://colab\.[^)\s>\"]+", prose(path)) == [expected]
+    assert expected in source(cells(path)[0]), "the link stands at the top, in the first cell"
+    badge = re.search(r"!\[[^\]]*\]\(\s*https?:|<img", source(cells(path)[0]))
+    assert badge is None, "a text link: a badge picture would be fetched from another machine"
+
+
+@each_chapter
+def test_setup_cell_installs_from_the_one_address_and_only_if_the_import_fails(path):
+    installing = [c for c in cells(path, "code") if re.search(r"\bpip\b.*\binstall\b", source(c))]
+    assert installing == cells(path, "code")[:1], "exactly the first code cell installs"
+    text = source(installing[0])
+    assert re.findall(r"git\+([^\s\"'@#]+)", text) == [URL]
+    assert re.search(
+        r"find_spec\(\s*[\"']latentcortex|except ImportError|except ModuleNotFound", text
+    )
+    # What Colab has is left as it is.
+    assert not re.search(r"\b(torch|torchvision|numpy|pandas)\b", text)
+
+
+@each_chapter
+def test_chapter_starts_with_the_three_lines_of_the_preset(path):
+    start = "\n".join(source(c) for c in cells(path, "code")[:3])
+    order = [start.find(text) for text in ("presets.get(", ".open()", ".report(")]
+    assert order[0] >= 0 and min(order[1:]) > order[0]
+
+
+@each_chapter
+def test_chapter_is_committed_without_outputs(path):
+    for cell in cells(path, "code"):
+        assert cell["outputs"] == [] and cell["execution_count"] is None
+    assert "widgets" not in json.loads(path.read_text())["metadata"]
+
+
+@each_chapter
+def test_code_cells_are_short_and_stand_after_prose(path):
+    lines = [[li for li in source(c).splitlines() if li.strip()] for c in cells(path, "code")]
+    assert max(map(len, lines)) <= 20
+    kinds = [c["cell_type"] for c in cells(path)]
+    bare = sum(a == b == "code" for a, b in zip(kinds, kinds[1:], strict=False))
+    assert bare <= len(lines) / 4, "prose before nearly every code cell"
+
+
+@each_chapter
+def test_figures_have_alt_text(path):
+    for cell in cells(path, "code"):
+        if called(cell) & DRAWING:
+            alt = metadata(cell, "mystnb", "image", "alt")
+            assert alt and len(alt) >= 15, f'no metadata mystnb.image.alt: "{source(cell)[:80]}"'
+    assert not re.findall(r"!\[\s*\]\(", prose(path))
+    for tag in re.findall(r"<img[^>]*>", prose(path)):
+        assert re.search(r"alt=[\"'][^\"']{15}", tag), tag
+
+
+@each_chapter
+def test_live_widgets_are_not_executed_by_the_build(path):
+    for cell in cells(path, "code"):
+        if re.search(r"\bipywidgets\b|\binteract\b|\bwidgets\.", source(cell)):
+            assert "skip-execution" in metadata(cell, "tags")
+
+
+@each_chapter
+def test_chapter_says_simulated_minutes_and_what_one_learns(path):
+    text = prose(path).lower()
+    assert "simulated" in text
+    assert "you will learn" in text
+    assert "minute" in text or "seconds" in text
+    assert "t4" in text
+    assert re.search(r"^#+ .*summary", text, flags=re.MULTILINE), "a summary closes the chapter"
+
+
+@each_chapter
+def test_exercises_have_folded_solutions(path):
+    text = prose(path)
+    exercises = re.findall(
+        r"\{exercise(?:-start)?\}[^\n]*\n(?::\w+:[^\n]*\n)*?:label: *(\S+)", text
+    )
+    solutions = re.findall(r"\{solution(?:-start)?\} *(\S+)\n((?::\w+:[^\n]*\n)*)", text)
+    assert 2 <= len(exercises) <= 4
+    assert sorted(exercises) == sorted(label for label, _ in solutions)
+    assert all("dropdown" in options for _, options in solutions), "`:class: dropdown` folds it"
+
+
+# The built pages --------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """What a page fetches by itself, and its pictures."""
+
+    FETCHING_LINKS = {
+        *("stylesheet", "icon", "preload", "modulepreload", "prefetch", "preconnect"),
+        *("dns-prefetch", "manifest", "apple-touch-icon"),
+    }
+
+    def __init__(self, text):
+        super().__init__()
+        self.requests, self.images, self.scripts, self.styles = [], [], [], []
+        self._inside = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = {name: value or "" for name, value in attrs}
+        self._inside = tag if tag in {"script", "style"} else None
+        if tag == "link" and set(attrs.get("rel", "").split()) & self.FETCHING_LINKS:
+            self.requests.append(attrs.get("href", ""))
+        self.requests += [attrs[a] for a in ("src", "data", "poster") if attrs.get(a)]
+        self.requests += [p.split()[0] for p in attrs.get("srcset", "").split(",") if p.strip()]
+        self.styles.append(attrs.get("style", ""))
+        self.scripts += [value for name, value in attrs.items() if name.startswith("on")]
+        if tag == "img":
+            self.images.append(attrs)
+        if attrs.get("srcdoc"):
+            self.requests += Page(attrs["srcdoc"]).requests
+
+    def handle_endtag(self, _):
+        self._inside = None
+
+    def handle_data(self, data):
+        if self._inside == "script":
+            self.scripts.append(data)
+        elif self._inside == "style":
+            self.styles.append(data)
+
+
+def styled_requests(css):
+    return re.findall(r"url\(\s*[\"']?([^\"')]+)|@import\s+[\"']([^\"']+)", css)
+
+
+def leaves_the_machine(address):
+    parts = urlsplit(address.strip())
+    return parts.scheme in {"http", "https", "ws", "wss", "ftp"} or bool(parts.netloc)
+
+
+# sphinx-thebe writes this address into each page and uses it only when a reader launches it, for
+# which there is no button here; the others name formats and are not fetched.
+HARMLESS = re.compile(r"https://unpkg\.com/thebe@|https?://(www\.)?(w3|schema)\.org/")
+
+BUILT_FILES = sorted(BUILT.glob("*.html"))
+each_built_page = pytest.mark.parametrize("path", BUILT_FILES, ids=lambda p: p.stem)
+
+
+@needs_built_book
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_was_built(page):
+    assert (BUILT / f"{page}.html").exists(), "run `make book`"
+
+
+@each_built_page
+def test_built_page_asks_nothing_of_the_network(path):
+    page = Page(path.read_text())
+    assert [a for a in page.requests if leaves_the_machine(a)] == []
+    styles = [a for css in page.styles for pair in styled_requests(css) for a in pair]
+    assert [a for a in styles if leaves_the_machine(a)] == []
+    in_scripts = re.findall(r"[\"'`](?:https?:)?//[\w.-]+\.\w+[^\"'`\s]*", "\n".join(page.scripts))
+    assert [a for a in in_scripts if not HARMLESS.match(a[1:])] == []
+
+
+@each_built_page
+def test_built_page_finds_its_own_files(path):
+    for address in Page(path.read_text()).requests:
+        parts = urlsplit(address)
+        if not parts.scheme and parts.path:
+            assert (path.parent / unquote(parts.path)).exists(), address
+
+
+@needs_built_book
+def test_style_sheets_ask_nothing_of_the_network():
+    sheets = sorted(BUILT.rglob("*.css"))
+    assert sheets
+    for sheet in sheets:
+        found = [a for pair in styled_requests(sheet.read_text()) for a in pair]
+        assert [a for a in found if leaves_the_machine(a)] == [], sheet.name
+
+
+@each_built_page
+def test_built_page_describes_its_pictures_and_is_not_heavy(path):
+    for img in Page(path.read_text()).images:
+        alt = img.get("alt", "").strip()
+        described = alt and not re.search(r"\.(png|jpe?g|svg)$", alt)
+        assert described or img.get("aria-hidden") == "true", str(img)[:200]
+    assert path.stat().st_size < 15e6
+
+
+@each_built_page
+def test_mathematics_comes_from_the_book_itself(path):
+    loaded = [a for a in Page(path.read_text()).requests if "mathjax" in a.lower()]
+    assert all(a.startswith("_static/mathjax/") for a in loaded)
+
+
+def test_the_reader_of_pages_sees_every_way_to_ask():
+    page = Page(
+        '<link rel="stylesheet" href="https://a.org/x.css"><script src="//b.org/y.js"></script>'
+        '<img srcset="https://c.org/1.png 1x, 2.png 2x" src="data:image/png;base64,AA">'
+        '<div style="background:url(https://d.org/z.png)"></div><a href="https://e.org">click</a>'
+        '<style>@import "https://f.org/f.css";</style><script>load("https://g.org/g.js")</script>'
+    )
+    away = [a for a in page.requests if leaves_the_machine(a)]
+    assert away == ["https://a.org/x.css", "//b.org/y.js", "https://c.org/1.png"]
+    styles = [a for css in page.styles for pair in styled_requests(css) for a in pair if a]
+    assert styles == ["https://d.org/z.png", "https://f.org/f.css"]
+    assert page.scripts == ['load("https://g.org/g.js")']

@@ -1,0 +1,320 @@
+"""The miniature world is laid out like NSD, built once, whole or not at all."""
+
+import dataclasses
+import functools
+import json
+import multiprocessing
+import os
+import re
+import time
+from types import SimpleNamespace
+
+import h5py
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.io import loadmat
+
+from latentcortex import nsd
+from latentcortex.mini import build, experiment, layout
+
+N_VERTICES = 40
+SIZES = build.Sizes(
+    n_sessions=(3, 2), n_trials=24, n_runs=4, n_slots=8, n_shared=6, n_own=18, n_held_back=5,
+    n_synthetic_runs=2, n_synthetic_slots=10,
+)  # fmt: skip
+
+
+class FakeCortex:
+    """Every vertex answers with the mean of the picture's pixels and a number of its own."""
+
+    def __init__(self, subject, world, seed):
+        self.base = 1000.0 * build.cortex.WORLDS.index(world) + seed + 0.1 * subject
+        self.planted = pd.DataFrame({"area": "V1", "ncsnr": np.linspace(0, 1, N_VERTICES)})
+
+    def signal(self, images, scenes):
+        assert len(images) == len(scenes)
+        return images.mean(axis=(1, 2, 3), keepdims=True)[..., 0, 0] / 255 + self.base
+
+    def respond(self, signal, session):
+        assert session in range(1, 5)
+        return (signal + np.arange(N_VERTICES)).astype(np.float32)
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """Quick pictures and cortices; returns the numbers of pictures drawn, call by call."""
+    drawn = []
+
+    def render(scenes, progress=lambda batches: batches):
+        drawn.append(len(scenes))
+        list(progress(range(2)))
+        seeds = [scene.structure for scene in scenes]
+        return np.array([np.random.default_rng(s).integers(0, 256, (8, 8, 3)) for s in seeds], "u1")
+
+    monkeypatch.setattr(build.scenes, "render", render)
+    labels = np.arange(N_VERTICES) % 3
+    atlases = {"streams": (labels, {0: "Unknown", 1: "early", 2: "ventral"})}
+    monkeypatch.setattr(build.surface, "areas", lambda: SimpleNamespace(atlases=atlases))
+    monkeypatch.setattr(build.cortex, "Cortex", FakeCortex)
+    return drawn
+
+
+# --- the whole tree -------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fakes")
+def test_the_reader_of_nsd_reads_the_tree(tmp_path):
+    root = build.open_tree(seed=3, cache=tmp_path, sizes=SIZES)
+    assert nsd.subjects(root) == ["subj01", "subj02"]
+    assert [nsd.sessions(root, s) for s in nsd.subjects(root)] == [[1, 2, 3], [1, 2]]
+    for k, subject in enumerate(nsd.subjects(root)):
+        trials = nsd.trials(root, subject)
+        betas = nsd.betas(root, subject)
+        # Each response is that to the picture which has the trial's image id.
+        means = nsd.images(root, trials["image_id"]).mean(axis=(1, 2, 3))
+        expected = means[:, None] + 3 + 0.1 * k + np.arange(N_VERTICES)
+        np.testing.assert_allclose(betas, expected, atol=1e-4)
+        assert len(nsd.split(trials)[1]) == SIZES.n_shared
+    assert nsd.trials(root, "subj01").groupby("image_id").size().eq(3).all()
+    assert nsd.trials(root, "subj02").groupby("image_id").size().nunique() > 1
+    np.testing.assert_allclose(nsd.ncsnr(root, "subj01"), np.linspace(0, 1, N_VERTICES))
+    np.testing.assert_array_equal(nsd.roi(root, "streams"), np.arange(N_VERTICES) % 3)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_ground_truth_and_captions_belong_to_the_pictures(tmp_path):
+    root = build.open_tree(cache=tmp_path, sizes=SIZES)
+    truth = pd.read_csv(root / "simulation/ground_truth.csv", index_col="image_id")
+    ids = truth.index.to_numpy()
+    pictures = nsd.images(root, ids)
+    for picture, structure in zip(pictures, truth["structure"], strict=True):
+        expected = np.random.default_rng(structure).integers(0, 256, (8, 8, 3))
+        np.testing.assert_allclose(picture, np.moveaxis(expected, -1, 0) / 255, atol=1e-6)
+    texts = nsd.captions(root, ids)
+    assert all(len(five) == 5 for five in texts)
+    # Colours are said of things that are there: no caption names a colour of another scene.
+    colours = set(build.scenes.COLOURS)
+    for five, (_, row) in zip(texts, truth.iterrows(), strict=True):
+        there = {row["colour_1"], row["colour_2"]}
+        assert set(" ".join(five).split()) & colours <= there
+    assert not truth["held_back"].any()
+    held_back = pd.read_csv(root / "simulation/ground_truth_held_back.csv")
+    assert held_back["held_back"].all() and len(held_back) == 5
+    assert len(json.loads((root / "simulation/captions_held_back.json").read_text())) == 5
+
+
+@pytest.mark.usefixtures("fakes")
+def test_the_tree_says_that_it_is_simulated_and_holds_no_pickle(tmp_path):
+    root = build.open_tree(seed=4, cache=tmp_path, sizes=SIZES)
+    assert (root / "simulation/README.txt").read_text().startswith("SIMULATED")
+    provenance = json.loads((root / "simulation/provenance.json").read_text())
+    assert provenance["simulated"] and provenance["seed"] == 4
+    assert len(pd.read_csv(root / "simulation/planted_subj02.csv")) == N_VERTICES
+    suffixes = {path.suffix for path in root.rglob("*") if path.is_file()}
+    assert suffixes == {
+        ".csv", ".ctab", ".hdf5", ".json", ".mat", ".mgh", ".mgz", ".tsv", ".txt",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("fakes")
+def test_held_back_scenes_lie_in_the_layout_of_nsd_synthetic(tmp_path):
+    root = build.open_tree(cache=tmp_path, sizes=SIZES)
+    design = loadmat(root / "nsddata/experiments/nsdsynthetic/nsdsynthetic_expdesign.mat")
+    order = design["masterordering"][0].astype(int) - 1
+    np.testing.assert_array_equal(np.bincount(order), [3] * SIZES.n_held_back)
+    assert design["stimpattern"].shape == (1, 2, 10) and design["stimpattern"].sum() == 15
+    path = root / "nsddata_stimuli/stimuli/nsdsynthetic/nsdsynthetic_stimuli.hdf5"
+    with h5py.File(path) as file:
+        means = file["imgBrick"][...].mean(axis=(1, 2, 3)) / 255
+    for k, subject in enumerate(nsd.subjects(root)):
+        folder = root / f"nsddata_betas/ppdata/{subject}/fsaverage"
+        path = folder / "nsdsyntheticbetas_fithrf_GLMdenoise_RR/rh.betas_nsdsynthetic.mgh"
+        image = nibabel.load(path)
+        assert image.get_data_dtype() == np.dtype(">f4") and image.shape == (20, 1, 1, 15)
+        right = np.asarray(image.dataobj)[:, 0, 0].T
+        expected = means[order][:, None] + 0.1 * k + np.arange(20, 40)
+        np.testing.assert_allclose(right, expected, atol=1e-4)
+
+
+def test_other_worlds_share_pictures_and_trials_and_nothing_else(fakes, tmp_path):
+    roots = {w: build.open_tree(w, cache=tmp_path, sizes=SIZES) for w in build.cortex.WORLDS}
+    assert fakes == [42, 5]
+    for world, root in roots.items():
+        for file in (
+            "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5", "annotations/captions_train2017.json",
+            "nsddata/ppdata/subj01/behav/responses.tsv", "simulation/ground_truth.csv",
+        ):  # fmt: skip
+            assert (root / file).samefile(roots["standard"] / file)
+        offset = 1000 * build.cortex.WORLDS.index(world)
+        assert offset <= nsd.betas(root, "subj01")[:, 0].min() < offset + 1
+    with pytest.raises(ValueError, match="No world 'inverted'. There are: standard, swapped"):
+        build.open_tree("inverted")
+
+
+@pytest.mark.usefixtures("fakes")
+def test_links_become_copies_where_there_are_none(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("no hard links here")
+
+    monkeypatch.setattr(build.Path, "hardlink_to", refuse)
+    root = build.open_tree(cache=tmp_path, sizes=SIZES)
+    assert nsd.images(root, [3]).shape == (1, 3, 8, 8)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_seed_and_sizes_make_other_trees_and_the_same_seed_the_same(tmp_path):
+    first = build.open_tree(seed=1, cache=tmp_path / "a", sizes=SIZES)
+    again = build.open_tree(seed=1, cache=tmp_path / "b", sizes=SIZES)
+    other = build.open_tree(seed=2, cache=tmp_path / "a", sizes=SIZES)
+    assert first.name == again.name and first.name != other.name
+    for path in first.rglob("*"):
+        if path.suffix in (".mgh", ".csv", ".tsv", ".hdf5"):
+            assert path.read_bytes() == (again / path.relative_to(first)).read_bytes()
+    trials = [nsd.trials(root, "subj01")["image_id"].tolist() for root in (first, other)]
+    assert trials[0] != trials[1]
+    larger = build.open_tree(
+        seed=1, cache=tmp_path / "a", sizes=dataclasses.replace(SIZES, n_held_back=6)
+    )
+    assert larger.name != first.name
+
+
+# --- built once, whole or not at all --------------------------------------------------------------
+
+
+def fill(folder, log, pause=0.0):
+    folder.mkdir()
+    (folder / "half").touch()
+    with log.open("a") as file:
+        file.write("built\n")
+    time.sleep(pause)
+    (folder / "whole").touch()
+
+
+def test_a_tree_is_built_once(fakes, tmp_path):
+    first = build.open_tree(cache=tmp_path, sizes=SIZES)
+    before = {path: path.stat().st_mtime_ns for path in first.rglob("*")}
+    assert build.open_tree(cache=tmp_path, sizes=SIZES) == first
+    assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == before
+    assert fakes == [42, 5]
+
+
+def test_a_build_that_fails_leaves_no_tree_and_the_next_succeeds(fakes, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no power")
+
+    monkeypatch.setattr(build.cortex, "Cortex", fail)
+    with pytest.raises(RuntimeError, match="no power"):
+        build.open_tree(cache=tmp_path, sizes=SIZES)
+    assert not [p for p in tmp_path.glob("mini-standard*") if re.search(r"-[0-9a-f]{12}$", p.name)]
+    monkeypatch.setattr(build.cortex, "Cortex", FakeCortex)
+    root = build.open_tree(cache=tmp_path, sizes=SIZES)
+    assert nsd.betas(root, "subj01").shape == (72, N_VERTICES)
+    assert fakes == [42, 5]  # the pictures of the first try were kept
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are forked")
+def test_two_processes_at_once_build_one_tree(tmp_path):
+    folder, log = tmp_path / "tree", tmp_path / "log"
+    context = multiprocessing.get_context("fork")
+    job = functools.partial(fill, log=log, pause=0.3)
+    processes = [context.Process(target=build._build_once, args=(folder, job)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(20)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert (folder / "whole").exists() and log.read_text() == "built\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are forked")
+def test_a_killed_build_is_begun_anew(tmp_path):
+    folder, log = tmp_path / "tree", tmp_path / "log"
+    context = multiprocessing.get_context("fork")
+    job = functools.partial(fill, log=log, pause=60)
+    process = context.Process(target=build._build_once, args=(folder, job))
+    process.start()
+    while not log.exists():
+        time.sleep(0.01)
+    process.kill()
+    process.join(20)
+    assert not folder.exists()
+    build._build_once(folder, functools.partial(fill, log=log))
+    assert (folder / "whole").exists() and log.read_text() == "built\n" * 2
+
+
+# --- the experiment -------------------------------------------------------------------------------
+
+
+def test_trials_of_the_standard_sizes_are_ordered_like_nsds(rng):
+    order = experiment.order_trials(1000, 3, rng, n_early=200, n_first=2250)
+    assert (np.bincount(order) == 3).all()
+    assert len(np.intersect1d(order[:2250], np.arange(200))) == 200
+    trials = pd.DataFrame({"image": order, "session": np.arange(3000) // 750})
+    n_sessions = trials.groupby("image")["session"].nunique()
+    # Most images come in two or more sessions, many showings lie within one.
+    assert (n_sessions > 1).mean() > 0.7
+    gaps = np.diff(np.sort(order, kind="stable").reshape(1000, 3))
+    assert not gaps.any()
+    same = 1 - (n_sessions - 1).sum() / 2000
+    assert 0.2 < same < 0.6
+    # Every session shows shared and own images alike.
+    share = trials.groupby("session")["image"].agg(lambda image: (image < 200).mean())
+    assert share.between(0.13, 0.28).all()
+    with pytest.raises(ValueError, match="can't all be shown"):
+        experiment.order_trials(30, 3, rng, n_early=20, n_first=10)
+
+
+def test_runs_have_63_and_62_trials_with_blanks_at_both_ends(rng):
+    pattern = experiment.stimulus_pattern(4, 12, 75, 750, rng)
+    assert pattern.sum(axis=2).tolist() == [[63, 62] * 6] * 4
+    assert not pattern[..., :3].any() and not pattern[..., -4:].any()
+    assert experiment.stimulus_pattern(1, 2, 5, 10, rng).all()
+    with pytest.raises(ValueError, match="11 trials don't fit into 2 runs of 5 slots"):
+        experiment.stimulus_pattern(1, 2, 5, 11, rng)
+
+
+def test_the_log_counts_what_was_seen_before(rng):
+    order = rng.permutation(np.repeat(np.arange(20), 3))
+    pattern = experiment.stimulus_pattern(3, 2, 12, 20, rng)
+    log = experiment.simulate_responses(2, order, 5 * np.arange(20), pattern, rng)
+    for t in range(60):
+        before = [u for u in range(t) if order[u] == order[t]]
+        row = log.iloc[t]
+        assert row["SUBJECT"] == 2 and row["SESSION"] == t // 20 + 1
+        assert row["73KID"] == 5 * order[t] + 1 and row["10KID"] == order[t] + 1
+        assert row["ISOLD"] == bool(before)
+        assert row["ISOLDCURRENT"] == any(u // 20 == t // 20 for u in before)
+        for name, position in (("MEMORYRECENT", -1), ("MEMORYFIRST", 0)):
+            if before:
+                assert row[name] == t - before[position] - 1
+            else:
+                assert np.isnan(row[name])
+        if not np.isnan(row["BUTTON"]):
+            assert row["ISCORRECT"] == ((row["BUTTON"] == 2) == row["ISOLD"])
+            assert (row["TOTAL1"], row["TOTAL2"]) == (row["BUTTON"] == 1, row["BUTTON"] == 2)
+    assert log["TIME"].is_monotonic_increasing
+    assert log.groupby(["SESSION", "RUN"])["TRIAL"].agg(list).eq([list(range(1, 11))] * 6).all()
+
+
+def test_subjects_of_the_simulation_remember_better_than_chance(rng):
+    order = experiment.order_trials(1000, 3, rng)
+    pattern = experiment.stimulus_pattern(4, 12, 75, 750, rng)
+    log = experiment.simulate_responses(1, order, np.arange(1000), pattern, rng)
+    correct = log.groupby("ISOLD")["ISCORRECT"].mean()
+    assert 0.8 < correct[0] < 0.9 and 0.65 < correct[1] < 0.9
+    assert 0 < log["BUTTON"].isna().sum() < 30
+
+
+# --- the writers ----------------------------------------------------------------------------------
+
+
+def test_writers_refuse_what_does_not_fit(tmp_path):
+    with pytest.raises(ValueError, match="uint8"):
+        layout.write_stimuli(tmp_path, np.zeros((2, 8, 8, 3)))
+    subjectim = np.array([[0, 1, 2], [1, 0, 3]])
+    with pytest.raises(ValueError, match="first 2 images must be the same"):
+        layout.write_design(tmp_path, [0, 1, 2], np.ones((1, 1, 3), bool), subjectim, 2)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from latentcortex.decoders import LinearDecoder
+
+
+@pytest.fixture
+def world():
+    """120 images seen twice; 50 voxels that carry 4x3x3 latents and noise."""
+    rng = np.random.default_rng(0)
+    latents = rng.standard_normal((120, 4, 3, 3)).astype(np.float32) + 2
+    tuning = rng.standard_normal((36, 50)) / 6
+    image = np.tile(np.arange(120), 2)
+    betas = (latents.reshape(120, -1) @ tuning)[image] + 0.7 * rng.standard_normal((240, 50))
+    betas = (betas * rng.uniform(0.1, 10, 50) + rng.uniform(-5, 5, 50)).astype(np.float32)
+    image_ids = rng.permutation(73_000)[:120][image]
+    test = image >= 100
+    return betas, latents[image], image_ids, test
+
+
+def test_decodes_held_out_images_in_their_shape(world):
+    betas, latents, image_ids, test = world
+    decoder = LinearDecoder().fit(betas[~test], latents[~test], image_ids[~test])
+    decoded = decoder.predict(betas[test])
+    assert decoded.shape == latents[test].shape and decoded.dtype == np.float32
+    # Signal and noise are known: 50 voxels of R2 near 2/3 for 36 numbers.
+    r = np.corrcoef(decoded.ravel() - 2, latents[test].ravel() - 2)[0, 1]
+    assert 0.6 < r < 0.95
+    assert decoder.score(betas[test], latents[test]).shape == (4, 3, 3)
+    np.testing.assert_array_equal(decoder.image_ids_, image_ids[~test])
+    assert clone(decoder).get_params() == decoder.get_params()
+
+
+def test_the_unit_of_a_voxel_does_not_matter(world):
+    betas, latents, image_ids, test = world
+    other = betas * np.geomspace(1e-3, 1e3, 50, dtype=np.float32) + 7
+    decoded = [
+        LinearDecoder().fit(b[~test], latents[~test], image_ids[~test]).predict(b[test])
+        for b in (betas, other)
+    ]
+    np.testing.assert_allclose(decoded[1], decoded[0], atol=2e-3)
+
+
+@pytest.mark.parametrize("cv", [5, "gcv"])
+def test_order_of_rows_does_not_matter(world, cv):
+    betas, latents, image_ids, test = world
+    train = np.flatnonzero(~test)
+    train = train[:100] if cv == "gcv" else train
+    order = np.random.default_rng(1).permutation(train)
+    decoded = [
+        LinearDecoder(cv=cv).fit(betas[rows], latents[rows], image_ids[rows]).predict(betas[test])
+        for rows in (train, order)
+    ]
+    np.testing.assert_allclose(decoded[1], decoded[0], atol=1e-4)
+
+
+def test_repeats_of_an_image_stay_in_one_fold():
+    """Betas that know the image but nothing of its features must not seem to predict them."""
+    rng = np.random.default_rng(0)
+    image = np.tile(np.arange(60), 3)
+    betas = rng.standard_normal((60, 100))[image] + 0.1 * rng.standard_normal((180, 100))
+    features = rng.standard_normal((60, 20))[image]
+    decoder = LinearDecoder().fit(betas, features, image)
+    assert decoder.ridge_.cv_scores_.max(0).mean() < 0.05
+
+
+def test_features_may_be_tensors(world):
+    betas, latents, image_ids, test = world
+    tensors = torch.from_numpy(latents)
+    decoder = LinearDecoder().fit(betas[~test], tensors[~test], image_ids[~test])
+    decoded = decoder.predict(betas[test])
+    assert torch.is_tensor(decoded) and decoded.dtype == torch.float32
+    expected = LinearDecoder().fit(betas[~test], latents[~test], image_ids[~test])
+    np.testing.assert_allclose(decoded, expected.predict(betas[test]), atol=1e-5)
+    decoder.fit_rescaling(betas[test], tensors[test])
+    assert torch.is_tensor(decoder.predict(betas[test], rescale=True))
+
+
+def test_rescaling_restores_mean_and_spread_of_validation_images(world):
+    betas, latents, image_ids, test = world
+    latents[:, 0, 0, 0] = 0.3
+    decoder = LinearDecoder().fit(betas[~test], latents[~test], image_ids[~test])
+    with pytest.raises(Exception, match="fit_rescaling"):
+        decoder.predict(betas[test], rescale=True)
+    plain = decoder.predict(betas[test])
+    decoder.fit_rescaling(betas[test], latents[test])
+    rescaled = decoder.predict(betas[test], rescale=True)
+    np.testing.assert_allclose(rescaled.std(0), latents[test].std(0), atol=1e-4)
+    np.testing.assert_allclose(rescaled.mean(0), latents[test].mean(0), atol=1e-4)
+    np.testing.assert_array_equal(decoder.predict(betas[test]), plain)
+    # One row alone gives what it gives among others: no statistics of the rows predicted enter.
+    alone = decoder.predict(betas[test][:1], rescale=True)
+    np.testing.assert_allclose(alone, rescaled[:1], atol=1e-5)
+
+
+def test_errors(world):
+    betas, latents, image_ids, _ = world
+    with pytest.raises(ValueError, match="one row per trial"):
+        LinearDecoder().fit(betas, latents[:-1], image_ids)
+    with pytest.raises(ValueError, match="different features"):
+        LinearDecoder().fit(betas, np.random.default_rng(0).permutation(latents), image_ids)
+    with pytest.raises(ValueError, match="average the repeats"):
+        LinearDecoder(cv="gcv").fit(betas, latents, image_ids)

@@ -1,0 +1,171 @@
+"""Saved arrays keep their ids, their provenance and their wholeness."""
+
+import os
+
+import numpy as np
+import pytest
+
+from latentcortex import store
+
+SUFFIXES = pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+
+
+@SUFFIXES
+def test_round_trip_keeps_values_dtypes_and_provenance(tmp_path, rng, suffix):
+    arrays = {
+        "latents": rng.normal(size=(6, 4, 2, 2)).astype(np.float32),
+        "scores": rng.normal(size=6),
+        "codes": rng.integers(0, 9, (6, 3)),
+        "hits": rng.random(6) < 0.5,
+        # A transposed view lies in memory in another order than its values are read.
+        "view": rng.normal(size=(3, 6)).T,
+    }
+    ids = np.array([40, 3, 8, 9, 71, 0])
+    path = store.save(
+        tmp_path / "new" / f"a{suffix}", provenance={"seed": 3}, image_ids=ids, **arrays
+    )
+    loaded = store.load(path)
+    assert set(loaded) == {*arrays, "image_ids"}
+    np.testing.assert_array_equal(loaded["image_ids"], ids)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(loaded[name], array)
+        assert loaded[name].dtype == array.dtype
+    assert store.provenance(path) == {"seed": 3}
+
+
+@SUFFIXES
+def test_rows_are_known_by_id_whatever_their_order_on_disk(tmp_path, rng, suffix):
+    """Permuting the rows on disk changes nothing for whoever asks by id."""
+    ids, values = rng.permutation(1000)[:50], rng.normal(size=(50, 7))
+    wanted = np.concatenate([rng.permutation(ids)[:20], ids[:2]])
+    expected = np.array([values[np.flatnonzero(ids == i)[0]] for i in wanted])
+    for order in (np.arange(50), rng.permutation(50)):
+        path = store.save(
+            tmp_path / f"a{suffix}", provenance={}, image_ids=ids[order], z=values[order]
+        )
+        part = store.load(path, wanted)
+        np.testing.assert_array_equal(part["z"], expected)
+        np.testing.assert_array_equal(part["image_ids"], wanted)
+    assert store.load(path, np.array([], int))["z"].shape == (0, 7)
+
+
+@SUFFIXES
+def test_bad_requests_are_explained(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    with pytest.raises(FileNotFoundError, match="Run the script"):
+        store.load(path)
+    store.save(path, provenance={}, image_ids=[1, 2, 2], z=np.zeros(3))
+    with pytest.raises(ValueError, match="several rows of one image"):
+        store.load(path, [1])
+    store.save(path, provenance={}, image_ids=[1, 2, 3], z=np.zeros(3))
+    with pytest.raises(ValueError, match="lacks 2 of the image ids.*first being 4"):
+        store.load(path, [5, 1, 4])
+    with pytest.raises(ValueError, match="1-D array of integers"):
+        store.load(path, [1.0])
+    store.save(path, provenance={}, z=np.zeros(3))
+    with pytest.raises(ValueError, match="only be read whole"):
+        store.load(path, [1])
+
+
+@SUFFIXES
+def test_what_cannot_be_saved_is_refused(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    with pytest.raises(ValueError, match=r"z has shape \(2,\), but there are 3"):
+        store.save(path, provenance={}, image_ids=[1, 2, 3], z=np.zeros(2))
+    with pytest.raises(ValueError, match="pickle"):
+        store.save(path, provenance={}, z=np.array([{}], object))
+    with pytest.raises(ValueError, match="JSON-able"):
+        store.save(path, provenance={"path": path}, z=np.zeros(2))
+    with pytest.raises(ValueError, match="at least one array"):
+        store.save(path, provenance={})
+    with pytest.raises(ValueError, match="must be a dict"):
+        store.save(path, provenance="me", z=np.zeros(2))
+    with pytest.raises(ValueError, match="npz or .safetensors"):
+        store.save(tmp_path / "a.pkl", provenance={}, z=np.zeros(2))
+    assert not list(tmp_path.iterdir())
+
+
+def test_text_fits_into_npz_only(tmp_path):
+    names = np.array(["early", "ventral"])
+    path = store.save(tmp_path / "a.npz", provenance={}, names=names)
+    np.testing.assert_array_equal(store.load(path)["names"], names)
+    with pytest.raises(ValueError, match="dtype U"):
+        store.save(tmp_path / "a.safetensors", provenance={}, names=names)
+
+
+@SUFFIXES
+def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch, suffix):
+    path = store.save(tmp_path / f"a{suffix}", provenance={}, z=np.arange(3))
+
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(store.np, "savez", fail)
+    monkeypatch.setattr(store, "save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        store.save(path, provenance={}, z=np.arange(4))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    np.testing.assert_array_equal(store.load(path)["z"], np.arange(3))
+
+
+def test_pickled_content_is_never_loaded(tmp_path):
+    np.savez(tmp_path / "a.npz", z=np.array([{}], object), allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        store.load(tmp_path / "a.npz")
+
+
+def test_cached_computes_again_only_for_new_settings_or_source(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path))
+    calls = []
+
+    def function():
+        calls.append("first")
+        return {"image_ids": [4, 2], "z": np.ones(2)}
+
+    for _ in range(2):
+        result = store.cached("sub/z.npz", {"alpha": 1}, function)
+    assert calls == ["first"] and (tmp_path / "sub/z.npz").is_file()
+    np.testing.assert_array_equal(result["image_ids"], [4, 2])
+    store.cached("sub/z.npz", {"alpha": 2}, function)
+    assert len(calls) == 2
+
+    def function():  # noqa: F811 - the same name with another source is the point
+        calls.append("changed")
+        return {"z": np.zeros(2)}
+
+    assert not store.cached("sub/z.npz", {"alpha": 2}, function)["z"].any()
+    assert len(calls) == 3
+
+
+def test_cached_refuses_what_it_cannot_watch(tmp_path):
+    with pytest.raises(ValueError, match="source text"):
+        store.cached(tmp_path / "a.npz", {}, dict)
+    with pytest.raises(ValueError, match="JSON-able"):
+        store.cached(tmp_path / "a.npz", {"x": np.zeros(2)}, lambda: {"z": np.ones(1)})
+
+
+def test_source_hash_sees_content_names_and_settings_but_no_folders(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.py").write_text("x = 1")
+        (tmp_path / folder / "b.py").write_text("y = 2")
+    one, two = [sorted((tmp_path / folder).iterdir()) for folder in ("one", "two")]
+    first = store.source_hash(one, {"seed": 0})
+    assert store.source_hash(two[::-1], {"seed": 0}) == first
+    assert store.source_hash(one, {"seed": 1}) != first
+    two[0].write_text("x = 3")
+    assert store.source_hash(two, {"seed": 0}) != first
+
+
+def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path))
+    assert store.cache_folder() == tmp_path
+    monkeypatch.delenv("LATENTCORTEX_CACHE")
+    assert store.cache_folder().name == "latentcortex"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes are POSIX's")
+def test_saved_files_have_the_mode_of_ordinary_files(tmp_path):
+    (tmp_path / "plain").touch()
+    path = store.save(tmp_path / "a.npz", provenance={}, z=np.zeros(1))
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
