@@ -1,0 +1,164 @@
+"""Plant defects, one at a time, and name the test that must fail for each: python tests/mutants.py.
+
+Each defect is one that would ruin the science without an error. It is planted in a copy of the
+package; the project itself is not touched. Prints a line a defect; exits 1 if any survives.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# defect, file, the sound line, the line with the defect, the test that must fail
+MUTANTS = [
+    (
+        "ridge without intercept",
+        "ridge.py",
+        "intercept = y_mean - decomposition.mean @ coef",
+        "intercept = 0 * (y_mean - decomposition.mean @ coef)",
+        "test_ridge.py::test_equals_scikit_learn_with_a_penalty_per_target",
+    ),
+    (
+        "ungrouped folds",
+        "ridge.py",
+        "splitter = KFold(self.cv) if groups is None else GroupKFold(self.cv)",
+        "splitter = KFold(self.cv)",
+        "test_ridge.py::test_groups_never_part",
+    ),
+    (
+        "generalised cross-validation on repeats",
+        "ridge.py",
+        "if n_groups < len(X):",
+        "if n_groups < 0:",
+        "test_ridge.py::test_errors",
+    ),
+    (
+        "trace without the intercept",
+        "ridge.py",
+        "freedom = len(Q) - 1 - len(eigenvalues)",
+        "freedom = len(Q) - len(eigenvalues)",
+        "test_ridge.py::test_generalised_cross_validation_equals_brute_force",
+    ),
+    (
+        "image ids off by one",
+        "nsd/responses.py",
+        "image_id = subjectim[row, order[: len(responses)]]\n    wrong",
+        "image_id = subjectim[row, order[: len(responses)]] - 1\n    wrong",
+        "test_nsd.py::test_image_ids_by_the_design_are_those_of_the_log",
+    ),
+    (
+        "scaler fitted on all rows",
+        "nsd/repeats.py",
+        "fit = betas[rows[is_train[rows]]]",
+        "fit = betas[rows]",
+        "test_nsd_repeats.py::test_test_trials_move_nothing_on_the_training_side",
+    ),
+    (
+        "hemispheres swapped",
+        "nsd/responses.py",
+        "left_right = zip(halves, np.split(mask, sizes[:1]), strict=True)",
+        "left_right = zip(halves[::-1], np.split(mask, sizes[:1]), strict=True)",
+        "test_nsd.py::test_betas_are_read_as_written_left_hemisphere_first",
+    ),
+    (
+        "noise one step late",
+        "sampler.py",
+        "noise, timesteps[:1].repeat(n)",
+        "noise, timesteps[min(1, len(timesteps) - 1) :][:1].repeat(n)",
+        "test_sampler.py::test_noise_is_added_at_exactly_the_first_timestep_that_is_removed",
+    ),
+    (
+        "beta for sqrt(beta)",
+        "sampler.py",
+        "x0_cond = (latents - (1 - abar).sqrt() * noise_pred_cond)",
+        "x0_cond = (latents - (1 - abar) * noise_pred_cond)",
+        "test_sampler.py::test_a_guide_adds_to_the_guided_noise_and_reads_the_conditional_prediction",
+    ),
+    (
+        "condition and empty caption swapped",
+        "sampler.py",
+        "states = torch.cat([unconditional_embedding.expand_as(states), states])",
+        "states = torch.cat([states, unconditional_embedding.expand_as(states)])",
+        "test_sampler_calls.py::test_without_guide_it_is_diffusers_text_to_image_bit_by_bit",
+    ),
+    (
+        "the same noise for every drawing",
+        "sampler.py",
+        "SeedSequence([seed, image_id, repeat])",
+        "SeedSequence([seed, image_id])",
+        "test_sampler_calls.py::test_a_generator_depends_on_image_repeat_and_seed_alone",
+    ),
+    (
+        "latents divided by the scaling factor",
+        "features.py",
+        "(mean * vae.config.scaling_factor)",
+        "(mean / vae.config.scaling_factor)",
+        "test_features.py::test_latents_are_the_posterior_mean_times_the_scaling_factor",
+    ),
+    (
+        "identification in the other direction",
+        "metrics.py",
+        'if direction == "reconstruction" else',
+        'if direction != "reconstruction" else',
+        "test_metrics.py::test_identification_equals_a_double_loop",
+    ),
+    (
+        "ties count as wins",
+        "metrics.py",
+        "(wins + 0.5 * ties)",
+        "(wins + ties)",
+        "test_metrics.py::test_collapsed_reconstructions_are_at_chance_whatever_the_rounding",
+    ),
+    (
+        "p-values not corrected",
+        "encoding.py",
+        "adjusted[tested] = stats.false_discovery_control(adjusted[tested])",
+        "adjusted[tested] = adjusted[tested]",
+        "test_encoding.py::test_false_discoveries_stay_below_q_and_do_not_without_the_correction",
+    ),
+]
+
+
+def run(package_parent, test):
+    """Return pytest's exit status with the package taken from `package_parent`."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        f"tests/{test}",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(package_parent), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True).returncode
+
+
+def main():
+    survived = []
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "latentcortex"
+        shutil.copytree(ROOT / "src" / "latentcortex", package)
+        for defect, name, sound, broken, test in MUTANTS:
+            path = package / name
+            text = path.read_text()
+            if text.count(sound) != 1:
+                raise SystemExit(f"{name} holds {text.count(sound)} times: {sound!r}. Update me.")
+            before = run(folder, test)
+            path.write_text(text.replace(sound, broken))
+            after = run(folder, test)
+            path.write_text(text)
+            caught = before == 0 and after == 1
+            survived += [] if caught else [defect]
+            word = "caught" if caught else f"SURVIVED (sound {before}, broken {after})"
+            print(f"{word:8} {defect}: {test}", flush=True)
+    sys.exit(bool(survived))
+
+
+if __name__ == "__main__":
+    main()
