@@ -175,8 +175,9 @@ def weights_hash(preset):
 def describe(preset, root, **more):
     """Write down what a product depends on, JSON-able."""
     fields = dataclasses.asdict(preset)
-    for paths in ("model", "guide", "judge"):  # the hash tells them, wherever they lie
-        fields.pop(paths)
+    # The hash tells the networks, wherever they lie.
+    for unneeded in ("model", "guide", "judge", "expected_minutes"):
+        fields.pop(unneeded)
     settings = {**fields, "dtype": str(preset.dtype)}
     return {
         "script": "data_scripts/6_reconstruct_images.py",

@@ -18,6 +18,7 @@ from joblib import Parallel, delayed
 from mini_model_scores import score_clip, score_judge, score_unet, score_vae
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
+from transformers import CLIPTokenizer
 
 from latentcortex.mini import captions as writer
 from latentcortex.mini import networks, scenes
@@ -89,7 +90,7 @@ def to_float(images, device):
 def fit(args, name, modules, loss_of, n_items, lr, batch_size, weight_decay=0.01, ema_decay=0.999):
     """Minimise ``loss_of(batch indices, generator)`` and leave the averaged weights in modules.
 
-    One warm-up, one cosine; a checkpoint of weights, averages and optimiser every minute.
+    One warm-up, one cosine; a checkpoint of weights, averages and optimiser now and then.
     """
     steps = getattr(args, f"{name}_steps")
     checkpoint, log = args.work / f"{name}.pt", args.work / f"{name}.csv"
@@ -130,7 +131,7 @@ def fit(args, name, modules, loss_of, n_items, lr, batch_size, weight_decay=0.01
             with log.open("a") as file:
                 file.write(f"{step + 1},{np.mean(losses[-50:]):.5f}\n")
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
-        if time.time() - saved_at > 60 or step == steps - 1:
+        if time.time() - saved_at > args.checkpoint_seconds or step == steps - 1:
             state = {"modules": modules.state_dict(), "average": average, "step": step + 1,
                      "optimiser": optimiser.state_dict()}  # fmt: skip
             torch.save(state, checkpoint.with_suffix(".partial"))
@@ -166,9 +167,14 @@ def train_vae(args):
 
 
 def clip_modules(args):
-    # The vocabulary knows every word of the world: also the name of the kind that is held back.
-    texts = [load_scenes(args, part)["captions"].reshape(-1) for part in ("train", "held_back")]
-    tokenizer = networks.make_tokenizer(np.concatenate(texts), args.work / "tokenizer")
+    folder = args.out / "tokenizer"
+    if not folder.exists():
+        # The vocabulary knows every word: also the name of the kind that is held back.
+        parts = [load_scenes(args, part) for part in ("train", "held_back")]
+        words = np.concatenate([part["captions"].reshape(-1) for part in parts])
+        networks.make_tokenizer(words, args.work / "tokenizer").save_pretrained(folder)
+    # Read back: a training that is resumed must go on with the numbers it began with.
+    tokenizer = CLIPTokenizer.from_pretrained(folder)
     text, visual = networks.make_text_encoder(tokenizer), networks.make_visual_tower()
     scale = torch.nn.ParameterDict({"log_scale": torch.tensor(math.log(1 / 0.07))})
     return tokenizer, {"text": text, "visual": visual, "scale": scale}
@@ -184,7 +190,6 @@ def tokenize(tokenizer, texts):
 def train_clip(args):
     data = load_scenes(args, "train")
     tokenizer, modules = clip_modules(args)
-    tokenizer.save_pretrained(args.out / "tokenizer")
     tokens = tokenize(tokenizer, data["captions"].reshape(-1)).reshape(len(data["images"]), 5, -1)
 
     def loss_of(rows, generator):
@@ -265,8 +270,7 @@ def train_unet(args):
     scheduler = networks.make_scheduler()
     scheduler.save_pretrained(args.out / "scheduler")
     unet = networks.make_unet().to(args.device)
-    if not (args.out / "unet").exists():
-        write_model(unet, args.out / "unet")
+    write_model(unet, args.out / "unet")  # load_latent_diffusion wants a whole folder
     parts = load_latent_diffusion(args.out, device=args.device)
     latents, states = conditions(
         args, load_scenes(args, "train"), parts.vae, parts.text_encoder, parts.tokenizer
@@ -303,11 +307,12 @@ def write_scores(args):
         "judge": score_judge(args, test),
         "unet": score_unet(args, test),
     }
-    curves = {
-        name: [[float(x) for x in line.split(",")] for line in (args.work / f"{name}.csv").open()]
-        for name in ("vae", "clip", "judge", "unet")
-    }
-    steps = {name: int(curve[-1][0]) for name, curve in curves.items()}
+    curves = {}
+    for name in ("vae", "clip", "judge", "unet"):
+        # A killed run may have logged steps that its successor repeated: the last word counts.
+        rows = [line.split(",") for line in (args.work / f"{name}.csv").read_text().split()]
+        curves[name] = sorted({int(step): float(loss) for step, loss in rows}.items())
+    steps = {name: curve[-1][0] for name, curve in curves.items()}
     made = {
         "script": "data_scripts/train_mini_models.py",
         "seed": SEED,
@@ -329,7 +334,8 @@ def main():
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--device", type=torch.device, default=device)
     parser.add_argument("--scenes", type=int, default=20_000)
-    for name, steps in {"vae": 2500, "clip": 1800, "judge": 1500, "unet": 9000}.items():
+    parser.add_argument("--checkpoint-seconds", type=float, default=60)
+    for name, steps in {"vae": 1600, "clip": 1800, "judge": 1500, "unet": 5000}.items():
         parser.add_argument(f"--{name}-steps", type=int, default=steps)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ KINDS, COLOURS, SETTINGS = scenes.KINDS, tuple(props.COLOURS), scenes.SETTINGS
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    # The tracer works on small tensors, which threads only hand to and fro.
+    # The tracer works on small tensors, which threads only pass around.
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -99,8 +99,9 @@ def test_rays_meet_the_nearest_of_turned_and_stretched_primitives(rng):
     entered = []
     for k, shape in enumerate(SHAPES.values()):
         # As `props.thing_parts` places parts: a positive yaw turns z towards x.
-        turn = [[np.cos(yaw[k]), 0, np.sin(yaw[k])], [0, 1, 0], [-np.sin(yaw[k]), 0, np.cos(yaw[k])]]
-        into_frame = np.linalg.inv(np.array(turn) @ np.diag(size[k]))
+        cos, sin = np.cos(yaw[k]), np.sin(yaw[k])
+        turn = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
+        into_frame = np.linalg.inv(turn @ np.diag(size[k]))
         frame = np.tensordot(into_frame, points - centre[k][:, None, None], 1)
         inside = is_inside(shape, frame)
         entered.append(np.where(inside.any(1), along[inside.argmax(1)], rt.FAR))
@@ -248,8 +249,9 @@ def test_colours_in_place_do_not_tell_the_setting():
     features = cells(scenes.render(drawn, size=16, batch_size=100), 8)
     setting = np.array([scene.setting for scene in drawn])
     shares = []
-    for alpha in (0.03, 0.1, 0.3):
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(C=alpha, max_iter=1000))
+    for inverse_penalty in (0.03, 0.1, 0.3):
+        regression = LogisticRegression(C=inverse_penalty, max_iter=1000)
+        classifier = make_pipeline(StandardScaler(), regression)
         classifier.fit(features[:1000], setting[:1000])
         shares.append(classifier.score(features[1000:], setting[1000:]))
     # Better than chance, or the classifier is broken; at most half of the scenes.

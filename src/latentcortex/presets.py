@@ -44,6 +44,9 @@ class Preset:
     alphas : tuple of float or None
         Ridge penalties to choose from; None for the grid that follows from the number of voxels
         (`ridge.alpha_grid`).
+    rescale : bool
+        Whether decoded features are brought to the spread of the true ones, with statistics of
+        validation images (`decoders.LinearDecoder.fit_rescaling`).
     strength : float
         Share of the denoising steps taken by img2img, in (0, 1].
     n_steps : int
@@ -73,6 +76,7 @@ class Preset:
     n_tokens: int
     dtype: torch.dtype
     alphas: tuple[float, ...] | None
+    rescale: bool
     strength: float
     n_steps: int
     guidance_scale: float
@@ -168,6 +172,7 @@ PRESETS = {
         n_tokens=24,
         dtype=torch.float32,
         alphas=None,
+        rescale=False,
         # The published 0.8 would erase z: at equal noise a 16x16 latent loses what a 64x64 one
         # keeps by averaging over space.
         strength=0.4,
@@ -195,6 +200,7 @@ PRESETS = {
         n_tokens=77,
         dtype=torch.float16,
         alphas=None,
+        rescale=False,
         strength=0.8,
         n_steps=50,
         guidance_scale=5.0,

@@ -3,6 +3,7 @@
 `data_scripts/train_mini_models.py` trains them; the weights ship in ``mini/model``.
 """
 
+import json
 from pathlib import Path
 
 import torch
@@ -91,6 +92,11 @@ def make_tokenizer(captions, folder):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.model.save(str(folder))
+    # The trainer numbers tokens differently from call to call: number them by the alphabet.
+    special = ["<|startoftext|>", "<|endoftext|>"]
+    tokens = special + sorted(set(tokenizer.get_vocab()) - set(special))
+    numbers = {token: number for number, token in enumerate(tokens)}
+    (folder / "vocab.json").write_text(json.dumps(numbers))
     made = CLIPTokenizer(
         vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"),
         model_max_length=N_TOKENS, pad_token="<|endoftext|>",

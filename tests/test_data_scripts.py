@@ -1,0 +1,98 @@
+"""The scripts, run small: a training that was killed goes on as if nothing had happened."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data_scripts"))
+
+import train_mini_models as training  # noqa: E402
+
+
+class Killed(Exception):
+    pass
+
+
+def arguments(folder, **changes):
+    args = argparse.Namespace(
+        work=folder, out=folder / "model", device=torch.device("cpu"), scenes=30,
+        checkpoint_seconds=0.0, vae_steps=6,
+    )  # fmt: skip
+    folder.mkdir(exist_ok=True)
+    vars(args).update(changes)
+    return args
+
+
+def fit_line(args, kill_at=None):
+    """Fit a small network to a line, drawing batches and noise as the real trainings do."""
+    torch.manual_seed(0)
+    net = torch.nn.Linear(3, 1)
+    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(1))
+    calls = []
+
+    def loss_of(rows, generator):
+        calls.append(rows.tolist())
+        if len(calls) - 1 == kill_at:
+            raise Killed
+        noise = torch.randn(len(rows), 3, generator=generator)
+        return (net(x[rows] + 0.1 * noise).float()[:, 0] - x[rows].sum(1)).pow(2).mean()
+
+    training.fit(args, "vae", {"net": net}, loss_of, len(x), lr=0.01, batch_size=8)
+    return net.weight.clone(), calls
+
+
+def test_a_killed_training_ends_like_an_uninterrupted_one(tmp_path):
+    whole, batches = fit_line(arguments(tmp_path / "whole"))
+    args = arguments(tmp_path / "killed")
+    with pytest.raises(Killed):
+        fit_line(args, kill_at=3)
+    resumed, rest = fit_line(args)
+    assert rest == batches[3:]
+    torch.testing.assert_close(resumed, whole, rtol=0, atol=0)
+
+
+def test_a_finished_training_is_not_repeated(tmp_path):
+    args = arguments(tmp_path / "whole")
+    first, _ = fit_line(args)
+    again, batches = fit_line(args)
+    assert batches == []
+    torch.testing.assert_close(again, first, rtol=0, atol=0)
+
+
+def test_a_loss_that_is_not_finite_names_the_step(tmp_path):
+    net = torch.nn.Linear(1, 1)
+    with pytest.raises(FloatingPointError, match="at step 0"):
+        training.fit(
+            arguments(tmp_path / "bad"), "vae", {"net": net},
+            lambda *_: net.weight.sum() * torch.nan, 5, lr=0.1, batch_size=2,
+        )  # fmt: skip
+
+
+def test_training_scenes_are_made_once_and_labelled(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "N_TEST", 4)
+    monkeypatch.setattr(training, "N_HELD_BACK", 4)
+    args = arguments(tmp_path / "work", scenes=6)
+    training.make_scenes(args)
+    files = {path: path.stat().st_mtime_ns for path in (args.work / "scenes").iterdir()}
+    training.make_scenes(args)
+    assert {path: path.stat().st_mtime_ns for path in (args.work / "scenes").iterdir()} == files
+    data = training.load_scenes(args, "train")
+    assert data["images"].shape == (6, 3, 64, 64)
+    assert data["captions"].shape == (6, 5)
+    n_kinds = len(training.scenes.KINDS)
+    rng = np.random.default_rng((training.SEED, 0, 0))
+    for drawn, label in zip(training.scenes.sample_scenes(6, rng), data["labels"], strict=True):
+        assert training.scenes.SETTINGS[label[0]] == drawn.setting
+        kinds = {training.scenes.KINDS[k] for k in np.flatnonzero(label[2 : 2 + n_kinds])}
+        assert kinds == {thing.kind for thing in drawn.things}
+    held_back = training.load_scenes(args, "held_back")["images"]
+    assert len(held_back) == 4
+
+
+def test_missing_scenes_are_explained(tmp_path):
+    with pytest.raises(FileNotFoundError, match="stage 'scenes'"):
+        training.load_scenes(arguments(tmp_path / "empty"), "train")
