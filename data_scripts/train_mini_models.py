@@ -267,10 +267,10 @@ def conditions(args, data, vae, text, tokenizer):
 def train_unet(args):
     from latentcortex.features import load_latent_diffusion
 
-    scheduler = networks.make_scheduler()
-    scheduler.save_pretrained(args.out / "scheduler")
+    (scheduler := networks.make_scheduler()).save_pretrained(args.out / "scheduler")
     unet = networks.make_unet().to(args.device)
-    write_model(unet, args.out / "unet")  # load_latent_diffusion wants a whole folder
+    if not (args.out / "unet").exists():  # load_latent_diffusion wants a whole folder
+        write_model(unet, args.out / "unet")
     parts = load_latent_diffusion(args.out, device=args.device)
     latents, states = conditions(
         args, load_scenes(args, "train"), parts.vae, parts.text_encoder, parts.tokenizer
