@@ -101,3 +101,12 @@ def tiny_tree(_tiny):
 def tiny_truth(_tiny):
     """Arrays that `tiny_tree` was written from."""
     return _tiny[1]
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Compute on one thread: handing small arrays from thread to thread takes longer than work."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)

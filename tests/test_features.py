@@ -23,13 +23,7 @@ from latentcortex.features import (
 CAPTIONS = [["a red box", "one box"], ["two cones by the sea"], ["a", "hill", "at dusk 7"]]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # Handing networks this small from thread to thread takes longer than running them.
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -20,13 +20,7 @@ def noise_of(generators_of_images):
     return torch.cat([torch.randn((1, *LATENT_SHAPE), generator=g) for g in generators_of_images])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # Handing networks this small from thread to thread takes longer than running them.
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # The closed-form Gaussian model

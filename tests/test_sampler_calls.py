@@ -22,14 +22,7 @@ from tiny_models import (
 from latentcortex.features import decode_latents, unconditional
 from latentcortex.sampler import denoising_timesteps, make_generator, reconstruct, sample
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # Handing networks this small from thread to thread takes longer than running them.
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -19,13 +19,7 @@ SHAPES = {"sphere": rt.SPHERE, "box": rt.BOX, "cylinder": rt.CYLINDER, "cone": r
 KINDS, COLOURS, SETTINGS = scenes.KINDS, tuple(props.COLOURS), scenes.SETTINGS
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # The tracer works on small tensors, which threads only pass around.
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def draw(n, seed, held_back=False):
