@@ -46,23 +46,6 @@ WORLDS = ["standard:0", "swapped:0", "uniform:0", "uniform:1", "uniform:2"]
 WORLDS += ["null:0", "null:1", "null:2", "standard:1", "standard:2"]
 
 
-def read_responses(root, subject, space):
-    """Read a subject's responses, z-scored and averaged over repeats.
-
-    Returns a dict for training and one for test, each of betas (n_images, n_vertices), image_ids
-    and n_repeats (n_images,).
-    """
-    trials = nsd.trials(root, subject)
-    is_train, image_ids = ~trials.shared.to_numpy(), trials.image_id.to_numpy()
-    betas = nsd.betas(root, subject, space)
-    betas = nsd.zscore(betas, trials.session.to_numpy(), is_train)
-    names = ("betas", "image_ids", "n_repeats")
-    return tuple(
-        dict(zip(names, nsd.average_repeats(betas[rows], image_ids[rows]), strict=True))
-        for rows in (is_train, ~is_train)
-    )
-
-
 def latent_features(root, image_ids, model):
     """Compute z and c of images, each (n_images, n_features)."""
     z = features.encode_images(model.vae, torch.from_numpy(nsd.images(root, image_ids)))
@@ -133,7 +116,7 @@ def predict(space, is_train, train):
     """
     reduced = reduce(space, is_train)
     encoder = encoding.VoxelwiseEncoder(cv="gcv")
-    encoder.fit(reduced[is_train], train["betas"], train["image_ids"], train["n_repeats"])
+    encoder.fit(reduced[is_train], *train)
     alphas = encoder.ridge_.alpha_
     at_edge = np.isin(alphas, ridge.alpha_grid(reduced.shape[1])[[0, -1]])
     return encoder.predict(reduced[~is_train]), at_edge
@@ -169,23 +152,23 @@ def compare_regions(preference, draws, first, second, rng):
 
 def encode_subject(root, subject, preset, model):
     """Score one subject; a dict of arrays, see `main` for what becomes of them."""
-    train, test = read_responses(root, subject, preset.space)
-    image_ids = np.concatenate([train["image_ids"], test["image_ids"]])
-    is_train = np.arange(len(image_ids)) < len(train["image_ids"])
+    train, (test_betas, test_ids, test_repeats) = nsd.image_responses(root, subject, preset.space)
+    image_ids = np.concatenate([train[1], test_ids])
+    is_train = np.arange(len(image_ids)) < len(train[1])
     spaces = latent_features(root, image_ids, model)
     simulated = (root / "simulation").is_dir()
     if simulated:
         spaces |= planted_features(root, image_ids, is_train)
     fitted = {name: predict(space, is_train, train) for name, space in spaces.items()}
     predicted = {name: values for name, (values, _) in fitted.items()}
-    r = {name: encoding.correlation(p, test["betas"]) for name, p in predicted.items()}
-    ceiling = nsd.noise_ceiling(nsd.ncsnr(root, subject, preset.space), test["n_repeats"])
+    r = {name: encoding.correlation(p, test_betas) for name, p in predicted.items()}
+    ceiling = nsd.noise_ceiling(nsd.ncsnr(root, subject, preset.space), test_repeats)
     visual = nsd.roi_mask(root, "nsdgeneral", "nsdgeneral")
     asked = visual & (ceiling >= LOWEST_CEILING)
-    result = {"ceiling": ceiling[visual], "n_test_images": len(test["betas"])}
+    result = {"ceiling": ceiling[visual], "n_test_images": len(test_betas)}
 
     for name in ("z", "c"):
-        p = encoding.p_values(r[name], len(test["betas"]))
+        p = encoding.p_values(r[name], len(test_betas))
         found, _ = encoding.fdr(p, Q)
         result[f"r_{name}"] = r[name][visual]
         result[f"edge_share_{name}"] = fitted[name][1][asked].mean()
@@ -197,7 +180,7 @@ def encode_subject(root, subject, preset, model):
     # The same seed draws the same images, so that differences are paired.
     draws = {
         name: encoding.bootstrap_correlation(
-            predicted[name][:, asked], test["betas"][:, asked], np.random.default_rng(SEED), N_DRAWS
+            predicted[name][:, asked], test_betas[:, asked], np.random.default_rng(SEED), N_DRAWS
         )
         for name in ("z", "c")
     }

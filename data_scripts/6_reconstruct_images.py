@@ -51,12 +51,9 @@ def load_images(preset, root, image_ids):
 
 
 def responses(preset, root, subject, rois):
-    """Average z-scored repeats: betas and ids of the training images, then of the test images."""
-    trials = nsd.trials(root, subject)
-    ids, is_train = trials["image_id"].to_numpy(), ~trials["shared"].to_numpy()
-    betas = nsd.betas(root, subject, preset.space, mask=nsd.roi_mask(root, "streams", rois))
-    betas = nsd.zscore(betas, trials["session"], is_train)
-    return [nsd.average_repeats(betas[rows], ids[rows])[:2] for rows in (is_train, ~is_train)]
+    """Read the responses of some of the streams: train and test, see `nsd.image_responses`."""
+    mask = nsd.roi_mask(root, "streams", rois)
+    return nsd.image_responses(root, subject, preset.space, mask=mask)
 
 
 def encode(preset, model, root, image_ids):
@@ -88,7 +85,7 @@ def decode(preset, model, root, subject, shuffle_pairs=False):
     """
     decoded = []
     for k, rois in enumerate((preset.z_rois, preset.c_rois)):
-        (betas, image_ids), (test_betas, test_ids) = responses(preset, root, subject, rois)
+        (betas, image_ids, _), (test_betas, test_ids, _) = responses(preset, root, subject, rois)
         if k == 0:
             true = encode(preset, model, root, image_ids)
             mean_image = load_images(preset, root, image_ids).mean(0)

@@ -57,6 +57,23 @@ def test_zscore_against_pandas_session_by_session(rng):
     np.testing.assert_allclose(overall[is_train].std(axis=0), 1, rtol=1e-5)
 
 
+def test_image_responses_are_the_trials_of_an_image_scaled_and_averaged(tiny_tree, tiny_truth):
+    mask = np.arange(324) % 3 == 0
+    train, test = nsd.image_responses(tiny_tree, "subj02", mask=mask)
+    trials = nsd.trials(tiny_tree, "subj02")
+    raw = np.concatenate([tiny_truth.betas["subj02", s] for s in (1, 2)])[:, mask].astype(float)
+    fit = ~trials["shared"].to_numpy()
+    for session in (1, 2):
+        rows = (trials["session"] == session).to_numpy()
+        raw[rows] = (raw[rows] - raw[rows & fit].mean(0)) / raw[rows & fit].std(0)
+    for (betas, ids, n_repeats), part in zip((train, test), nsd.split(trials), strict=True):
+        np.testing.assert_array_equal(ids, part)
+        for row, image_id in enumerate(ids):
+            shown = (trials["image_id"] == image_id).to_numpy()
+            assert n_repeats[row] == shown.sum()
+            np.testing.assert_allclose(betas[row], raw[shown].mean(0), atol=1e-4)
+
+
 def test_test_trials_move_nothing_on_the_training_side(rng):
     betas, sessions = rng.normal(size=(120, 9)), np.repeat([1, 2, 3], 40)
     is_train = rng.random(120) < 0.7

@@ -14,7 +14,7 @@ from latentcortex.nsd.repeats import (
     validation_split,
     zscore,
 )
-from latentcortex.nsd.responses import betas, ncsnr, sessions, trials
+from latentcortex.nsd.responses import betas, image_responses, ncsnr, sessions, trials
 from latentcortex.nsd.stimuli import captions, images
 from latentcortex.nsd.tree import subjects
 
@@ -23,6 +23,7 @@ __all__ = [
     "betas",
     "captions",
     "estimate_ncsnr",
+    "image_responses",
     "images",
     "ncsnr",
     "noise_ceiling",

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.io import loadmat
 
+from latentcortex.nsd.repeats import average_repeats, zscore
 from latentcortex.nsd.tree import check_subject, existing_path
 
 _SPACES = ("fsaverage",)
@@ -161,6 +162,31 @@ def betas(root, subject, space="fsaverage", sessions=None, mask=None, betas=_BET
         np.concatenate(parts, axis=1, out=result[start : start + len(rows)])
         start += len(rows)
     return result
+
+
+def image_responses(root, subject, space="fsaverage", sessions=None, mask=None):
+    """Read a subject's responses as most analyses want them: one row an image.
+
+    Trials are z-scored session by session with the training trials' mean and deviation, and the
+    showings of an image averaged. The images that all subjects see are the test images.
+
+    Parameters
+    ----------
+    root, subject, space, sessions, mask
+        See `betas`.
+
+    Returns
+    -------
+    train, test : tuples of (betas, image_ids, n_repeats)
+        float32 (n_images, n_voxels), int (n_images,) in ascending order, int (n_images,).
+    """
+    table = trials(root, subject, sessions)
+    image_ids, is_train = table["image_id"].to_numpy(), ~table["shared"].to_numpy()
+    values = zscore(
+        betas(root, subject, space, sessions, mask), table["session"].to_numpy(), is_train
+    )
+    train, test = (average_repeats(values[rows], image_ids[rows]) for rows in (is_train, ~is_train))
+    return train, test
 
 
 def ncsnr(root, subject, space="fsaverage", betas=_BETAS):
