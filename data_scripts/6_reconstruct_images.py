@@ -52,7 +52,7 @@ def load_images(preset, root, image_ids):
 
 def responses(preset, root, subject, rois):
     """Read the responses of some of the streams: train and test, see `nsd.image_responses`."""
-    mask = nsd.roi_mask(root, "streams", rois)
+    mask = nsd.roi_mask(root, "streams", rois, preset.space, subject)
     return nsd.image_responses(root, subject, preset.space, mask=mask)
 
 

@@ -1,8 +1,8 @@
 """The Natural Scenes Dataset: reading its files, and what every analysis does to its trials.
 
 `responses` reads design and betas, `stimuli` images and captions, `regions` the ROIs, all from
-NSD's own folders (`tree`). `repeats` works on arrays: split by image, z-scoring, averages over
-repeats, noise ceiling.
+NSD's own folders (`tree`), on the surface (`surfaces`) or in the volume (`volumes`). `repeats`
+works on arrays: split by image, z-scoring, averages over repeats, noise ceiling.
 """
 
 from latentcortex.nsd.regions import roi, roi_mask, roi_names

@@ -1,13 +1,15 @@
-"""Read regions of interest on the surface: names, codes and masks of vertices.
+"""Read regions of interest: names, codes, and masks of vertices or voxels.
 
 Arrays hold the left hemisphere's vertices, then the right's.
 """
 
-import nibabel
 import numpy as np
 import pandas as pd
 
+from latentcortex.nsd import surfaces, volumes
 from latentcortex.nsd.tree import existing_path
+
+_SPACES = (*surfaces.SPACES, "nativesurface", *volumes.SPACES)
 
 
 def roi_names(root, atlas):
@@ -34,43 +36,57 @@ def roi_names(root, atlas):
     )
 
 
-def roi(root, atlas, subject=None):
-    """Read the code of the region that each vertex belongs to.
+def roi(root, atlas, space="fsaverage", subject=None):
+    """Read the code of the region that each vertex or voxel belongs to.
 
     Parameters
     ----------
     root : path
     atlas : str
         Such as ``"streams"`` or ``"prf-visualrois"``.
+    space : {"fsaverage", "fsaverage5", "nativesurface", "func1pt8mm", "func1mm"}
+        On fsaverage all subjects have the same regions. In the others they are the subject's own;
+        the native surface has a number of vertices of its own.
     subject : str, optional
-        Read the subject's own regions (in the NSD release these lie on the subject's native
-        surface, which has a number of vertices of its own) instead of those of fsaverage.
+        Needed in a subject's own spaces.
 
     Returns
     -------
-    int array (n_vertices,)
+    int array (n_vertices,) or (nx, ny, nz)
         Codes of `roi_names`; NSD has -1 where an atlas was not drawn.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        No such atlas or space; a subject is missing.
     """
     roi_names(root, atlas)
-    folder = "fsaverage" if subject is None else subject
+    if space not in _SPACES:
+        raise ValueError(f"No regions in space {space!r}. There are: {', '.join(_SPACES)}.")
+    if space not in surfaces.SPACES and subject is None:
+        raise ValueError(f"The regions in {space} are each subject's own: pass subject=.")
+    if space in volumes.SPACES:
+        path = existing_path(root, f"nsddata/ppdata/{subject}/{space}/roi/{atlas}.nii.gz")
+        return volumes.read_volume(path).astype(int)
+    folder = "fsaverage" if space in surfaces.SPACES else subject
     paths = [f"nsddata/freesurfer/{folder}/label/{h}.{atlas}.mgz" for h in ("lh", "rh")]
-    labels = [np.asarray(nibabel.load(existing_path(root, path)).dataobj).ravel() for path in paths]
-    return np.concatenate(labels).astype(int)
+    labels = surfaces.read_labels([existing_path(root, path) for path in paths]).astype(int)
+    return surfaces.narrow(labels) if space == "fsaverage5" else labels
 
 
-def roi_mask(root, atlas, names, subject=None):
-    """Mark the vertices of one or several regions.
+def roi_mask(root, atlas, names, space="fsaverage", subject=None):
+    """Mark the vertices or voxels of one or several regions.
 
     Parameters
     ----------
-    root, atlas, subject
+    root, atlas, space, subject
         As for `roi`.
     names : str or sequence of str
         Names of `roi_names`, such as ``"early"`` or ``["V1v", "V1d"]``.
 
     Returns
     -------
-    bool array (n_vertices,)
+    bool array (n_vertices,) or (nx, ny, nz)
 
     Raises
     ------
@@ -82,4 +98,4 @@ def roi_mask(root, atlas, names, subject=None):
     unknown = [name for name in names if name not in set(table["name"])]
     if unknown or not names:
         raise ValueError(f"No region {unknown} in {atlas}. There are: {', '.join(table['name'])}.")
-    return np.isin(roi(root, atlas, subject), table["code"][table["name"].isin(names)])
+    return np.isin(roi(root, atlas, space, subject), table["code"][table["name"].isin(names)])

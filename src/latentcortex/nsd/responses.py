@@ -6,17 +6,15 @@ such as ``"subj01"``. Surface arrays hold the left hemisphere's vertices, then t
 Source: Allen et al. (2022), Nature Neuroscience 25, 116-126, and the NSD data manual.
 """
 
-import nibabel
 import numpy as np
 import pandas as pd
 from scipy.io import loadmat
 
+from latentcortex.nsd import surfaces, volumes
 from latentcortex.nsd.repeats import average_repeats, zscore
 from latentcortex.nsd.tree import check_subject, existing_path
 
-_SPACES = ("fsaverage",)
 _BETAS = "betas_fithrf_GLMdenoise_RR"
-_HEMISPHERES = ("lh", "rh")
 
 
 def trials(root, subject, sessions=None):
@@ -29,8 +27,9 @@ def trials(root, subject, sessions=None):
     ----------
     root : path
     subject : str
-    sessions : sequence of int, optional
-        1-based; rows come in this order of sessions. By default all that the subject took part in.
+    sessions : int or sequence of int, optional
+        The first so many, or 1-based numbers; rows come in this order of sessions. By default all
+        that the subject took part in.
 
     Returns
     -------
@@ -83,19 +82,23 @@ def trials(root, subject, sessions=None):
     if sessions is None:
         return table
     known = sorted(table["session"].unique().tolist())
+    if isinstance(sessions, int):
+        if not 0 < sessions <= len(known):
+            raise ValueError(f"Expected 1 to {len(known)} sessions of {subject}, got {sessions}.")
+        sessions = known[:sessions]
     if len(set(sessions)) < len(sessions) or not set(sessions) <= set(known) or not len(sessions):
         raise ValueError(f"Expected distinct sessions of {known}, got {list(sessions)}.")
     return pd.concat([table[table["session"] == s] for s in sessions], ignore_index=True)
 
 
 def sessions(root, subject, space="fsaverage", betas=_BETAS):
-    """List the sessions whose betas are on disk for both hemispheres.
+    """List the sessions whose betas are on disk (on the surface: for both hemispheres).
 
     Parameters
     ----------
     root : path
     subject : str
-    space : {"fsaverage"}
+    space : {"fsaverage", "fsaverage5", "func1pt8mm", "func1mm"}
     betas : str
         NSD's version of the betas: the name of their folder.
 
@@ -104,12 +107,8 @@ def sessions(root, subject, space="fsaverage", betas=_BETAS):
     list of int
         1-based, sorted.
     """
-    folder = _betas_folder(root, subject, space, betas)
-    found = [
-        {int(path.stem.removeprefix(start)) for path in folder.glob(f"{start}*.mgh")}
-        for start in (f"{hemisphere}.betas_session" for hemisphere in _HEMISPHERES)
-    ]
-    return sorted(set.intersection(*found))
+    reader, folder = _open_space(root, subject, space, betas)
+    return reader.sessions(folder)
 
 
 def betas(root, subject, space="fsaverage", sessions=None, mask=None, betas=_BETAS):
@@ -119,47 +118,45 @@ def betas(root, subject, space="fsaverage", sessions=None, mask=None, betas=_BET
     ----------
     root : path
     subject : str
-    space : {"fsaverage"}
-    sessions : sequence of int, optional
-        1-based, in the order wanted; by default all the subject took part in.
-    mask : bool array (n_vertices,), optional
-        Vertices to read, such as from `roi_mask`; both hemispheres, left first.
+    space : {"fsaverage", "fsaverage5", "func1pt8mm", "func1mm"}
+    sessions : int or sequence of int, optional
+        The first so many, or 1-based numbers in the order wanted; by default all the subject took
+        part in.
+    mask : bool array (n_vertices,) or (nx, ny, nz), optional
+        Vertices or voxels to read, such as from `roi_mask`; of vertices both hemispheres, left
+        first. Without a mask all are read, which for NSD's real volumes is 700,000 voxels.
     betas : str
         NSD's version of the betas: the name of their folder.
 
     Returns
     -------
     float32 array (n_trials, n_voxels)
-        Percent signal change. On the surface NSD stores it as it is, as floats; only the volumes
-        are integers, 300 times as large.
+        Percent signal change. On the surface NSD stores it as it is, as floats; the volumes are
+        integers, 300 times as large, and are divided here. Voxels are in C order of the mask.
 
     Raises
     ------
     FileNotFoundError, ValueError
         A session is missing, truncated, of integers or of another shape; a mask that doesn't fit.
     """
-    folder = _betas_folder(root, subject, space, betas)
+    reader, folder = _open_space(root, subject, space, betas)
     table = trials(root, subject, sessions)
     result, start = None, 0
     for session, rows in table.groupby("session", sort=False):
-        halves = [
-            _open_surface(folder / f"{hemisphere}.betas_session{session:02d}.mgh", len(rows))
-            for hemisphere in _HEMISPHERES
-        ]
-        sizes = [half.shape[1] for half in halves]
+        files = reader.find_session(folder, session)
+        on_disk = reader.shape_of_session(files)
+        shape = (2 * surfaces.N_FSAVERAGE5,) if space == "fsaverage5" else on_disk
         if result is None:
-            mask = np.ones(sum(sizes), bool) if mask is None else np.asarray(mask)
+            mask = np.ones(shape, bool) if mask is None else np.asarray(mask)
             result = np.empty((len(table), np.count_nonzero(mask)), np.float32)
-        if mask.dtype != bool or mask.shape != (sum(sizes),):
+        if mask.dtype != bool or mask.shape != shape:
             raise ValueError(
-                f"Session {session} of {subject} has {sum(sizes)} vertices in {space}: expected a "
-                f"mask of bool of that length, got {mask.dtype} of shape {mask.shape}. Regions of "
-                "fsaverage come from roi_mask without a subject."
+                f"Session {session} of {subject} has the shape {shape} in {space}: expected a mask "
+                f"of bool of that shape, got {mask.dtype} of shape {mask.shape}. roi_mask makes "
+                "one for each space."
             )
-        # The files are mapped, not read: only the vertices asked for are copied.
-        left_right = zip(halves, np.split(mask, sizes[:1]), strict=True)
-        parts = [half[:, np.flatnonzero(columns)] for half, columns in left_right]
-        np.concatenate(parts, axis=1, out=result[start : start + len(rows)])
+        chosen = surfaces.widen(mask, *on_disk) if space == "fsaverage5" else mask
+        reader.read_session(files, len(rows), chosen, result[start : start + len(rows)])
         start += len(rows)
     return result
 
@@ -194,49 +191,22 @@ def ncsnr(root, subject, space="fsaverage", betas=_BETAS):
 
     Returns
     -------
-    float32 array (n_vertices,)
+    float32 array (n_vertices,) or (nx, ny, nz)
         Standard deviation of the repeatable part of the response over that of the noise of one
         trial. It was estimated from all trials, test images included: never select voxels for a
         decoder by it (see `estimate_ncsnr`).
     """
-    folder = _betas_folder(root, subject, space, betas)
-    halves = [_open_surface(folder / f"{h}.ncsnr.mgh", 1)[0] for h in _HEMISPHERES]
-    return np.concatenate(halves).astype(np.float32)
+    reader, folder = _open_space(root, subject, space, betas)
+    values = reader.read_ncsnr(folder)
+    return surfaces.narrow(values) if space == "fsaverage5" else values
 
 
-def _betas_folder(root, subject, space, betas):
+def _open_space(root, subject, space, betas):
+    """Find the reader of a space and the folder of its betas."""
     check_subject(root, subject)
-    if space not in _SPACES:
-        raise ValueError(f"Can't read betas in space {space!r}. There are: {', '.join(_SPACES)}.")
-    return existing_path(root, f"nsddata_betas/ppdata/{subject}/{space}/{betas}")
-
-
-def _open_surface(path, n_trials):
-    """Map a surface file into memory, shape (n_trials, n_vertices), after checking it."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"No {path.name} in {path.parent}. nsd.sessions lists the sessions on disk: pass "
-            "them as sessions=, or download the file."
-        )
-    size = path.stat().st_size
-    # 284 bytes of header come first (FreeSurfer's MGH format), then the numbers, vertex fastest.
-    header = nibabel.load(path).header if size >= 284 else None
-    shape = (*header.get_data_shape(), 1)[:4] if header else ()
-    dtype = header.get_data_dtype() if header else np.dtype(float)
-    expected = 284 + int(np.prod(shape)) * dtype.itemsize
-    if size < expected:
-        raise ValueError(
-            f"{path} is truncated: expected at least {expected:,} bytes, got {size:,}. "
-            "Delete it and download it again."
-        )
-    if dtype.kind != "f":
-        raise ValueError(
-            f"{path} holds {dtype.name}, but surface betas are floats in percent signal change. "
-            "Integers are the volumes' format, 300 times as large: divide by 300, save as float32."
-        )
-    if shape[1:] != (1, 1, n_trials):
-        raise ValueError(
-            f"{path} has shape {shape}, expected (n_vertices, 1, 1, {n_trials}) by the log of "
-            "responses. Is it of another subject, session or kind?"
-        )
-    return np.asanyarray(nibabel.load(path).dataobj).reshape(shape[0], n_trials, order="F").T
+    if space not in (*surfaces.SPACES, *volumes.SPACES):
+        spaces = ", ".join((*surfaces.SPACES, *volumes.SPACES))
+        raise ValueError(f"Can't read betas in space {space!r}. There are: {spaces}.")
+    folder = "fsaverage" if space == "fsaverage5" else space
+    folder = existing_path(root, f"nsddata_betas/ppdata/{subject}/{folder}/{betas}")
+    return (volumes if space in volumes.SPACES else surfaces), folder

@@ -1,0 +1,102 @@
+"""Read NSD's surface files: one for each hemisphere, floats, the left one's vertices first."""
+
+import nibabel
+import numpy as np
+
+SPACES = ("fsaverage", "fsaverage5")
+_HEMISPHERES = ("lh", "rh")
+N_FSAVERAGE5 = 10_242  # vertices of a hemisphere: the first ones of fsaverage are fsaverage5
+
+
+def find_session(folder, session):
+    """Return the two files of a session."""
+    return tuple(folder / f"{h}.betas_session{session:02d}.mgh" for h in _HEMISPHERES)
+
+
+def sessions(folder):
+    """List the sessions that are on disk for both hemispheres, 1-based and sorted."""
+    found = [
+        {int(path.stem.removeprefix(start)) for path in folder.glob(f"{start}*.mgh")}
+        for start in (f"{hemisphere}.betas_session" for hemisphere in _HEMISPHERES)
+    ]
+    return sorted(set.intersection(*found))
+
+
+def shape_of_session(paths):
+    """Read a session's number of vertices, as (n_vertices,), from its headers."""
+    return (sum(int(_describe(path)[0][0]) for path in paths),)
+
+
+def read_session(paths, n_trials, mask, out):
+    """Read the vertices in `mask` (n_vertices,) of one session into `out` (n_trials, n_chosen).
+
+    Raises
+    ------
+    ValueError
+        A file is truncated, holds integers, or has other trials.
+    """
+    # The files are mapped, not read: only the vertices asked for are copied.
+    halves = [_open(path, n_trials) for path in paths]
+    left_right = zip(halves, np.split(mask, [halves[0].shape[1]]), strict=True)
+    parts = [half[:, np.flatnonzero(columns)] for half, columns in left_right]
+    np.concatenate(parts, axis=1, out=out)
+
+
+def read_ncsnr(folder):
+    """Read float32 (n_vertices,)."""
+    halves = [_open(folder / f"{hemisphere}.ncsnr.mgh", 1)[0] for hemisphere in _HEMISPHERES]
+    return np.concatenate(halves).astype(np.float32)
+
+
+def read_labels(paths):
+    """Read the codes of an atlas from its two files, int (n_vertices,)."""
+    return np.concatenate([np.asarray(nibabel.load(path).dataobj).ravel() for path in paths])
+
+
+def narrow(values):
+    """Keep of values (n_vertices,) on fsaverage those of fsaverage5, (20484,)."""
+    return np.concatenate([half[:N_FSAVERAGE5] for half in np.split(values, 2)])
+
+
+def widen(mask, n_vertices):
+    """Turn a mask of fsaverage5, (20484,), into one of fsaverage, (n_vertices,)."""
+    wide = np.zeros((2, n_vertices // 2), bool)
+    wide[:, :N_FSAVERAGE5] = np.split(mask, 2)
+    return wide.ravel()
+
+
+def _describe(path):
+    """Shape and type of the numbers of a file that is whole."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No {path.name} in {path.parent}. nsd.sessions lists the sessions on disk: pass "
+            "them as sessions=, or download the file."
+        )
+    size = path.stat().st_size
+    # 284 bytes of header come first (FreeSurfer's MGH format), then the numbers, vertex fastest.
+    header = nibabel.load(path).header if size >= 284 else None
+    shape = (*header.get_data_shape(), 1)[:4] if header else ()
+    dtype = header.get_data_dtype() if header else np.dtype(float)
+    expected = 284 + int(np.prod(shape)) * dtype.itemsize
+    if size < expected:
+        raise ValueError(
+            f"{path} is truncated: expected at least {expected:,} bytes, got {size:,}. "
+            "Delete it and download it again."
+        )
+    return shape, dtype
+
+
+def _open(path, n_trials):
+    """Map a file into memory, shape (n_trials, n_vertices), after checking it."""
+    shape, dtype = _describe(path)
+    if dtype.kind != "f":
+        raise ValueError(
+            f"{path} holds {dtype.name}, but surface betas are floats in percent signal change. "
+            "Integers are the volumes' format, 300 times as large: divide by 300, save as float32."
+        )
+    if shape[1:] != (1, 1, n_trials):
+        raise ValueError(
+            f"{path} has shape {shape}, expected (n_vertices, 1, 1, {n_trials}) by the log of "
+            "responses. Is it of another subject, session or kind?"
+        )
+    return np.asanyarray(nibabel.load(path).dataobj).reshape(shape[0], n_trials, order="F").T
