@@ -44,6 +44,8 @@ REGIONS = {
 COMPARED = ("early", "ventral")  # first minus second, at matched numbers of vertices
 WORLDS = ["standard:0", "swapped:0", "uniform:0", "uniform:1", "uniform:2"]
 WORLDS += ["null:0", "null:1", "null:2", "standard:1", "standard:2"]
+# Three seeds were declared; seven more tell whether what they show is chance.
+WORLDS += [f"uniform:{seed}" for seed in range(3, 10)]
 
 
 def latent_features(root, image_ids, model):
@@ -249,8 +251,9 @@ def main():
         "compared": list(COMPARED),
     }
     package = Path(latentcortex.__file__).parent
-    sources = [Path(__file__), *(package / f"{m}.py" for m in ("encoding", "ridge", "features"))]
-    source = store.source_hash([*sources, *package.glob("nsd/*.py")], settings)
+    sources = [Path(__file__), *(package / f"{m}.py" for m in ("encoding", "ridge"))]
+    sources += [*package.glob("nsd/*.py"), *package.glob("features/*.py")]
+    source = store.source_hash(sources, settings)
     weights = weights_hash(preset)
     cache = store.cache_folder() / "10_encode_voxels"
 

@@ -190,11 +190,12 @@ def describe(preset, root, **more):
 def sources():
     """List the files that decide what a part holds."""
     package = Path(latentcortex.__file__).parent
-    modules = ("features", "sampler", "decoders", "ridge", "metrics", "mini/networks")
+    modules = ("sampler", "decoders", "ridge", "metrics", "mini/networks")
     return [
         Path(__file__),
         *(package / f"{m}.py" for m in modules),
-        *(package / "nsd").glob("*.py"),
+        *package.glob("nsd/*.py"),
+        *package.glob("features/*.py"),
     ]
 
 

@@ -115,7 +115,7 @@ MUTANTS = [
     ),
     (
         "latents divided by the scaling factor",
-        "features.py",
+        "features/latents.py",
         "(mean * vae.config.scaling_factor)",
         "(mean / vae.config.scaling_factor)",
         "test_features.py::test_latents_are_the_posterior_mean_times_the_scaling_factor",

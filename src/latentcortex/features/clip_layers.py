@@ -1,0 +1,127 @@
+"""Images to g: layers of a CLIP image encoder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True)
+class ClipImageEncoder:
+    """A frozen CLIP image encoder and what its images must be brought to.
+
+    Attributes
+    ----------
+    visual : open_clip's VisionTransformer
+    mean, std : tensors (3, 1, 1), of the pixels, from the model's own settings
+    image_size : int, pixels
+    """
+
+    visual: torch.nn.Module
+    mean: torch.Tensor
+    std: torch.Tensor
+    image_size: int
+
+
+def load_clip_image_encoder(guide, device="cpu"):
+    """Load the image encoder whose layers are the features g, in float32.
+
+    Parameters
+    ----------
+    guide : str or Path
+        A folder with ``config.json`` (of open_clip's `VisionTransformer`, and mean and std of the
+        pixels) and ``visual.safetensors``; or ``name/pretrained`` of open_clip, such as
+        ``ViT-B-32-quickgelu/openai``, which open_clip downloads.
+    device : str or torch.device
+
+    Returns
+    -------
+    ClipImageEncoder
+
+    Raises
+    ------
+    FileNotFoundError
+        If `guide` is no such folder and not of the form ``name/pretrained``.
+    """
+    folder = Path(guide)
+    if (folder / "config.json").is_file():
+        from open_clip.transformer import VisionTransformer
+        from safetensors.torch import load_file
+
+        config = json.loads((folder / "config.json").read_text())
+        mean, std = (torch.full((3,), float(config.pop(name))) for name in ("mean", "std"))
+        visual = VisionTransformer(**config)
+        weights = load_file(folder / "visual.safetensors")
+        visual.load_state_dict({name: weight.float() for name, weight in weights.items()})
+        size = config["image_size"]
+    elif not folder.exists() and str(guide).count("/") == 1:
+        import open_clip
+
+        name, pretrained = str(guide).split("/")
+        visual = open_clip.create_model(name, pretrained=pretrained).visual
+        settings = visual.preprocess_cfg
+        mean, std = (torch.tensor(settings[name]) for name in ("mean", "std"))
+        size = settings["size"] if isinstance(settings["size"], int) else settings["size"][0]
+    else:
+        raise FileNotFoundError(
+            f"Expected a folder with config.json and visual.safetensors, or 'name/pretrained' of "
+            f"open_clip, got {guide}. Check the preset's `guide`."
+        )
+    visual = visual.float().to(device).eval().requires_grad_(False)
+    mean, std = (values.reshape(3, 1, 1).to(device) for values in (mean, std))
+    return ClipImageEncoder(visual, mean, std, size)
+
+
+def encode_clip_layers(encoder, images, layers=range(1, 7), batch_size=32):
+    """Encode images as g: what several blocks of a CLIP image encoder add to their tokens.
+
+    g of block k is the output of ``visual.transformer.resblocks[k - 1].mlp.c_proj``, before it is
+    added to the residual stream, all tokens (the class token first). Differentiable.
+
+    Parameters
+    ----------
+    encoder : ClipImageEncoder
+    images : tensor (n, 3, h, w)
+        Floats in [0, 1]; resized bicubically to the encoder's size.
+    layers : sequence of int
+        Numbers k of blocks, from 1.
+    batch_size : int
+        Images per call of the network; does not change the result.
+
+    Returns
+    -------
+    features : dict of int to tensor (n, n_tokens, width)
+        float32, on the device of `images`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such block.
+
+    Notes
+    -----
+    Source: the public code of NeuralDiffuser (Li et al., 2025).
+    """
+    blocks = encoder.visual.transformer.resblocks
+    unknown = [k for k in layers if not 1 <= k <= len(blocks)]
+    if unknown:
+        raise ValueError(f"This encoder has the blocks 1 to {len(blocks)}, got {unknown}.")
+    features = {k: [] for k in layers}
+    size = (encoder.image_size, encoder.image_size)
+
+    def keep(k):
+        return lambda _module, _inputs, output: features[k].append(output.to(images.device))
+
+    hooks = [blocks[k - 1].mlp.c_proj.register_forward_hook(keep(k)) for k in features]
+    try:
+        for batch in images.split(batch_size):
+            batch = batch.to(encoder.mean)
+            if batch.shape[-2:] != size:
+                batch = F.interpolate(batch, size, mode="bicubic", antialias=True)
+            encoder.visual((batch - encoder.mean) / encoder.std)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {k: torch.cat(parts) for k, parts in features.items()}

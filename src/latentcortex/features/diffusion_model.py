@@ -1,0 +1,108 @@
+"""Load the parts of a latent diffusion model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from transformers import (
+    AutoConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    PreTrainedModel,
+)
+
+_TEXT_ENCODERS = {
+    "CLIPTextModel": CLIPTextModel,
+    "CLIPTextModelWithProjection": CLIPTextModelWithProjection,
+}
+
+
+@dataclass(frozen=True)
+class LatentDiffusion:
+    """The parts of a latent diffusion model, frozen and in evaluation mode.
+
+    Attributes
+    ----------
+    vae : images to latents and back.
+    unet : predicts the noise in latents at a timestep, under token states.
+    text_encoder, tokenizer : captions to token states.
+    scheduler : the noise schedule and the rule of one denoising step.
+    """
+
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    text_encoder: PreTrainedModel
+    tokenizer: CLIPTokenizer
+    scheduler: DDIMScheduler
+
+
+def load_latent_diffusion(model, revision=None, dtype=torch.float32, device="cpu"):
+    """Load the parts of a latent diffusion model from a diffusers folder or from the hub.
+
+    Weights are read from safetensors only. The scheduler is always DDIM, with the betas and the
+    offset of the model's own scheduler: Stable Diffusion 1.4 names another rule (PNDM) in its
+    folder, while both systems of the book sample with DDIM.
+
+    Parameters
+    ----------
+    model : str or Path
+        A local folder with ``vae/ unet/ text_encoder/ tokenizer/ scheduler/``, or a hub id
+        ``owner/name``.
+    revision : str, optional
+        The commit of a hub id. Required there, so that the weights can't change underneath.
+    dtype : torch.dtype
+        Of the three networks.
+    device : str or torch.device
+
+    Returns
+    -------
+    LatentDiffusion
+
+    Raises
+    ------
+    FileNotFoundError
+        If `model` is no folder and no hub id.
+    ValueError
+        If a hub id comes without revision, or the text encoder is of an unknown class.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        if isinstance(model, Path) or str(model).count("/") != 1:
+            raise FileNotFoundError(
+                f"Expected a diffusers folder or a hub id like 'owner/name', got {model}, which is "
+                "neither. Check the path, or the preset's `model`."
+            )
+        if revision is None:
+            raise ValueError(
+                f"The hub model {model!r} needs `revision=`, the commit to load: without it "
+                "the weights could change from one day to the next."
+            )
+    where = {"pretrained_model_name_or_path": str(model), "revision": revision}
+    weights = {**where, "use_safetensors": True}
+
+    config = AutoConfig.from_pretrained(**where, subfolder="text_encoder")
+    architecture = (config.architectures or [None])[0]
+    if architecture not in _TEXT_ENCODERS:
+        raise ValueError(
+            f"The text encoder's config names the architecture {architecture!r}; "
+            f"expected one of {', '.join(_TEXT_ENCODERS)}."
+        )
+    networks = {
+        "text_encoder": _TEXT_ENCODERS[architecture].from_pretrained(
+            **weights, subfolder="text_encoder", dtype=dtype
+        )
+    }
+    for part, network_class in {"vae": AutoencoderKL, "unet": UNet2DConditionModel}.items():
+        # Loading in the plain way: the other needs `accelerate` and saves memory we do not miss.
+        networks[part] = network_class.from_pretrained(
+            **weights, subfolder=part, torch_dtype=dtype, low_cpu_mem_usage=False
+        )
+    for part, network in networks.items():
+        networks[part] = network.to(device).eval().requires_grad_(False)
+    return LatentDiffusion(
+        tokenizer=CLIPTokenizer.from_pretrained(**where, subfolder="tokenizer"),
+        scheduler=DDIMScheduler.from_pretrained(**where, subfolder="scheduler"),
+        **networks,
+    )
