@@ -38,9 +38,7 @@ def split(preset, model, root, subject, n_images):
     """Prepare what a subject's cells share: for both regions betas and features, and the split."""
     regions = []
     for k, rois in enumerate((preset.z_rois, preset.c_rois)):
-        betas, image_ids, _ = study.responses(preset, root, subject, rois)[
-            0
-        ]  # training images only
+        (betas, image_ids, _), _ = study.responses(preset, root, subject, rois)  # no test image
         if k == 0:
             true = study.encode(preset, model, root, image_ids)
         regions.append((betas, true[k]))
