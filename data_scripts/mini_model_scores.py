@@ -7,9 +7,12 @@ kind could reach.
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mini_model_scenes import blur, scramble
+from sklearn.calibration import calibration_curve
 
 from latentcortex import features, sampler
 from latentcortex.mini import networks, scenes
+from latentcortex.mini.classical_judge import load_classical_judge
 
 N_KINDS = len(scenes.KINDS)
 
@@ -36,6 +39,17 @@ def judge_accuracy(judge, images, labels):
         "time": (says["time"] == labels[:, 1]).float().mean().item(),
         "kinds_all_right": (says["kind"] == there).all(1).float().mean().item(),
         "bound_f1": 2 * found / (says["kind"].sum() + there.sum()).item(),
+    }
+
+
+def classical_accuracy(judge, images, labels):
+    """Score the answers of the judge that is no network."""
+    says, there = judge(images), labels[:, 2 : 2 + N_KINDS].numpy() > 0
+    named = says["kind"] > 0
+    return {
+        "setting": float((says["setting"].argmax(1) == labels[:, 0].numpy()).mean()),
+        "time": float((says["time"].argmax(1) == labels[:, 1].numpy()).mean()),
+        "kinds_f1": float(2 * (named & there).sum() / (named.sum() + there.sum())),
     }
 
 
@@ -81,15 +95,60 @@ def score_clip(args, test, tokenizer_and_modules):
     }
 
 
+def calibration_error(confidence, is_right, n_bins=15):
+    """Compare how sure the answers are with how often they are right, over bins of equal counts.
+
+    Returns the mean absolute difference, between 0 and 1.
+    """
+    right, sure = calibration_curve(is_right, confidence, n_bins=n_bins, strategy="quantile")
+    return float(np.abs(right - sure).mean())
+
+
+@torch.no_grad()
 def score_judge(args, test):
+    """Score the judge on scenes degraded in known ways, and on pictures that show nothing."""
     judge = networks.load_judge(args.out / "judge")
-    images = _float(test["images"])
-    blurred = F.interpolate(F.avg_pool2d(images, 4), scale_factor=4.0, mode="bilinear")
-    return {
-        "scenes": judge_accuracy(judge, images, test["labels"]),
-        "blurred_by_4": judge_accuracy(judge, blurred, test["labels"]),
-        "noise_alone": judge_accuracy(judge, torch.rand_like(images), test["labels"]),
+    vae = features.load_latent_diffusion(args.out).vae
+    images, labels = _float(test["images"]), test["labels"]
+    generator = torch.Generator().manual_seed(0)
+
+    def noisy(like, spread):
+        return like + spread * torch.randn(like.shape, generator=generator)
+
+    latents = features.encode_images(vae, images)
+    shown = {
+        "scenes": images,
+        "blurred_by_2": blur(images, 2),
+        "blurred_by_4": blur(images, 4),
+        "blurred_by_8": blur(images, 8),
+        "noise_0.1": noisy(images, 0.1),
+        "noise_0.3": noisy(images, 0.3),
+        "round_trips": features.decode_latents(vae, latents),
+        "round_trips_with_noise_0.4": features.decode_latents(vae, noisy(latents, 0.4)),
     }
+    shown = {name: pictures.clamp(0, 1) for name, pictures in shown.items()}
+    scores = {name: judge_accuracy(judge, pictures, labels) for name, pictures in shown.items()}
+    classical = load_classical_judge(args.out / "judge")
+    scores["classical"] = {
+        name: classical_accuracy(classical, pictures, labels) for name, pictures in shown.items()
+    }
+    says = judge(torch.cat(list(shown.values())))
+    sure, answer = says["setting"].softmax(-1).max(-1)
+    scores["calibration_error"] = {
+        "setting": calibration_error(sure, answer == labels[:, 0].repeat(len(shown))),
+        "kinds": calibration_error(
+            says["kind"].sigmoid().flatten(),
+            labels[:, 2 : 2 + N_KINDS].repeat(len(shown), 1).flatten(),
+        ),
+    }
+    nothing = {"scrambled": scramble(images, generator), "noise": torch.rand_like(images)}
+    for name, pictures in nothing.items():
+        answers = judge_answers(judge, pictures)
+        scores[name] = {
+            "says_can't_tell": (answers["setting"] == len(scenes.SETTINGS)).float().mean().item(),
+            "kinds_named_per_picture": answers["kind"].float().sum(1).mean().item(),
+        }
+    return scores
 
 
 def generate(model, captions, n_steps=25, guidance_scale=3.0):

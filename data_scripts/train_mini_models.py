@@ -3,6 +3,9 @@
 Stages: scenes, vae, clip, judge, unet, scores. Each is resumed where it was killed, runs on the CPU
 or a GPU, and is skipped when done. Batches are drawn by step number, so that a resumed training
 sees what an uninterrupted one would have seen.
+
+One training may be shared by several processes, each with batches of its own:
+torchrun --nproc-per-node 2 data_scripts/train_mini_models.py --stages unet
 """
 
 import argparse
@@ -14,131 +17,31 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from joblib import Parallel, delayed
+from diffusers import AutoencoderKL
+from mini_model_fit import N_PROCESSES, RANK, fit
+from mini_model_scenes import (
+    N_HELD_BACK,
+    N_TEST,
+    SEED,
+    blur,
+    load_scenes,
+    make_scenes,
+    scramble,
+    to_float,
+    tokenize,
+    tokenize_captions,
+)
 from mini_model_scores import score_clip, score_judge, score_unet, score_vae
+from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from transformers import CLIPTokenizer
 
-from latentcortex.mini import captions as writer
 from latentcortex.mini import networks, scenes
+from latentcortex.mini.classical_judge import histograms
+from latentcortex.ridge import Ridge
 
 STAGES = ("scenes", "vae", "clip", "judge", "unet", "scores")
-SEED = 1_000_003  # the scenes that train the models; the subjects' scenes have seeds of their own
-N_TEST, N_HELD_BACK = 400, 2000
-
-
-def autocast(device):
-    return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def make_scenes(args):
-    """Render the training scenes in chunks, so that a killed run loses a chunk a worker at most."""
-    folder = args.work / "scenes"
-    folder.mkdir(parents=True, exist_ok=True)
-    plan = {"train": args.scenes, "test": N_TEST, "held_back": N_HELD_BACK}
-    chunks = [
-        (folder / f"{part}_{i:03d}.npz", min(1000, n - start), (SEED, p, i), part == "held_back")
-        for p, (part, n) in enumerate(plan.items())
-        for i, start in enumerate(range(0, n, 1000))
-    ]
-    todo = [chunk for chunk in chunks if not chunk[0].exists()]
-    work = Parallel(n_jobs=-1, return_as="generator")(delayed(make_chunk)(*c) for c in todo)
-    for _ in tqdm(work, desc="scenes", total=len(todo)):
-        pass
-
-
-def make_chunk(path, n, seed, held_back):
-    torch.set_num_threads(1)  # one worker a core beats two threads that wait for each other
-    rng = np.random.default_rng(seed)
-    drawn = scenes.sample_scenes(n, rng, held_back)
-    texts = [writer.write_captions(scene, rng) for scene in drawn]
-    full = [writer.write_caption(scene, rng, everything=True) for scene in drawn]
-    labels = np.stack([label(scene) for scene in drawn])
-    partial = path.with_suffix(".partial.npz")
-    np.savez(partial, images=scenes.render(drawn), captions=texts, full=full, labels=labels)
-    partial.rename(path)
-
-
-def label(scene):
-    """Code a scene for the judge: setting, time, then kind there or not, its colour, its place."""
-    code = np.zeros(2 + 3 * len(scenes.KINDS), dtype=np.int64)
-    code[:2] = scenes.SETTINGS.index(scene.setting), scenes.TIMES.index(scene.time)
-    for thing in scene.things:
-        at = 2 + scenes.KINDS.index(thing.kind)
-        code[at] = 1
-        code[at + len(scenes.KINDS)] = list(scenes.COLOURS).index(thing.colour)
-        code[at + 2 * len(scenes.KINDS)] = scenes.PLACES.index(thing.place)
-    return code
-
-
-def load_scenes(args, part):
-    files = sorted((args.work / "scenes").glob(f"{part}_*.npz"))
-    chunks = [np.load(file) for file in files if "partial" not in file.name]
-    if not chunks:
-        raise FileNotFoundError(f"No scenes {part!r} in {args.work}: run the stage 'scenes' first.")
-    data = {key: np.concatenate([c[key] for c in chunks]) for key in chunks[0].files}
-    data["images"] = torch.from_numpy(data["images"]).permute(0, 3, 1, 2)
-    data["labels"] = torch.from_numpy(data["labels"])
-    return data
-
-
-def to_float(images, device):
-    return images.to(device).float() / 255
-
-
-def fit(args, name, modules, loss_of, n_items, lr, batch_size, weight_decay=0.01, ema_decay=0.999):
-    """Minimise ``loss_of(batch indices, generator)`` and leave the averaged weights in modules.
-
-    One warm-up, one cosine; a checkpoint of weights, averages and optimiser now and then.
-    """
-    steps = getattr(args, f"{name}_steps")
-    checkpoint, log = args.work / f"{name}.pt", args.work / f"{name}.csv"
-    modules = torch.nn.ModuleDict(modules).to(args.device)
-    average = {k: v.clone() for k, v in modules.state_dict().items()}
-    optimiser = torch.optim.AdamW(
-        modules.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay
-    )
-    first = 0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=args.device, weights_only=True)
-        modules.load_state_dict(saved["modules"])
-        optimiser.load_state_dict(saved["optimiser"])
-        average, first = saved["average"], saved["step"]
-    saved_at, losses = time.time(), []
-    bar = tqdm(range(first, steps), desc=name, initial=first, total=steps, mininterval=10)
-    for step in bar:
-        generator = torch.Generator().manual_seed(SEED + step)
-        rows = torch.randint(n_items, (batch_size,), generator=generator)
-        rate = lr * min((step + 1) / 200, 0.02 + 0.98 * (1 + math.cos(math.pi * step / steps)) / 2)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        with autocast(args.device):
-            loss = loss_of(rows, generator)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"{name}: the loss is {loss.item()} at step {step}; lower lr")
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
-        optimiser.step()
-        decay = min(ema_decay, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for key, value in modules.state_dict().items():
-                if value.is_floating_point():
-                    average[key].lerp_(value, 1 - decay)
-        losses.append(loss.item())
-        if step % 50 == 49:
-            with log.open("a") as file:
-                file.write(f"{step + 1},{np.mean(losses[-50:]):.5f}\n")
-            bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
-        if time.time() - saved_at > args.checkpoint_seconds or step == steps - 1:
-            state = {"modules": modules.state_dict(), "average": average, "step": step + 1,
-                     "optimiser": optimiser.state_dict()}  # fmt: skip
-            torch.save(state, checkpoint.with_suffix(".partial"))
-            checkpoint.with_suffix(".partial").rename(checkpoint)
-            saved_at = time.time()
-    modules.load_state_dict(average)
-    return modules.eval().requires_grad_(False)
 
 
 def write_model(model, folder):
@@ -180,20 +83,13 @@ def clip_modules(args):
     return tokenizer, {"text": text, "visual": visual, "scale": scale}
 
 
-def tokenize(tokenizer, texts):
-    return tokenizer(
-        list(texts), padding="max_length", max_length=networks.N_TOKENS, truncation=True,
-        return_tensors="pt",
-    ).input_ids  # fmt: skip
-
-
 def train_clip(args):
     data = load_scenes(args, "train")
     tokenizer, modules = clip_modules(args)
-    tokens = tokenize(tokenizer, data["captions"].reshape(-1)).reshape(len(data["images"]), 5, -1)
+    tokens = tokenize_captions(tokenizer, data)
 
     def loss_of(rows, generator):
-        which = torch.randint(5, (len(rows),), generator=generator)
+        which = torch.randint(tokens.shape[1], (len(rows),), generator=generator)
         x = (to_float(data["images"][rows], args.device) - 0.5) * 4
         image = F.normalize(modules["visual"](x).float(), dim=-1)
         text = modules["text"](tokens[rows, which].to(args.device)).text_embeds.float()
@@ -213,31 +109,58 @@ def train_clip(args):
     (guide / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
-def degrade(x, generator):
-    """Blur or add noise to half of the images, as reconstructions are blurred and noisy."""
-    small = F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0, mode="bilinear")
-    noise = torch.randn(x.shape, generator=generator).to(x.device) * 0.06
-    choice = torch.randint(4, (len(x), 1, 1, 1), generator=generator).to(x.device)
-    return torch.where(choice == 0, small, torch.where(choice == 1, x + noise, x))
+@torch.no_grad()
+def degrade(vae, x, generator):
+    """Show scenes (n, 3, 64, 64) as reconstructions show them; also tell where nothing is left.
+
+    Returns the pictures and, for each, whether no one can tell what it shows.
+    """
+
+    def noise(like, most):
+        spread = most * torch.rand(len(like), 1, 1, 1, generator=generator)
+        return (spread * torch.randn(like.shape, generator=generator)).to(like.device)
+
+    def round_trip(x):
+        latents = vae.encode(x * 2 - 1).latent_dist.mean.float()
+        latents = latents + noise(latents, 0.8 * latents.std().item())
+        return vae.decode(latents).sample.float() / 2 + 0.5
+
+    ways = [
+        (3, lambda x: x), (1, lambda x: blur(x, 2)), (1, lambda x: blur(x, 4)),
+        (1, lambda x: blur(x, 8)), (1, lambda x: x + noise(x, 0.3)), (3, round_trip),
+        (1, lambda x: scramble(x, generator)),
+        (1, lambda x: x.mean((2, 3), keepdim=True) + noise(x, 0.5)),
+    ]  # fmt: skip
+    weights = torch.tensor([float(weight) for weight, _ in ways])
+    choice = weights.multinomial(len(x), replacement=True, generator=generator).to(x.device)
+    pictures = torch.empty_like(x)
+    for number in choice.unique().tolist():
+        rows = choice == number
+        pictures[rows] = ways[number][1](x[rows]).clamp(0, 1)
+    return pictures, choice >= len(ways) - 2
 
 
 def train_judge(args):
     parts = [load_scenes(args, part) for part in ("train", "held_back")]
     images = torch.cat([part["images"] for part in parts])
     labels = torch.cat([part["labels"] for part in parts])
+    vae = AutoencoderKL.from_pretrained(args.out / "vae").to(args.device).eval()
     judge, k = networks.Judge(), len(scenes.KINDS)
 
     def loss_of(rows, generator):
         y = labels[rows].to(args.device)
-        says = judge(degrade(to_float(images[rows], args.device), generator))
+        pictures, lost = degrade(vae, to_float(images[rows], args.device), generator)
+        says = {name: logits.float() for name, logits in judge(pictures).items()}
+        setting = torch.where(lost, len(scenes.SETTINGS), y[:, 0])
+        time_of_day = torch.where(lost, len(scenes.TIMES), y[:, 1])
         there, colour, place = y[:, 2 : 2 + k], y[:, 2 + k : 2 + 2 * k], y[:, 2 + 2 * k :]
-        here = there.bool()
+        here = there.bool() & ~lost[:, None]
         return (
-            F.cross_entropy(says["setting"].float(), y[:, 0])
-            + F.cross_entropy(says["time"].float(), y[:, 1])
-            + 5 * F.binary_cross_entropy_with_logits(says["kind"].float(), there.float())
-            + F.cross_entropy(says["colour"].float()[here], colour[here])
-            + F.cross_entropy(says["place"].float()[here], place[here])
+            F.cross_entropy(says["setting"], setting)
+            + F.cross_entropy(says["time"], time_of_day)
+            + 5 * F.binary_cross_entropy_with_logits(says["kind"], here.float())
+            + F.cross_entropy(says["colour"][here], colour[here])
+            + F.cross_entropy(says["place"][here], place[here])
         )
 
     fit(args, "judge", {"judge": judge}, loss_of, len(images), lr=1.5e-3, batch_size=96,
@@ -245,22 +168,50 @@ def train_judge(args):
     (args.out / "judge").mkdir(parents=True, exist_ok=True)
     state = {key: value.half().contiguous() for key, value in judge.state_dict().items()}
     save_file(state, args.out / "judge" / "judge.safetensors")
+    train_classical_judge(args)
+
+
+def train_classical_judge(args):
+    """Fit the judge that is no network: ridge regression on one-hot answers."""
+    parts = [load_scenes(args, part) for part in ("train", "held_back")]
+    images = torch.cat([part["images"] for part in parts])
+    labels = torch.cat([part["labels"] for part in parts]).numpy()
+    X = np.concatenate([histograms(to_float(x, "cpu")) for x in images.split(1000)])
+    one_hot = [np.eye(n, dtype=np.float32)[labels[:, k]]
+               for k, n in enumerate((len(scenes.SETTINGS), len(scenes.TIMES)))]  # fmt: skip
+    there = labels[:, 2 : 2 + len(scenes.KINDS)].astype(np.float32)
+    rows = np.random.default_rng(SEED).permutation(len(X)) < 0.9 * len(X)
+    Y = np.hstack([*one_hot, there])
+    alphas = X.shape[1] * np.logspace(-3, 1, 9)
+    ridge = Ridge(alphas, zscore=True, alpha_per_target=False).fit(X[rows], Y[rows])
+    # Rare answers are seldom above one half: each kind says yes from where its F1 is best.
+    answers = ridge.predict(X[~rows])[:, -there.shape[1] :]
+    thresholds = np.linspace(0.1, 0.7, 61)
+    f1 = [2 * ((answers > t) & (there[~rows] > 0)).sum(0) / ((answers > t) + there[~rows]).sum(0)
+          for t in thresholds]  # fmt: skip
+    intercept = ridge.intercept_.copy()
+    intercept[-there.shape[1] :] -= thresholds[np.argmax(f1, axis=0)]
+    arrays = {"coef": ridge.coef_.astype(np.float16), "intercept": intercept.astype(np.float32)}
+    save_numpy(arrays, args.out / "judge" / "classical.safetensors")
 
 
 @torch.no_grad()
 def conditions(args, data, vae, text, tokenizer):
-    """Encode images and captions once: latents (n, 4, 16, 16) and states (n, 5, 24, 128), fp16."""
+    """Encode images and captions once: latents (n, 4, 16, 16) and states (n, 6, 24, 128), fp16."""
     path, latents, states = args.work / "conditions.pt", [], []
+    while RANK and not path.exists():
+        time.sleep(1)  # the first process encodes
     if path.exists():
-        return torch.load(path, weights_only=True)
-    tokens = tokenize(tokenizer, data["captions"].reshape(-1)).reshape(len(data["images"]), 5, -1)
+        return torch.load(path, weights_only=True, mmap=True)
+    tokens = tokenize_captions(tokenizer, data)
     for rows in tqdm(torch.arange(len(tokens)).split(100), desc="encode"):
         x = to_float(data["images"][rows], args.device) * 2 - 1
         latents.append(vae.encode(x).latent_dist.mean.half().cpu() * vae.config.scaling_factor)
         c = text(tokens[rows].flatten(0, 1).to(args.device)).last_hidden_state
-        states.append(c.half().cpu().reshape(len(rows), 5, *c.shape[1:]))
+        states.append(c.half().cpu().unflatten(0, (len(rows), -1)))
     made = torch.cat(latents), torch.cat(states)
-    torch.save(made, path)
+    torch.save(made, path.with_suffix(".partial"))
+    path.with_suffix(".partial").rename(path)
     return made
 
 
@@ -276,25 +227,30 @@ def train_unet(args):
         args, load_scenes(args, "train"), parts.vae, parts.text_encoder, parts.tokenizer
     )
     empty = parts.text_encoder(tokenize(parts.tokenizer, [""]).to(args.device)).last_hidden_state
-    abar = scheduler.alphas_cumprod.to(args.device)
+    # The min-SNR weights of Hang et al. 2023, as chances: no pass is spent on steps that hardly
+    # count.
+    snr = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
+    weight_of_t = snr.clamp(max=5) / snr
 
     def loss_of(rows, generator):
         z = latents[rows].to(args.device).float()
-        # The mean over one to five captions: decoders predict the mean over five.
+        # The mean over one to five captions: decoders predict the mean over five. A third sees
+        # the one that names everything: what goes with what is learned sooner from it.
         order = torch.rand(len(rows), 5, generator=generator).argsort(1).argsort(1)
-        keep = order < torch.randint(1, 6, (len(rows), 1), generator=generator)
+        keep = F.pad(order < torch.randint(1, 6, (len(rows), 1), generator=generator), (0, 1))
+        full = torch.rand(len(rows), 1, generator=generator) < 1 / 3
+        keep = torch.where(full, torch.arange(6) == 5, keep)
         weight = (keep / keep.sum(1, keepdim=True)).to(args.device)
         c = (states[rows].to(args.device).float() * weight[..., None, None]).sum(1)
         drop = torch.rand(len(rows), generator=generator).to(args.device) < 0.1
         c = torch.where(drop[:, None, None], empty, c)
-        t = torch.randint(1000, (len(rows),), generator=generator).to(args.device)
+        t = weight_of_t.multinomial(len(rows), replacement=True, generator=generator)
+        t = t.to(args.device)
         noise = torch.randn(z.shape, generator=generator).to(args.device)
         noisy = scheduler.add_noise(z, noise, t)
-        error = (unet(noisy, t, c).sample.float() - noise).pow(2).mean((1, 2, 3))
-        snr = abar[t] / (1 - abar[t])
-        return (error * (snr.clamp(max=5) / snr)).mean()  # min-SNR weights, Hang et al. 2023
+        return F.mse_loss(unet(noisy, t, c).sample.float(), noise)
 
-    fit(args, "unet", {"unet": unet}, loss_of, len(latents), lr=5e-4, batch_size=32)
+    fit(args, "unet", {"unet": unet}, loss_of, len(latents), lr=1e-3, batch_size=32)
     write_model(unet, args.out / "unet")
 
 
@@ -312,7 +268,9 @@ def write_scores(args):
         # A killed run may have logged steps that its successor repeated: the last word counts.
         rows = [line.split(",") for line in (args.work / f"{name}.csv").read_text().split()]
         curves[name] = sorted({int(step): float(loss) for step, loss in rows}.items())
-    steps = {name: curve[-1][0] for name, curve in curves.items()}
+    steps = {
+        name: torch.load(args.work / f"{name}.pt", weights_only=True)["planned"] for name in curves
+    }
     made = {
         "script": "data_scripts/train_mini_models.py",
         "seed": SEED,
@@ -333,13 +291,15 @@ def main():
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--device", type=torch.device, default=device)
-    parser.add_argument("--scenes", type=int, default=20_000)
+    parser.add_argument("--scenes", type=int, default=40_000)
     parser.add_argument("--checkpoint-seconds", type=float, default=60)
-    for name, steps in {"vae": 1600, "clip": 1800, "judge": 1500, "unet": 5000}.items():
+    for name, steps in {"vae": 5600, "clip": 4000, "judge": 3000, "unet": 30_000}.items():
         parser.add_argument(f"--{name}-steps", type=int, default=steps)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
+    if N_PROCESSES > 1:
+        torch.distributed.init_process_group("nccl" if args.device.type == "cuda" else "gloo")
     run = {"scenes": make_scenes, "vae": train_vae, "clip": train_clip, "judge": train_judge,
            "unet": train_unet, "scores": write_scores}  # fmt: skip
     for stage in args.stages:

@@ -15,15 +15,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.io import loadmat
+from scipy.sparse import csr_matrix
 
 from latentcortex import nsd
-from latentcortex.mini import build, experiment, layout
+from latentcortex.mini import build, layout
 
 N_VERTICES = 40
 SIZES = build.Sizes(
     n_sessions=(3, 2), n_trials=24, n_runs=4, n_slots=8, n_shared=6, n_own=18, n_held_back=5,
     n_synthetic_runs=2, n_synthetic_slots=10,
 )  # fmt: skip
+# Ten voxels of four vertices each, in a box of 2 x 3 x 4.
+SMALL_VOLUME = build.volume.Volume(
+    affine=np.diag([2.0, 2, 2, 1]),
+    cortex=(np.arange(24) < 10).reshape(2, 3, 4),
+    weights=csr_matrix(np.kron(np.eye(10), np.full((1, 4), 0.25))),
+    nearest=np.arange(0, N_VERTICES, 4),
+)
 
 
 class FakeCortex:
@@ -58,6 +66,7 @@ def fakes(monkeypatch):
     atlases = {"streams": (labels, {0: "Unknown", 1: "early", 2: "ventral"})}
     monkeypatch.setattr(build.surface, "areas", lambda: SimpleNamespace(atlases=atlases))
     monkeypatch.setattr(build.cortex, "Cortex", FakeCortex)
+    monkeypatch.setattr(build.volume, "lay_volume", lambda rng: SMALL_VOLUME)  # noqa: ARG005
     return drawn
 
 
@@ -84,6 +93,39 @@ def test_the_reader_of_nsd_reads_the_tree(tmp_path):
     estimate = nsd.estimate_ncsnr(scaled, trials["image_id"].to_numpy())
     np.testing.assert_allclose(nsd.ncsnr(root, "subj02"), estimate, rtol=1e-5)
     np.testing.assert_array_equal(nsd.roi(root, "streams"), np.arange(N_VERTICES) % 3)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_the_volume_holds_the_same_responses_averaged_as_integers(tmp_path):
+    root = build.open_tree(cache=tmp_path, sizes=SIZES)
+    betas, n = nsd.betas(root, "subj01"), SIZES.n_trials
+    folder = root / "nsddata_betas/ppdata/subj01/func1pt8mm/betas_fithrf_GLMdenoise_RR"
+    for session in (1, 2, 3):
+        with h5py.File(folder / f"betas_session{session:02d}.hdf5") as file:
+            stored = file["betas"][...]
+        assert stored.dtype == np.int16 and stored.shape == (n, 4, 3, 2)
+        voxels = stored.transpose(0, 3, 2, 1)[:, SMALL_VOLUME.cortex] / 300
+        expected = betas[n * (session - 1) : n * session].reshape(n, 10, 4).mean(2)
+        np.testing.assert_allclose(voxels, expected, atol=0.5 / 300 + 1e-5)
+        assert not stored.transpose(0, 3, 2, 1)[:, ~SMALL_VOLUME.cortex].any()
+    synthetic = folder.with_name("nsdsyntheticbetas_fithrf_GLMdenoise_RR")
+    assert (synthetic / "betas_nsdsynthetic.hdf5").is_file()
+
+    read = {
+        name: nibabel.load(root / f"nsddata/ppdata/subj01/func1pt8mm/{name}.nii.gz")
+        for name in ("brainmask", "roi/streams")
+    }
+    np.testing.assert_array_equal(np.asarray(read["brainmask"].dataobj), SMALL_VOLUME.cortex)
+    codes = np.asarray(read["roi/streams"].dataobj)
+    np.testing.assert_array_equal(codes[SMALL_VOLUME.cortex], np.arange(0, 40, 4) % 3)
+    assert (codes[~SMALL_VOLUME.cortex] == -1).all()
+    np.testing.assert_array_equal(read["roi/streams"].affine, SMALL_VOLUME.affine)
+    trials = nsd.trials(root, "subj01")
+    every = betas.reshape(len(betas), 10, 4).mean(2)
+    every = nsd.zscore(every, trials["session"], np.ones(len(every), bool))
+    expected = nsd.estimate_ncsnr(every, trials["image_id"].to_numpy())
+    ncsnr = np.asarray(nibabel.load(folder / "ncsnr.nii.gz").dataobj)
+    np.testing.assert_allclose(ncsnr[SMALL_VOLUME.cortex], expected, rtol=1e-4)
 
 
 @pytest.mark.usefixtures("fakes")
@@ -117,7 +159,7 @@ def test_the_tree_says_that_it_is_simulated_and_holds_no_pickle(tmp_path):
     assert len(pd.read_csv(root / "simulation/planted_subj02.csv")) == N_VERTICES
     suffixes = {path.suffix for path in root.rglob("*") if path.is_file()}
     assert suffixes == {
-        ".csv", ".ctab", ".hdf5", ".json", ".mat", ".mgh", ".mgz", ".tsv", ".txt",
+        ".csv", ".ctab", ".gz", ".hdf5", ".json", ".mat", ".mgh", ".mgz", ".tsv", ".txt",
     }  # fmt: skip
 
 
@@ -246,69 +288,6 @@ def test_a_killed_build_is_begun_anew(tmp_path):
     assert not folder.exists()
     build._build_once(folder, functools.partial(fill, log=log))
     assert (folder / "whole").exists() and log.read_text() == "built\n" * 2
-
-
-# --- the experiment -------------------------------------------------------------------------------
-
-
-def test_trials_of_the_standard_sizes_are_ordered_like_nsds(rng):
-    order = experiment.order_trials(1000, 3, rng, n_early=200, n_first=2250)
-    assert (np.bincount(order) == 3).all()
-    assert len(np.intersect1d(order[:2250], np.arange(200))) == 200
-    trials = pd.DataFrame({"image": order, "session": np.arange(3000) // 750})
-    n_sessions = trials.groupby("image")["session"].nunique()
-    # Most images come in two or more sessions, many showings lie within one.
-    assert (n_sessions > 1).mean() > 0.7
-    gaps = np.diff(np.sort(order, kind="stable").reshape(1000, 3))
-    assert not gaps.any()
-    same = 1 - (n_sessions - 1).sum() / 2000
-    assert 0.2 < same < 0.6
-    # Every session shows shared and own images alike.
-    share = trials.groupby("session")["image"].agg(lambda image: (image < 200).mean())
-    assert share.between(0.13, 0.28).all()
-    with pytest.raises(ValueError, match="can't all be shown"):
-        experiment.order_trials(30, 3, rng, n_early=20, n_first=10)
-
-
-def test_runs_have_63_and_62_trials_with_blanks_at_both_ends(rng):
-    pattern = experiment.stimulus_pattern(4, 12, 75, 750, rng)
-    assert pattern.sum(axis=2).tolist() == [[63, 62] * 6] * 4
-    assert not pattern[..., :3].any() and not pattern[..., -4:].any()
-    assert experiment.stimulus_pattern(1, 2, 5, 10, rng).all()
-    with pytest.raises(ValueError, match="11 trials don't fit into 2 runs of 5 slots"):
-        experiment.stimulus_pattern(1, 2, 5, 11, rng)
-
-
-def test_the_log_counts_what_was_seen_before(rng):
-    order = rng.permutation(np.repeat(np.arange(20), 3))
-    pattern = experiment.stimulus_pattern(3, 2, 12, 20, rng)
-    log = experiment.simulate_responses(2, order, 5 * np.arange(20), pattern, rng)
-    for t in range(60):
-        before = [u for u in range(t) if order[u] == order[t]]
-        row = log.iloc[t]
-        assert row["SUBJECT"] == 2 and row["SESSION"] == t // 20 + 1
-        assert row["73KID"] == 5 * order[t] + 1 and row["10KID"] == order[t] + 1
-        assert row["ISOLD"] == bool(before)
-        assert row["ISOLDCURRENT"] == any(u // 20 == t // 20 for u in before)
-        for name, position in (("MEMORYRECENT", -1), ("MEMORYFIRST", 0)):
-            if before:
-                assert row[name] == t - before[position] - 1
-            else:
-                assert np.isnan(row[name])
-        if not np.isnan(row["BUTTON"]):
-            assert row["ISCORRECT"] == ((row["BUTTON"] == 2) == row["ISOLD"])
-            assert (row["TOTAL1"], row["TOTAL2"]) == (row["BUTTON"] == 1, row["BUTTON"] == 2)
-    assert log["TIME"].is_monotonic_increasing
-    assert log.groupby(["SESSION", "RUN"])["TRIAL"].agg(list).eq([list(range(1, 11))] * 6).all()
-
-
-def test_subjects_of_the_simulation_remember_better_than_chance(rng):
-    order = experiment.order_trials(1000, 3, rng)
-    pattern = experiment.stimulus_pattern(4, 12, 75, 750, rng)
-    log = experiment.simulate_responses(1, order, np.arange(1000), pattern, rng)
-    correct = log.groupby("ISOLD")["ISCORRECT"].mean()
-    assert 0.8 < correct[0] < 0.9 and 0.65 < correct[1] < 0.9
-    assert 0 < log["BUTTON"].isna().sum() < 30
 
 
 # --- the writers ----------------------------------------------------------------------------------

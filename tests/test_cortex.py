@@ -168,6 +168,7 @@ def test_ncsnr_has_the_areas_means_the_subjects_gain_and_values_near_zero(subjec
 
 
 def test_the_signal_has_mean_0_and_variance_1_and_half_of_it_is_specific(subject, shown, signal):
+    assert signal.dtype == np.float32
     assert signal.shape == (N_IMAGES, len(subject.vertices))
     np.testing.assert_allclose(signal.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(signal.var(0), 1, atol=1e-3)

@@ -10,7 +10,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data_scripts"))
 
+import mini_model_scenes  # noqa: E402
 import train_mini_models as training  # noqa: E402
+from mini_model_scores import calibration_error  # noqa: E402
+
+from latentcortex.mini import networks, scenes  # noqa: E402
 
 
 class Killed(Exception):
@@ -73,8 +77,8 @@ def test_a_loss_that_is_not_finite_names_the_step(tmp_path):
 
 
 def test_training_scenes_are_made_once_and_labelled(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "N_TEST", 4)
-    monkeypatch.setattr(training, "N_HELD_BACK", 4)
+    monkeypatch.setattr(mini_model_scenes, "N_TEST", 4)
+    monkeypatch.setattr(mini_model_scenes, "N_HELD_BACK", 4)
     args = arguments(tmp_path / "work", scenes=6)
     training.make_scenes(args)
     files = {path: path.stat().st_mtime_ns for path in (args.work / "scenes").iterdir()}
@@ -83,11 +87,11 @@ def test_training_scenes_are_made_once_and_labelled(tmp_path, monkeypatch):
     data = training.load_scenes(args, "train")
     assert data["images"].shape == (6, 3, 64, 64)
     assert data["captions"].shape == (6, 5)
-    n_kinds = len(training.scenes.KINDS)
+    n_kinds = len(scenes.KINDS)
     rng = np.random.default_rng((training.SEED, 0, 0))
-    for drawn, label in zip(training.scenes.sample_scenes(6, rng), data["labels"], strict=True):
-        assert training.scenes.SETTINGS[label[0]] == drawn.setting
-        kinds = {training.scenes.KINDS[k] for k in np.flatnonzero(label[2 : 2 + n_kinds])}
+    for drawn, label in zip(scenes.sample_scenes(6, rng), data["labels"], strict=True):
+        assert scenes.SETTINGS[label[0]] == drawn.setting
+        kinds = {scenes.KINDS[k] for k in np.flatnonzero(label[2 : 2 + n_kinds])}
         assert kinds == {thing.kind for thing in drawn.things}
     held_back = training.load_scenes(args, "held_back")["images"]
     assert len(held_back) == 4
@@ -96,3 +100,36 @@ def test_training_scenes_are_made_once_and_labelled(tmp_path, monkeypatch):
 def test_missing_scenes_are_explained(tmp_path):
     with pytest.raises(FileNotFoundError, match="stage 'scenes'"):
         training.load_scenes(arguments(tmp_path / "empty"), "train")
+
+
+def test_blur_keeps_block_means_and_scramble_keeps_blocks_but_no_place():
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    blurred = mini_model_scenes.blur(images, 64)
+    torch.testing.assert_close(blurred, images.mean((2, 3), keepdim=True).expand_as(blurred))
+
+    def blocks(x):
+        cut = x.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+        return cut.numpy()
+
+    mixed = mini_model_scenes.scramble(images, torch.Generator().manual_seed(1))
+    for before, after in zip(blocks(images), blocks(mixed), strict=True):
+        order = [np.flatnonzero((before == block).all(1)).item() for block in after]
+        assert sorted(order) == list(range(256)) and order != list(range(256))
+
+
+def test_the_judge_is_shown_every_way_of_degrading_and_told_where_nothing_is_left():
+    images = torch.rand(400, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    vae = networks.make_vae().eval()
+    pictures, lost = training.degrade(vae, images, torch.Generator().manual_seed(1))
+    assert pictures.shape == images.shape and pictures.min() >= 0 and pictures.max() <= 1
+    assert 0.18 < (pictures == images).all(dim=(1, 2, 3)).float().mean() < 0.4
+    assert 0.1 < lost.float().mean() < 0.25
+    assert not (pictures[lost] == images[lost]).all(dim=(1, 2, 3)).any()
+
+
+def test_calibration_error_is_zero_for_honest_answers_and_found_for_boasting(rng):
+    honest = rng.uniform(0, 1, 40_000)
+    right = rng.uniform(0, 1, 40_000) < honest
+    assert calibration_error(honest, right) < 0.02
+    assert calibration_error(np.sqrt(honest), right) > 0.1

@@ -1,7 +1,7 @@
 """The miniature world's pictures show what their scenes say, and captions name what they may."""
 
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -287,6 +287,9 @@ def test_captions_are_five_short_texts_of_plain_words():
     assert max(len(text.split()) for text in flat) <= 22
     assert all(text == " ".join(text.split()) and text for text in flat)
     assert all(c.islower() or c == " " for text in flat for c in text)
+    pairs = {pair for text in flat for pair in pairwise(text.split())}
+    nouns = {b[0] for a, b in pairs if a == "a"}, {b[0] for a, b in pairs if a == "an"}
+    assert not nouns[0] & set("aeiou") and nouns[1] <= set("aeiou") and nouns[1]
     # The five are not one caption five times.
     assert np.mean([len(set(some)) for some in texts[: len(drawn)]]) > 4
 

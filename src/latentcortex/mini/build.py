@@ -17,11 +17,13 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from latentcortex import nsd, store
-from latentcortex.mini import captions, cortex, layout, scenes, surface
+from latentcortex.mini import captions, cortex, layout, scenes, surface, volume
 from latentcortex.mini.experiment import order_trials, simulate_responses, stimulus_pattern
 
 # What the pictures and the design depend on. A change of the cortex does not render them again.
 _COMMON_SOURCES = ("raytracer", "props", "scenes", "captions", "experiment", "layout", "build")
+# Trained on the world, which does not depend on them.
+_NOT_THE_WORLD = ("networks", "classical_judge")
 
 _README = """SIMULATED DATA. No brain was measured.
 
@@ -33,7 +35,8 @@ ground_truth.csv            what is in each picture, one row an image_id (0-base
 ground_truth_held_back.csv  the same for the pictures of NSD-synthetic's layout: kinds and
                             combinations that no other picture holds (0-based synthetic_id)
 captions_held_back.json     their captions: a list of five for each
-planted_subjXX.csv          what was planted in each vertex, left hemisphere first
+planted_subjXX.csv          what was planted in each vertex, left hemisphere first; voxels of
+                            func1pt8mm (3.8 mm wide here) are means of the vertices in them
 provenance.json             world, seed, sizes, hash of the sources
 """
 
@@ -91,8 +94,8 @@ def open_tree(world="standard", seed=0, cache=None, sizes=None):
     common_key = store.source_hash(
         [here / f"{name}.py" for name in _COMMON_SOURCES], {**settings, "world": None}
     )
-    # The networks are trained on the world; the world does not depend on them.
-    key = store.source_hash(set(here.glob("*.py")) - {here / "networks.py"}, settings)
+    sources = {path for path in here.glob("*.py") if path.stem not in _NOT_THE_WORLD}
+    key = store.source_hash(sources, settings)
 
     def build_common(folder):
         _write_common(folder, seed, sizes)
@@ -250,15 +253,40 @@ def _write_world(root, world, seed, sizes):
                 [*(ordinary[i] for i in subjectim[k]), *held_back],
             )
             shown = np.split(order[: n_sessions * sizes.n_trials], n_sessions)
-            scaled = []
+            space = volume.lay_volume(_rng(seed, 14, k))
+            scaled = [], []
             for session, rows in enumerate(shown, 1):
                 betas = simulated.respond(signal[rows], session)
-                layout.write_betas_session(root, subject, session, betas)
-                scaled.append(nsd.zscore(betas, None, np.ones(len(betas), bool)))
+                voxels = _write_session(root, subject, session, betas, space)
+                for sessions, values in zip(scaled, (betas, voxels), strict=True):
+                    sessions.append(nsd.zscore(values, None, np.ones(len(values), bool)))
                 bar.update()
             # As NSD's: estimated from the responses, not what was planted.
-            ncsnr = nsd.estimate_ncsnr(np.concatenate(scaled), np.concatenate(shown))
-            layout.write_ncsnr(root, subject, ncsnr)
+            on_surface, in_volume = (
+                nsd.estimate_ncsnr(np.concatenate(sessions), np.concatenate(shown))
+                for sessions in scaled
+            )
+            layout.write_ncsnr(root, subject, on_surface)
+            _write_volumes(root, subject, space, in_volume)
             betas = simulated.respond(signal[subjectim.shape[1] + synthetic], n_sessions + 1)
-            layout.write_betas_session(root, subject, "nsdsynthetic", betas)
+            _write_session(root, subject, "nsdsynthetic", betas, space)
             bar.update()
+
+
+def _write_session(root, subject, session, betas, space):
+    """Write one session on the surface and in the volume; return the voxels."""
+    layout.write_betas_session(root, subject, session, betas)
+    voxels = space.resample(betas)
+    layout.write_volume_betas_session(root, subject, session, space.fill(voxels), space.affine)
+    return voxels
+
+
+def _write_volumes(root, subject, space, ncsnr):
+    """Write what NSD keeps beside the betas of a volume: brain, regions and ncsnr."""
+    volumes = {"brainmask": space.cortex.astype(np.uint8), "ncsnr": space.fill(ncsnr)}
+    for atlas, (labels, _) in surface.areas().atlases.items():
+        # -1 is NSD's code for what is no cortex.
+        codes = space.fill(labels[space.nearest].astype(np.int16), outside=-1)
+        volumes[f"roi/{atlas}"] = codes
+    for name, values in volumes.items():
+        layout.write_volume(root, subject, name, values, space.affine)

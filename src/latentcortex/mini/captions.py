@@ -50,7 +50,8 @@ def _noun(thing, rng, colour, size, place):
     words.append(_pick(rng, KIND_WORDS[thing.kind]))
     if place:
         words.append(_pick(rng, PLACE_WORDS[thing.place]))
-    return "a " + " ".join(words)
+    article = "an" if words[0][0] in "aeiou" else "a"
+    return " ".join([article, *words])
 
 
 def write_caption(scene, rng, everything=False):

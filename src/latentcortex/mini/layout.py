@@ -147,10 +147,7 @@ def write_betas_session(root, subject, session, betas):
     betas : float array (n_trials, n_vertices)
         Percent signal change; the left hemisphere's vertices, then as many of the right.
     """
-    if session == "nsdsynthetic":
-        name, folder = "betas_nsdsynthetic", f"nsdsyntheticbetas_{_BETAS}"
-    else:
-        name, folder = f"betas_session{session:02d}", f"betas_{_BETAS}"
+    folder, name = _betas_name(session)
     _write_hemispheres(root, f"nsddata_betas/ppdata/{subject}/fsaverage/{folder}", name, betas)
 
 
@@ -158,6 +155,57 @@ def write_ncsnr(root, subject, ncsnr):
     """Write the noise-ceiling signal-to-noise ratio, float array (n_vertices,)."""
     folder = f"nsddata_betas/ppdata/{subject}/fsaverage/betas_{_BETAS}"
     _write_hemispheres(root, folder, "ncsnr", np.asarray(ncsnr)[None])
+
+
+def write_volume_betas_session(
+    root, subject, session, betas, affine=None, space="func1pt8mm", form="hdf5"
+):
+    """Write the responses of one session in a volume.
+
+    Parameters
+    ----------
+    root, subject, session
+        See `write_betas_session`.
+    betas : float array (n_trials, nx, ny, nz)
+        Percent signal change. The files hold integers 300 times as large.
+    affine : array (4, 4), optional
+        From voxel indices to millimetres; for NIfTI.
+    space : {"func1pt8mm", "func1mm"}
+    form : {"hdf5", "nii.gz"}
+        NSD offers both.
+    """
+    scaled = np.clip(np.rint(300 * betas), -32768, 32767).astype(np.int16)
+    folder, name = _betas_name(session)
+    path = _new(root, f"nsddata_betas/ppdata/{subject}/{space}/{folder}/{name}.{form}")
+    if form == "nii.gz":
+        _save_nifti(path, np.moveaxis(scaled, 0, -1), affine)
+        return
+    with h5py.File(path, "w") as file:
+        # MATLAB wrote (nx, ny, nz, n_trials): others read the axes in reverse, a chunk a voxel.
+        file.create_dataset(
+            "betas", data=scaled.transpose(0, 3, 2, 1), chunks=(len(scaled), 1, 1, 1)
+        )
+
+
+def write_volume(root, subject, name, values, affine=None, space="func1pt8mm"):
+    """Write a volume (nx, ny, nz) that belongs to a subject.
+
+    Parameters
+    ----------
+    root, subject, affine, space
+        See `write_volume_betas_session`.
+    name : str
+        ``ncsnr`` (of the betas), ``brainmask``, or ``roi/`` and the name of an atlas.
+    values : array (nx, ny, nz)
+    """
+    folder = f"nsddata/ppdata/{subject}/{space}"
+    if name == "ncsnr":
+        folder = f"nsddata_betas/ppdata/{subject}/{space}/betas_{_BETAS}"
+    _save_nifti(_new(root, f"{folder}/{name}.nii.gz"), values, affine)
+
+
+def _save_nifti(path, values, affine):
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine), path)
 
 
 def write_rois(root, atlas, labels, names, subject=None):
@@ -179,6 +227,12 @@ def write_rois(root, atlas, labels, names, subject=None):
         nibabel.save(image, _new(root, f"{folder}/{hemisphere}.{atlas}.mgz"))
     lines = [f"{code} {name}\n" for code, name in names.items()]
     _new(root, f"{folder}/{atlas}.mgz.ctab").write_text("".join(lines))
+
+
+def _betas_name(session):
+    if session == "nsdsynthetic":
+        return f"nsdsyntheticbetas_{_BETAS}", "betas_nsdsynthetic"
+    return f"betas_{_BETAS}", f"betas_session{session:02d}"
 
 
 def _write_hemispheres(root, folder, name, values):

@@ -141,14 +141,14 @@ class Judge(nn.Module):
     It learns the held-back kind and combinations too: it is an instrument that reads
     reconstructions, never a part of the pipeline that makes them.
 
-    Its answer for images (n, 3, 64, 64) in [0, 1] is a dictionary of logits: ``setting`` (n, 6),
-    ``time`` (n, 3), ``kind`` (n, 10; one independent yes or no per kind), and, given that a kind is
-    there, its ``colour`` (n, 10, 6) and ``place`` (n, 10, 3).
+    Its answer for images (n, 3, 64, 64) in [0, 1] is a dictionary of logits: ``setting`` (n, 7) and
+    ``time`` (n, 4), whose last class is "can't tell"; ``kind`` (n, 10; one independent yes or no
+    per kind); and, given that a kind is there, its ``colour`` (n, 10, 6) and ``place`` (n, 10, 3).
     """
 
     HEADS = {
-        "setting": (len(SETTINGS),),
-        "time": (len(TIMES),),
+        "setting": (len(SETTINGS) + 1,),
+        "time": (len(TIMES) + 1,),
         "kind": (len(KINDS),),
         "colour": (len(KINDS), len(COLOURS)),
         "place": (len(KINDS), len(PLACES)),

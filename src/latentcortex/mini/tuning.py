@@ -47,7 +47,8 @@ def low_level_maps(images):
             channels.append(np.sqrt(gaussian_filter(edge**2, smooth) + 1e-6))
     blurred = [gaussian_filter(c, (0, step / 2, step / 2)) for c in channels]
     scale = (1, 1 / step, 1 / step)
-    return np.stack([zoom(c, scale, order=1, grid_mode=True, mode="nearest") for c in blurred], 1)
+    maps = [zoom(c, scale, order=1, grid_mode=True, mode="nearest") for c in blurred]
+    return np.stack(maps, axis=1, dtype=np.float32, casting="same_kind")
 
 
 def receptive_fields(x, y, size):
