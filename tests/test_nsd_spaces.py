@@ -17,8 +17,7 @@ SHAPE = (4, 9, 9)
 VERSION = "betas_fithrf_GLMdenoise_RR"
 
 
-def save_nifti(root, relative, values):
-    path = root / relative
+def save_nifti(path, values):
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
 
@@ -26,13 +25,14 @@ def save_nifti(root, relative, values):
 def write_session(root, subject, session, betas, space="func1pt8mm", form="nii.gz"):
     """Write betas (n_trials, nx, ny, nz) as NSD does, by the shortest way."""
     scaled = np.rint(300 * np.moveaxis(betas, 0, -1)).astype(np.int16)
-    folder = f"nsddata_betas/ppdata/{subject}/{space}/{VERSION}"
-    save_nifti(root, f"{folder}/betas_session{session:02d}.nii.gz", scaled)
-    if form == "hdf5":
-        path = root / folder / f"betas_session{session:02d}.nii.gz"
-        path.unlink()
-        with h5py.File(path.with_name(path.name.replace("nii.gz", "hdf5")), "w") as file:
-            file["betas"] = scaled.T
+    folder = root / f"nsddata_betas/ppdata/{subject}/{space}/{VERSION}"
+    path = folder / f"betas_session{session:02d}.{form}"
+    if form == "nii.gz":
+        save_nifti(path, scaled)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["betas"] = scaled.T
 
 
 @pytest.fixture(params=[("func1pt8mm", "hdf5"), ("func1mm", "nii.gz")], ids="-".join)
@@ -41,12 +41,12 @@ def volume_tree(request, tiny_tree, tiny_truth, tmp_path):
     root, (space, form) = shutil.copytree(tiny_tree, tmp_path / "copy"), request.param
     for (subject, session), betas in tiny_truth.betas.items():
         write_session(root, subject, session, betas.reshape(-1, *SHAPE), space, form)
-    folder = f"nsddata_betas/ppdata/subj01/{space}/{VERSION}"
+    folder = root / f"nsddata_betas/ppdata/subj01/{space}/{VERSION}"
     ncsnr, labels = tiny_truth.ncsnr.reshape(SHAPE), tiny_truth.labels.reshape(SHAPE)
-    save_nifti(root, f"{folder}/ncsnr.nii.gz", ncsnr.astype(np.float32))
-    codes = f"nsddata/ppdata/subj01/{space}/roi/streams.nii.gz"
-    save_nifti(root, codes, labels.astype(np.int16))
-    return root, space, root / folder
+    save_nifti(folder / "ncsnr.nii.gz", ncsnr.astype(np.float32))
+    codes = root / f"nsddata/ppdata/subj01/{space}/roi/streams.nii.gz"
+    save_nifti(codes, labels.astype(np.int16))
+    return root, space, folder
 
 
 def test_volumes_hold_what_the_surface_holds_to_a_three_hundredth(volume_tree, tiny_truth, rng):
@@ -78,6 +78,8 @@ def test_ncsnr_and_regions_come_in_the_volumes_shape(volume_tree, tiny_truth):
         nsd.roi(root, "streams", space)
     with pytest.raises(FileNotFoundError, match="subj02"):
         nsd.roi(root, "streams", space, "subj02")
+    with pytest.raises(FileNotFoundError, match="No ncsnr.nii.gz"):
+        nsd.ncsnr(root, "subj02", space)
 
 
 def test_missing_sessions_are_normal_and_named_where_they_are_asked_for(volume_tree):
@@ -107,6 +109,18 @@ def test_truncated_volumes_are_told(volume_tree, share):
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ValueError, match=r"betas_session01.* is truncated or damaged"):
         nsd.betas(root, "subj01", space)
+
+
+def test_a_flipped_bit_in_a_packed_volume_is_told(tmp_path, tiny_tree, tiny_truth):
+    root = shutil.copytree(tiny_tree, tmp_path / "copy")
+    write_session(root, "subj01", 1, tiny_truth.betas["subj01", 1].reshape(-1, *SHAPE))
+    path = root / f"nsddata_betas/ppdata/subj01/func1pt8mm/{VERSION}/betas_session01.nii.gz"
+    content = bytearray(path.read_bytes())
+    for k in range(len(content) // 2, len(content) // 2 + 200):
+        content[k] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        nsd.betas(root, "subj01", "func1pt8mm", sessions=1)
 
 
 def test_a_nifti_that_was_cut_before_it_was_packed_is_told(tmp_path, tiny_tree, tiny_truth):

@@ -5,6 +5,7 @@ wrote the hdf5 files, so that h5py sees (n_trials, nz, ny, nx).
 """
 
 import gzip
+import zlib
 
 import h5py
 import nibabel
@@ -13,6 +14,8 @@ import numpy as np
 SPACES = ("func1pt8mm", "func1mm")
 SUFFIXES = (".hdf5", ".nii.gz")
 SCALE = 300  # the files hold integers: percent signal change times this
+# What the libraries raise where a file that is there can't be read.
+_DAMAGED = (EOFError, OSError, zlib.error, nibabel.filebasedimages.ImageFileError)
 
 
 def find_session(folder, session):
@@ -39,9 +42,11 @@ def sessions(folder):
 
 def read_volume(path):
     """Read a volume (nx, ny, nz), such as the codes of an atlas."""
+    if not path.is_file():
+        raise FileNotFoundError(f"No {path.name} in {path.parent}. Download that part of NSD too.")
     try:
         return np.asarray(nibabel.load(path).dataobj)
-    except (EOFError, OSError, nibabel.filebasedimages.ImageFileError) as error:
+    except _DAMAGED as error:
         raise ValueError(_truncated(path)) from error
 
 
@@ -87,7 +92,7 @@ def read_session(path, n_trials, mask, out):
         )
     try:
         _READERS[path.suffix](path, mask, out)
-    except (EOFError, OSError, gzip.BadGzipFile) as error:
+    except _DAMAGED as error:
         raise ValueError(_truncated(path)) from error
     out /= SCALE
 
@@ -103,7 +108,7 @@ def _describe(path):
             with h5py.File(path) as file:
                 return file["betas"].shape[::-1], file["betas"].dtype
         header = nibabel.load(path).header
-    except (EOFError, OSError, KeyError, nibabel.filebasedimages.ImageFileError) as error:
+    except (KeyError, *_DAMAGED) as error:
         raise ValueError(_truncated(path)) from error
     return header.get_data_shape(), header.get_data_dtype()
 
