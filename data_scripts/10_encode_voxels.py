@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import products
 import torch
 from scipy import stats
 from sklearn.decomposition import PCA
 from tqdm.auto import tqdm
 
-import latentcortex
 from latentcortex import encoding, features, nsd, presets, ridge, store
 
 # Of z and of c alike. Chosen on training images of one subject by generalised cross-validation,
@@ -46,16 +46,6 @@ WORLDS = ["standard:0", "swapped:0", "uniform:0", "uniform:1", "uniform:2"]
 WORLDS += ["null:0", "null:1", "null:2", "standard:1", "standard:2"]
 # Three seeds were declared; seven more tell whether what they show is chance.
 WORLDS += [f"uniform:{seed}" for seed in range(3, 10)]
-
-
-def latent_features(root, image_ids, model):
-    """Compute z and c of images, each (n_images, n_features)."""
-    z = features.encode_images(model.vae, torch.from_numpy(nsd.images(root, image_ids)))
-    captions = nsd.captions(root, image_ids)
-    c = features.encode_captions(model.text_encoder, model.tokenizer, captions)
-    return {
-        name: x.reshape(len(x), -1).float().cpu().numpy() for name, x in {"z": z, "c": c}.items()
-    }
 
 
 def read_scenes(root, image_ids):
@@ -157,7 +147,8 @@ def encode_subject(root, subject, preset, model):
     train, (test_betas, test_ids, test_repeats) = nsd.image_responses(root, subject, preset.space)
     image_ids = np.concatenate([train[1], test_ids])
     is_train = np.arange(len(image_ids)) < len(train[1])
-    spaces = latent_features(root, image_ids, model)
+    latents = zip("zc", products.encode(preset, model, root, image_ids), strict=True)
+    spaces = {name: values.flatten(1).numpy() for name, values in latents}
     simulated = (root / "simulation").is_dir()
     if simulated:
         spaces |= planted_features(root, image_ids, is_train)
@@ -222,20 +213,13 @@ def open_roots(preset, worlds):
         yield (world, int(seed)), build.open_tree(world, int(seed))
 
 
-def weights_hash(preset):
-    """Hash the parts of the model that are used: the U-Net is not."""
-    folder = Path(preset.model)
-    parts = [p for part in ("vae", "text_encoder", "tokenizer") for p in folder.glob(f"{part}/*")]
-    return store.source_hash([p for p in parts if p.is_file()], preset.revision)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", help="by default $LATENTCORTEX_PRESET, else mini")
     parser.add_argument(
         "--worlds", nargs="+", default=WORLDS, metavar="WORLD:SEED", help="of simulated data"
     )
-    parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "results")
+    parser.add_argument("--results", type=Path, default=products.RESULTS)
     args = parser.parse_args()
 
     preset = presets.get(args.preset)
@@ -250,11 +234,8 @@ def main():
         "regions": list(REGIONS),
         "compared": list(COMPARED),
     }
-    package = Path(latentcortex.__file__).parent
-    sources = [Path(__file__), *(package / f"{m}.py" for m in ("encoding", "ridge"))]
-    sources += [*package.glob("nsd/*.py"), *package.glob("features/*.py")]
-    source = store.source_hash(sources, settings)
-    weights = weights_hash(preset)
+    source = store.source_hash(products.sources([__file__], ("encoding", "ridge")), settings)
+    weights = products.weights_hash(preset, "vae", "text_encoder", "tokenizer")
     cache = store.cache_folder() / "10_encode_voxels"
 
     subjects = [f"subj{number:02d}" for number in preset.subjects]

@@ -19,6 +19,7 @@ import itertools
 
 import numpy as np
 import pandas as pd
+import products
 import torch
 from tqdm.auto import tqdm
 
@@ -40,13 +41,13 @@ def split(preset, model, root, subject, n_images):
     for k, rois in enumerate((preset.z_rois, preset.c_rois)):
         (betas, image_ids, _), _ = study.responses(preset, root, subject, rois)  # no test image
         if k == 0:
-            true = study.encode(preset, model, root, image_ids)
+            true = products.encode(preset, model, root, image_ids)
         regions.append((betas, true[k]))
     rng = np.random.default_rng([SEED, int(subject.removeprefix("subj"))])
     fit_ids, validation_ids = nsd.validation_split(image_ids, N_VALIDATION, rng=rng)
     validation_ids = np.sort(rng.permutation(validation_ids)[:n_images])
-    mean_image = study.load_images(preset, root, fit_ids).mean(0)
-    originals = study.load_images(preset, root, validation_ids)
+    mean_image = products.load_images(preset, root, fit_ids).mean(0)
+    originals = products.load_images(preset, root, validation_ids)
     originals = study.prepare_originals(study.load_judge(preset), originals)
     return regions, image_ids, fit_ids, validation_ids, mean_image, originals
 
@@ -97,7 +98,8 @@ def main():
     # Cells don't depend on what the preset says of the settings to choose.
     neutral = dataclasses.replace(preset, strength=1.0, guidance_scale=1.0, rescale=False)
     description = study.describe(neutral, root, n_images=args.images, seed_of_choice=SEED)
-    key = store.source_hash([*study.sources(), study.Path(__file__)], description)[:12]
+    sources = products.sources([__file__, study.__file__], study.MODULES)
+    key = store.source_hash(sources, description)[:12]
     folder = store.cache_folder() / "6_choose_settings" / f"{root.name}-{key}"
 
     means = np.zeros((len(subjects), len(cells), len(CRITERIA)))
@@ -125,7 +127,7 @@ def main():
         f"guidance_scale={best.guidance_scale:g}, rescale={bool(best.rescale)}"
     )
     if args.images == N_VALIDATION:
-        path = study.RESULTS / f"6_choose_settings-{root.name}.npz"
+        path = products.RESULTS / f"6_choose_settings-{root.name}.npz"
         described = {
             **description,
             "script": "data_scripts/6_choose_settings.py",

@@ -15,14 +15,13 @@ drawing of a few images drawn at random).
 
 import argparse
 import dataclasses
-from pathlib import Path
 
 import numpy as np
+import products
 import torch
 import torch.nn.functional as F
 from tqdm.auto import tqdm
 
-import latentcortex
 from latentcortex import features, metrics, nsd, presets, sampler, store
 from latentcortex.decoders import LinearDecoder
 from latentcortex.mini import networks
@@ -38,30 +37,15 @@ SCORES = (
 )
 # Between machines sums are rounded differently, and a judge on the fence may fall to either side.
 TOLERANCE = {"pixels_of_one_row": 0.02, "mean_over_rows": 0.01}
-RESULTS = Path(__file__).parents[1] / "results"
-
-
-def load_images(preset, root, image_ids):
-    """Read images (n, 3, h, w) in [0, 1] at the model's size."""
-    images = torch.from_numpy(nsd.images(root, image_ids))
-    if images.shape[-1] == preset.image_size:
-        return images
-    size = (preset.image_size, preset.image_size)
-    return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+# What a product depends on.
+MODULES = ("sampler", "decoders", "ridge", "metrics", "mini/networks")
+NETWORKS = ("vae", "unet", "text_encoder", "tokenizer", "judge")
 
 
 def responses(preset, root, subject, rois):
     """Read the responses of some of the streams: train and test, see `nsd.image_responses`."""
     mask = nsd.roi_mask(root, "streams", rois, preset.space, subject)
     return nsd.image_responses(root, subject, preset.space, mask=mask)
-
-
-def encode(preset, model, root, image_ids):
-    """Compute the true z (n, 4, h, w) and c (n, n_tokens, d) of images, in float32."""
-    images = load_images(preset, root, image_ids)
-    z = features.encode_images(model.vae, images, preset.batch_size)
-    captions = nsd.captions(root, image_ids)
-    return z, features.encode_captions(model.text_encoder, model.tokenizer, captions).float().cpu()
 
 
 def fit_decoder(preset, betas, targets, image_ids, rescale):
@@ -87,8 +71,8 @@ def decode(preset, model, root, subject, shuffle_pairs=False):
     for k, rois in enumerate((preset.z_rois, preset.c_rois)):
         (betas, image_ids, _), (test_betas, test_ids, _) = responses(preset, root, subject, rois)
         if k == 0:
-            true = encode(preset, model, root, image_ids)
-            mean_image = load_images(preset, root, image_ids).mean(0)
+            true = products.encode(preset, model, root, image_ids)
+            mean_image = products.load_images(preset, root, image_ids).mean(0)
         if shuffle_pairs:  # one permutation for both regions: whole brains change places
             betas = betas[np.random.default_rng([SEED, 2]).permutation(len(betas))]
         decoder = fit_decoder(preset, betas, true[k], image_ids, preset.rescale)
@@ -160,15 +144,6 @@ def make_part(preset, model, name, repeat, decoded, originals):
     return draw(preset, model, condition, repeat, z, c, image_ids)
 
 
-def weights_hash(preset):
-    """Identify the networks used: a hash of their files, or the commit of a hub id."""
-    folder = Path(preset.model)
-    if not folder.is_dir():
-        return preset.revision
-    files = [f for part in ("text_encoder", "unet", "vae") for f in (folder / part).iterdir()]
-    return store.source_hash([*sorted(files), *sorted(Path(preset.judge).iterdir())])
-
-
 def describe(preset, root, **more):
     """Write down what a product depends on, JSON-able."""
     fields = dataclasses.asdict(preset)
@@ -180,23 +155,11 @@ def describe(preset, root, **more):
         "script": "data_scripts/6_reconstruct_images.py",
         "preset": preset.name,
         "world": root.name,
-        "weights": weights_hash(preset),
+        "weights": products.weights_hash(preset, *NETWORKS),
         "seed": SEED,
         "settings": settings,
         **more,
     }
-
-
-def sources():
-    """List the files that decide what a part holds."""
-    package = Path(latentcortex.__file__).parent
-    modules = ("sampler", "decoders", "ridge", "metrics", "mini/networks")
-    return [
-        Path(__file__),
-        *(package / f"{m}.py" for m in modules),
-        *package.glob("nsd/*.py"),
-        *package.glob("features/*.py"),
-    ]
 
 
 class Study:
@@ -220,9 +183,10 @@ class Study:
         if n_images:
             rng = np.random.default_rng([SEED, 3])
             self.image_ids = np.sort(rng.choice(self.image_ids, n_images, replace=False))
-        self.originals = prepare_originals(self.judge, load_images(preset, root, self.image_ids))
+        images = products.load_images(preset, root, self.image_ids)
+        self.originals = prepare_originals(self.judge, images)
         self.description = describe(preset, root, n_images=len(self.image_ids))
-        key = store.source_hash(sources(), self.description)[:12]
+        key = store.source_hash(products.sources([__file__], MODULES), self.description)[:12]
         self.folder = store.cache_folder() / "6_reconstruct_images" / f"{root.name}-{key}"
         self._decoded = {}
 
@@ -338,7 +302,7 @@ def main():
         print(f"{left} parts are left to the other shards.")
         return
     is_slice = args.images or args.draws < N_DRAWS
-    print("wrote", write_product(study, args.draws, study.folder if is_slice else RESULTS))
+    print("wrote", write_product(study, args.draws, study.folder if is_slice else products.RESULTS))
 
 
 if __name__ == "__main__":

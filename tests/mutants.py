@@ -60,8 +60,8 @@ MUTANTS = [
     (
         "hemispheres swapped",
         "nsd/surfaces.py",
-        "left_right = zip(halves, np.split(mask",
-        "left_right = zip(halves[::-1], np.split(mask",
+        "pairs = zip(halves, left_right",
+        "pairs = zip(halves[::-1], left_right",
         "test_nsd.py::test_betas_are_read_as_written_left_hemisphere_first",
     ),
     (

@@ -173,7 +173,7 @@ def test_a_session_is_read_in_little_memory(tiny_tree, tmp_path, rng, form):
 def test_fsaverage5_is_the_first_vertices_of_each_hemisphere(
     tiny_tree, tiny_truth, monkeypatch, rng
 ):
-    monkeypatch.setattr(surfaces, "N_FSAVERAGE5", 50)
+    monkeypatch.setattr(surfaces.SPACES["fsaverage5"], "n_first", 50)
     first = np.r_[0:50, 162:212]
     np.testing.assert_array_equal(
         nsd.roi(tiny_tree, "streams", "fsaverage5"), tiny_truth.labels[first]

@@ -70,8 +70,8 @@ def roi(root, atlas, space="fsaverage", subject=None):
         return volumes.read_volume(path).astype(int)
     folder = "fsaverage" if space in surfaces.SPACES else subject
     paths = [f"nsddata/freesurfer/{folder}/label/{h}.{atlas}.mgz" for h in ("lh", "rh")]
-    labels = surfaces.read_labels([existing_path(root, path) for path in paths]).astype(int)
-    return surfaces.narrow(labels) if space == "fsaverage5" else labels
+    reader = surfaces.SPACES.get(space, surfaces.SPACES["fsaverage"])  # native: all vertices
+    return reader.read_labels([existing_path(root, path) for path in paths])
 
 
 def roi_mask(root, atlas, names, space="fsaverage", subject=None):

@@ -144,8 +144,7 @@ def betas(root, subject, space="fsaverage", sessions=None, mask=None, betas=_BET
     result, start = None, 0
     for session, rows in table.groupby("session", sort=False):
         files = reader.find_session(folder, session)
-        on_disk = reader.shape_of_session(files)
-        shape = (2 * surfaces.N_FSAVERAGE5,) if space == "fsaverage5" else on_disk
+        shape = reader.shape_of_session(files)
         if result is None:
             mask = np.ones(shape, bool) if mask is None else np.asarray(mask)
             result = np.empty((len(table), np.count_nonzero(mask)), np.float32)
@@ -155,8 +154,7 @@ def betas(root, subject, space="fsaverage", sessions=None, mask=None, betas=_BET
                 f"of bool of that shape, got {mask.dtype} of shape {mask.shape}. roi_mask makes "
                 "one for each space."
             )
-        chosen = surfaces.widen(mask, *on_disk) if space == "fsaverage5" else mask
-        reader.read_session(files, len(rows), chosen, result[start : start + len(rows)])
+        reader.read_session(files, len(rows), mask, result[start : start + len(rows)])
         start += len(rows)
     return result
 
@@ -197,8 +195,7 @@ def ncsnr(root, subject, space="fsaverage", betas=_BETAS):
         decoder by it (see `estimate_ncsnr`).
     """
     reader, folder = _open_space(root, subject, space, betas)
-    values = reader.read_ncsnr(folder)
-    return surfaces.narrow(values) if space == "fsaverage5" else values
+    return reader.read_ncsnr(folder)
 
 
 def _open_space(root, subject, space, betas):
@@ -209,4 +206,4 @@ def _open_space(root, subject, space, betas):
         raise ValueError(f"Can't read betas in space {space!r}. There are: {spaces}.")
     folder = "fsaverage" if space == "fsaverage5" else space
     folder = existing_path(root, f"nsddata_betas/ppdata/{subject}/{folder}/{betas}")
-    return (volumes if space in volumes.SPACES else surfaces), folder
+    return surfaces.SPACES.get(space, volumes), folder

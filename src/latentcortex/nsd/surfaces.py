@@ -3,66 +3,67 @@
 import nibabel
 import numpy as np
 
-SPACES = ("fsaverage", "fsaverage5")
 _HEMISPHERES = ("lh", "rh")
-N_FSAVERAGE5 = 10_242  # vertices of a hemisphere: the first ones of fsaverage are fsaverage5
 
 
-def find_session(folder, session):
-    """Return the two files of a session."""
-    return tuple(folder / f"{h}.betas_session{session:02d}.mgh" for h in _HEMISPHERES)
+class Surface:
+    """Reads both hemispheres' files.
 
-
-def sessions(folder):
-    """List the sessions that are on disk for both hemispheres, 1-based and sorted."""
-    found = [
-        {int(path.stem.removeprefix(start)) for path in folder.glob(f"{start}*.mgh")}
-        for start in (f"{hemisphere}.betas_session" for hemisphere in _HEMISPHERES)
-    ]
-    return sorted(set.intersection(*found))
-
-
-def shape_of_session(paths):
-    """Read a session's number of vertices, as (n_vertices,), from its headers."""
-    return (sum(int(_describe(path)[0][0]) for path in paths),)
-
-
-def read_session(paths, n_trials, mask, out):
-    """Read the vertices in `mask` (n_vertices,) of one session into `out` (n_trials, n_chosen).
-
-    Raises
-    ------
-    ValueError
-        A file is truncated, holds integers, or has other trials.
+    Parameters
+    ----------
+    n_first : int, optional
+        Keep of each hemisphere the first so many vertices; by default all.
     """
-    # The files are mapped, not read: only the vertices asked for are copied.
-    halves = [_open(path, n_trials) for path in paths]
-    left_right = zip(halves, np.split(mask, [halves[0].shape[1]]), strict=True)
-    parts = [half[:, np.flatnonzero(columns)] for half, columns in left_right]
-    np.concatenate(parts, axis=1, out=out)
+
+    def __init__(self, n_first=None):
+        self.n_first = n_first
+
+    def find_session(self, folder, session):
+        """Return the two files of a session."""
+        return [folder / f"{h}.betas_session{session:02d}.mgh" for h in _HEMISPHERES]
+
+    def sessions(self, folder):
+        """List the sessions that are on disk for both hemispheres, 1-based and sorted."""
+        found = [
+            {int(path.stem.removeprefix(start)) for path in folder.glob(f"{start}*.mgh")}
+            for start in (f"{hemisphere}.betas_session" for hemisphere in _HEMISPHERES)
+        ]
+        return sorted(set.intersection(*found))
+
+    def shape_of_session(self, paths):
+        """Read a session's number of vertices, as (n_vertices,), from its headers."""
+        return (sum(self.n_first or int(_describe(path)[0][0]) for path in paths),)
+
+    def read_session(self, paths, n_trials, mask, out):
+        """Read the vertices in `mask` (n_vertices,) of one session into `out` (n_trials, n_chosen).
+
+        Raises
+        ------
+        ValueError
+            A file is truncated, holds integers, or has other trials.
+        """
+        # The files are mapped, not read: only the vertices asked for are copied.
+        halves = [_open(path, n_trials) for path in paths]
+        left_right = np.split(mask, [self.n_first or halves[0].shape[1]])
+        pairs = zip(halves, left_right, strict=True)
+        np.concatenate([half[:, np.flatnonzero(m)] for half, m in pairs], axis=1, out=out)
+
+    def read_ncsnr(self, folder):
+        """Read float32 (n_vertices,)."""
+        halves = [_open(folder / f"{hemisphere}.ncsnr.mgh", 1)[0] for hemisphere in _HEMISPHERES]
+        return self._join(halves).astype(np.float32)
+
+    def read_labels(self, paths):
+        """Read the codes of an atlas from its two files, int (n_vertices,)."""
+        halves = [np.asarray(nibabel.load(path).dataobj).ravel() for path in paths]
+        return self._join(halves).astype(int)
+
+    def _join(self, halves):
+        return np.concatenate([half[: self.n_first] for half in halves])
 
 
-def read_ncsnr(folder):
-    """Read float32 (n_vertices,)."""
-    halves = [_open(folder / f"{hemisphere}.ncsnr.mgh", 1)[0] for hemisphere in _HEMISPHERES]
-    return np.concatenate(halves).astype(np.float32)
-
-
-def read_labels(paths):
-    """Read the codes of an atlas from its two files, int (n_vertices,)."""
-    return np.concatenate([np.asarray(nibabel.load(path).dataobj).ravel() for path in paths])
-
-
-def narrow(values):
-    """Keep of values (n_vertices,) on fsaverage those of fsaverage5, (20484,)."""
-    return np.concatenate([half[:N_FSAVERAGE5] for half in np.split(values, 2)])
-
-
-def widen(mask, n_vertices):
-    """Turn a mask of fsaverage5, (20484,), into one of fsaverage, (n_vertices,)."""
-    wide = np.zeros((2, n_vertices // 2), bool)
-    wide[:, :N_FSAVERAGE5] = np.split(mask, 2)
-    return wide.ravel()
+# The first 10,242 vertices of a hemisphere of fsaverage are those of fsaverage5.
+SPACES = {"fsaverage": Surface(), "fsaverage5": Surface(10_242)}
 
 
 def _describe(path):

@@ -1,0 +1,58 @@
+"""What the scripts that write products share: where one goes, and what it depends on."""
+
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import from_numpy
+
+import latentcortex
+from latentcortex import features, nsd, store
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def sources(scripts, modules):
+    """List the files whose code decides what a product holds.
+
+    Parameters
+    ----------
+    scripts : sequence of path
+    modules : sequence of str
+        Of the package, such as ``"ridge"``; `nsd` and `features` are always among them.
+    """
+    package = Path(latentcortex.__file__).parent
+    rooms = [*package.glob("nsd/*.py"), *package.glob("features/*.py")]
+    return [*map(Path, scripts), Path(__file__), *(package / f"{m}.py" for m in modules), *rooms]
+
+
+def weights_hash(preset, *parts):
+    """Identify networks by a hash of their files, or by the commit of a hub id.
+
+    Parameters
+    ----------
+    preset : latentcortex.presets.Preset
+    *parts : str
+        Of ``"vae"``, ``"unet"``, ``"text_encoder"``, ``"tokenizer"``, ``"guide"``, ``"judge"``.
+    """
+    elsewhere = {"guide": preset.guide, "judge": preset.judge}
+    folders = [Path(elsewhere.get(part) or Path(preset.model, part)) for part in parts]
+    files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
+    on_hub = [str(folder) for folder in folders if not folder.is_dir()]
+    return store.source_hash(files, [preset.revision, on_hub])
+
+
+def load_images(preset, root, image_ids):
+    """Read images (n, 3, h, w) in [0, 1] at the model's size."""
+    images = from_numpy(nsd.images(root, image_ids))
+    if images.shape[-1] == preset.image_size:
+        return images
+    size = (preset.image_size, preset.image_size)
+    return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def encode(preset, model, root, image_ids):
+    """Compute the true z (n, 4, h, w) and c (n, n_tokens, d) of images, in float32."""
+    images = load_images(preset, root, image_ids)
+    z = features.encode_images(model.vae, images, preset.batch_size)
+    captions = nsd.captions(root, image_ids)
+    return z, features.encode_captions(model.text_encoder, model.tokenizer, captions).float().cpu()
