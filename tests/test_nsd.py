@@ -110,6 +110,33 @@ def test_design_and_log_that_disagree_are_refused(tree_copy):
         nsd.trials(tree_copy, "subj01")
 
 
+def test_trials_without_an_image_are_told(tree_copy):
+    path = tree_copy / "nsddata/ppdata/subj01/behav/responses.tsv"
+    log = pd.read_csv(path, sep="\t")
+    for nothing in (0, np.nan):
+        log.loc[[7, 30], "73KID"] = nothing
+        log.to_csv(path, sep="\t", index=False)
+        with pytest.raises(ValueError, match=r"2 trials of .* have no image.*being trial 8\."):
+            nsd.trials(tree_copy, "subj01")
+
+
+def test_files_of_another_release_are_told(tree_copy):
+    path = tree_copy / "nsddata/ppdata/subj01/behav/responses.tsv"
+    log = pd.read_csv(path, sep="\t")
+    log.drop(columns=["RT", "73KID"]).to_csv(path, sep="\t", index=False)
+    with pytest.raises(ValueError, match=r"responses.tsv lacks 73KID, RT, .* another release"):
+        nsd.trials(tree_copy, "subj01")
+    log.to_csv(path, sep="\t", index=False)
+    design = loadmat(tree_copy / DESIGN)
+    savemat(tree_copy / DESIGN, {"subjectim": design["subjectim"]})
+    with pytest.raises(ValueError, match=r"expdesign.mat lacks masterordering, sharedix, "):
+        nsd.trials(tree_copy, "subj01")
+    folder = "nsddata_betas/ppdata/subj01/fsaverage/betas_fithrf_GLMdenoise_RR"
+    (tree_copy / folder).rename(tree_copy / folder.replace("GLMdenoise_RR", "of_2031"))
+    with pytest.raises(FileNotFoundError, match="There are: betas_fithrf_of_2031"):
+        nsd.ncsnr(tree_copy, "subj01")
+
+
 def test_bad_roots_subjects_sessions_and_spaces_are_explained(tiny_tree, tmp_path):
     for call in (nsd.subjects, lambda root: nsd.images(root, [0])):
         with pytest.raises(FileNotFoundError, match="No NSD tree at .*nowhere"):

@@ -15,6 +15,8 @@ from latentcortex.nsd.repeats import average_repeats, zscore
 from latentcortex.nsd.tree import check_subject, existing_path
 
 _BETAS = "betas_fithrf_GLMdenoise_RR"
+_DESIGN = {"subjectim", "sharedix", "masterordering"}
+_LOG = {"SESSION", "RUN", "TRIAL", "73KID", "ISOLD", "ISCORRECT", "RT"}
 
 
 def trials(root, subject, sessions=None):
@@ -45,9 +47,21 @@ def trials(root, subject, sessions=None):
         A file or session is missing; design and log disagree.
     """
     check_subject(root, subject)
-    design = loadmat(existing_path(root, "nsddata/experiments/nsd/nsd_expdesign.mat"))
+    design_path = existing_path(root, "nsddata/experiments/nsd/nsd_expdesign.mat")
     path = existing_path(root, f"nsddata/ppdata/{subject}/behav/responses.tsv")
-    responses = pd.read_csv(path, sep="\t")
+    design, responses = loadmat(design_path), pd.read_csv(path, sep="\t")
+    for file, missing in ((design_path, _DESIGN - set(design)), (path, _LOG - set(responses))):
+        if missing:
+            raise ValueError(
+                f"{file} lacks {', '.join(sorted(missing))}, which NSD's release of 2021 has. Is "
+                "it of another release? Download it again."
+            )
+    without = np.flatnonzero(~(responses["73KID"] > 0))
+    if len(without):
+        raise ValueError(
+            f"{len(without)} trials of {path} have no image (73KID), the first being trial "
+            f"{without[0] + 1}. In NSD every trial has one: download the file again."
+        )
     # MATLAB counts from 1. subjectim.shape = (n_subjects, n_images), masterordering (n_trials,)
     subjectim, sharedix = (design[name].astype(int) - 1 for name in ("subjectim", "sharedix"))
     order = design["masterordering"].ravel().astype(int) - 1
@@ -204,6 +218,13 @@ def _open_space(root, subject, space, betas):
     if space not in (*surfaces.SPACES, *volumes.SPACES):
         spaces = ", ".join((*surfaces.SPACES, *volumes.SPACES))
         raise ValueError(f"Can't read betas in space {space!r}. There are: {spaces}.")
-    folder = "fsaverage" if space == "fsaverage5" else space
-    folder = existing_path(root, f"nsddata_betas/ppdata/{subject}/{folder}/{betas}")
+    parent = "fsaverage" if space == "fsaverage5" else space
+    parent = existing_path(root, f"nsddata_betas/ppdata/{subject}/{parent}")
+    folder = parent / betas
+    if not folder.is_dir():
+        versions = sorted(path.name for path in parent.iterdir() if path.is_dir())
+        raise FileNotFoundError(
+            f"No {betas} in {parent}. There are: {', '.join(versions) or 'none'}. Download that "
+            "part of NSD too, or pass one of these as betas=."
+        )
     return surfaces.SPACES.get(space, volumes), folder
