@@ -25,6 +25,7 @@ from tqdm.auto import tqdm
 from latentcortex import features, metrics, nsd, presets, sampler, store
 from latentcortex.decoders import LinearDecoder
 from latentcortex.mini import networks
+from latentcortex.mini.classical_judge import load_classical_judge
 
 SEED = 6
 N_DRAWS, N_SHUFFLES, N_PICTURES, PICTURE_SIZE = 5, 100, 8, 64
@@ -32,13 +33,14 @@ N_DRAWS, N_SHUFFLES, N_PICTURES, PICTURE_SIZE = 5, 100, 8, 64
 BASELINES = ("decoded_z", "shuffled_pairs", "vae", "mean_image")
 LOW_LEVEL = {"colour": metrics.colour_means, "gabor": metrics.gabor_energy}
 SCORES = (
-    *("pixcorr", "centred_pixcorr", "ssim", "setting", "kinds"),
+    *("pixcorr", "centred_pixcorr", "ssim"),
+    *(f"{name}{judge}" for judge in ("", "_classical") for name in ("setting", "kinds")),
     *(f"{name}{of}" for name in LOW_LEVEL for of in ("", "_of_originals")),
 )
 # Between machines sums are rounded differently, and a judge on the fence may fall to either side.
 TOLERANCE = {"pixels_of_one_row": 0.02, "mean_over_rows": 0.01}
 # What a product depends on.
-MODULES = ("sampler", "decoders", "ridge", "metrics", "mini/networks")
+MODULES = ("sampler", "decoders", "ridge", "metrics", "mini/networks", "mini/classical_judge")
 NETWORKS = ("vae", "unet", "text_encoder", "tokenizer", "judge")
 
 
@@ -80,29 +82,30 @@ def decode(preset, model, root, subject, shuffle_pairs=False):
     return *decoded, test_ids, mean_image
 
 
-def load_judge(preset):
-    """Load the judge onto the preset's device."""
-    return networks.load_judge(preset.judge).to(preset.device)
+def load_judges(preset):
+    """Load both judges, small enough for the CPU, by the ending of the names of their scores."""
+    return {
+        "": networks.load_judge(preset.judge),
+        "_classical": load_classical_judge(preset.judge),
+    }
 
 
 def read(judge, images):
-    """Let the judge read images: the setting (n,), and for each kind whether it is there (n, k)."""
-    says = judge(images.to(next(judge.parameters()).device))
-    return says["setting"].argmax(-1).cpu(), (says["kind"] > 0).cpu()
+    """Let a judge read images: the setting (n,), and for each kind whether it is there (n, k)."""
+    says = judge(images)
+    return torch.as_tensor(says["setting"]).argmax(-1), torch.as_tensor(says["kind"]) > 0
 
 
-def prepare_originals(judge, images):
+def prepare_originals(judges, images):
     """Compute once what every reconstruction is compared with."""
     low_level = {name: feature(images) for name, feature in LOW_LEVEL.items()}
-    return {"images": images, "read": read(judge, images), **low_level}
+    contents = {f"read{end}": read(judge, images) for end, judge in judges.items()}
+    return {"images": images, **contents, **low_level}
 
 
-def score(judge, images, originals, mean_image):
+def score(judges, images, originals, mean_image):
     """Score reconstructions (n, 3, h, w) of `prepare_originals`' images: arrays (n,), by name."""
     true = originals["images"]
-    setting, there = originals["read"]
-    read_setting, drawn = read(judge, images)
-    both, n_named = (there & drawn).sum(1), there.sum(1) + drawn.sum(1)
     # The mean image less itself is no picture, and nothing correlates with it.
     undefined = torch.equal(images[0], mean_image)
     scores = {
@@ -111,10 +114,14 @@ def score(judge, images, originals, mean_image):
         if undefined
         else metrics.pixcorr(images, true, mean_image),
         "ssim": metrics.ssim(images, true),
-        "setting": (read_setting == setting).numpy(),
-        # F1 of the kinds named; where both name none they agree.
-        "kinds": torch.where(n_named > 0, 2 * both / n_named.clamp(min=1), 1).numpy(),
     }
+    for end, judge in judges.items():
+        setting, there = originals[f"read{end}"]
+        read_setting, drawn = read(judge, images)
+        both, n_named = (there & drawn).sum(1), there.sum(1) + drawn.sum(1)
+        scores[f"setting{end}"] = (read_setting == setting).numpy()
+        # F1 of the kinds named; where both name none they agree.
+        scores[f"kinds{end}"] = torch.where(n_named > 0, 2 * both / n_named.clamp(min=1), 1).numpy()
     for name, feature in LOW_LEVEL.items():
         pair = originals[name], feature(images)
         scores[name] = metrics.identification(*pair)
@@ -171,7 +178,7 @@ class Study:
         self.model = features.load_latent_diffusion(
             preset.model, preset.revision, preset.dtype, device
         )
-        self.judge = load_judge(preset)
+        self.judges = load_judges(preset)
         self.subjects = [f"subj{subject:02d}" for subject in preset.subjects]
         tests = {tuple(nsd.split(nsd.trials(root, s))[1].tolist()) for s in self.subjects}
         if len(tests) != 1:
@@ -184,7 +191,7 @@ class Study:
             rng = np.random.default_rng([SEED, 3])
             self.image_ids = np.sort(rng.choice(self.image_ids, n_images, replace=False))
         images = products.load_images(preset, root, self.image_ids)
-        self.originals = prepare_originals(self.judge, images)
+        self.originals = prepare_originals(self.judges, images)
         self.description = describe(preset, root, n_images=len(self.image_ids))
         key = store.source_hash(products.sources([__file__], MODULES), self.description)[:12]
         self.folder = store.cache_folder() / "6_reconstruct_images" / f"{root.name}-{key}"
@@ -208,7 +215,7 @@ class Study:
         """Make, score and save one part."""
         decoded = self.decoded(subject, name == "shuffled_pairs")
         images = make_part(self.preset, self.model, name, repeat, decoded, self.originals)
-        scores = score(self.judge, images, self.originals, decoded[-1])
+        scores = score(self.judges, images, self.originals, decoded[-1])
         pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         store.save(
             self.path(subject, name, repeat),
