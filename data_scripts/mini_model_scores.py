@@ -165,15 +165,15 @@ def generate(model, captions, n_steps=25, guidance_scale=3.0):
     return features.decode_latents(model.vae, drawn).clamp(0, 1)
 
 
-def score_unet(args, test, n=128):
+def score_unet(args, test):
     """Draw pictures from held-out captions that name everything, and let the judge read them."""
     model = features.load_latent_diffusion(args.out)
     judge = networks.load_judge(args.out / "judge")
-    images = generate(model, test["full"][:n])
-    labels = test["labels"][:n]
-    shuffled = labels[torch.from_numpy(np.random.default_rng(0).permutation(n))]
+    images = generate(model, test["full"])
+    labels = test["labels"]
+    shuffled = labels[torch.from_numpy(np.random.default_rng(0).permutation(len(labels)))]
     return {
         "from_own_captions": judge_accuracy(judge, images, labels),
         "against_shuffled_captions": judge_accuracy(judge, images, shuffled),
-        "judge_on_the_scenes": judge_accuracy(judge, _float(test["images"][:n]), labels),
+        "judge_on_the_scenes": judge_accuracy(judge, _float(test["images"]), labels),
     }
