@@ -168,15 +168,22 @@ def train_judge(args):
     (args.out / "judge").mkdir(parents=True, exist_ok=True)
     state = {key: value.half().contiguous() for key, value in judge.state_dict().items()}
     save_file(state, args.out / "judge" / "judge.safetensors")
-    train_classical_judge(args)
+    train_classical_judge(args, vae)
 
 
-def train_classical_judge(args):
-    """Fit the judge that is no network: ridge regression on one-hot answers."""
+def train_classical_judge(args, vae):
+    """Fit the judge that is no network, ridge regression on one-hot answers, to scenes as they are
+    and as reconstructions show them."""
     parts = [load_scenes(args, part) for part in ("train", "held_back")]
     images = torch.cat([part["images"] for part in parts])
-    labels = torch.cat([part["labels"] for part in parts]).numpy()
-    X = np.concatenate([histograms(to_float(x, "cpu")) for x in images.split(1000)])
+    labels = torch.cat([part["labels"] for part in parts])
+    generator, X, answers = torch.Generator().manual_seed(SEED), [], []
+    for rows in tqdm(torch.arange(len(images)).split(1000), desc="classical judge"):
+        plain = to_float(images[rows], args.device)
+        degraded, lost = degrade(vae, plain, generator)
+        X += [histograms(plain.cpu()), histograms(degraded[~lost].cpu())]
+        answers += [labels[rows], labels[rows][~lost.cpu()]]
+    X, labels = np.concatenate(X), torch.cat(answers).numpy()
     one_hot = [np.eye(n, dtype=np.float32)[labels[:, k]]
                for k, n in enumerate((len(scenes.SETTINGS), len(scenes.TIMES)))]  # fmt: skip
     there = labels[:, 2 : 2 + len(scenes.KINDS)].astype(np.float32)
