@@ -1,9 +1,9 @@
 """Score z, c and the planted variables on every vertex, in the preset's data and other worlds.
 
 Reads the preset's NSD tree and model; for simulated data also other simulated worlds, which are
-built if they are not there (1.7 GB and two minutes each), and what was planted in them. Writes one file,
-results/10_encode_voxels-<tree>.npz. What a subject gave is kept in the cache: started again, the
-script goes on where it was. Nothing is deleted.
+built if they are not there (1.7 GB and two minutes each), and what was planted in them. Writes one
+file, results/10_encode_voxels-<tree>.npz. What a subject gave is kept in the cache: started again,
+the script goes on where it was. Nothing is deleted.
 """
 
 import argparse
