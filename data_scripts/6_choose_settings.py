@@ -8,8 +8,8 @@ The criterion, declared before the first run: each cell of the grid draws every 
 once under the condition "both"; the cells are ranked (1 is best, ties share their mean rank) by
 each of the four scores of CRITERIA, averaged over images and subjects; the cell with the smallest
 mean rank is chosen, of equals the one with less guidance, then with less strength, then without
-rescaling. Every cell is kept in the cache: a run that was killed goes on with those that are
-missing.
+rescaling. (A guidance scale of 8 joined the grid when 5, its end until then, had been chosen.)
+Every cell is kept in the cache: a run that was killed goes on with those that are missing.
 """
 
 import argparse
@@ -29,7 +29,7 @@ study = importlib.import_module("6_reconstruct_images")  # a name that starts wi
 
 CRITERIA = ("centred_pixcorr", "low_level", "kinds", "setting")
 STRENGTHS = (0.3, 0.45, 0.6, 0.75)
-GUIDANCE_SCALES = (1.5, 3.0, 5.0)
+GUIDANCE_SCALES = (1.5, 3.0, 5.0, 8.0)
 RESCALE = (False, True)
 N_VALIDATION = 100
 SEED = 60
