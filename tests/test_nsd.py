@@ -132,6 +132,9 @@ def test_files_of_another_release_are_told(tree_copy):
     with pytest.raises(ValueError, match=r"expdesign.mat lacks masterordering, sharedix, "):
         nsd.trials(tree_copy, "subj01")
     folder = "nsddata_betas/ppdata/subj01/fsaverage/betas_fithrf_GLMdenoise_RR"
+    (tree_copy / folder / "lh.ncsnr.mgh").unlink()
+    with pytest.raises(FileNotFoundError, match="No lh.ncsnr.mgh in .*Download that part"):
+        nsd.ncsnr(tree_copy, "subj01")
     (tree_copy / folder).rename(tree_copy / folder.replace("GLMdenoise_RR", "of_2031"))
     with pytest.raises(FileNotFoundError, match="There are: betas_fithrf_of_2031"):
         nsd.ncsnr(tree_copy, "subj01")

@@ -1,5 +1,6 @@
 """Volumes of both forms, and the first vertices of a large surface, are read like the surface."""
 
+import errno
 import gzip
 import re
 import shutil
@@ -111,16 +112,33 @@ def test_truncated_volumes_are_told(volume_tree, share):
         nsd.betas(root, "subj01", space)
 
 
-def test_a_flipped_bit_in_a_packed_volume_is_told(tmp_path, tiny_tree, tiny_truth):
+@pytest.mark.parametrize("at", [-8, "middle"])
+def test_flipped_bits_in_packed_volumes_are_told(tmp_path, tiny_tree, tiny_truth, at):
+    """One bit of the stored checksum, which leaves the packed numbers whole, or many of these."""
     root = shutil.copytree(tiny_tree, tmp_path / "copy")
     write_session(root, "subj01", 1, tiny_truth.betas["subj01", 1].reshape(-1, *SHAPE))
-    path = root / f"nsddata_betas/ppdata/subj01/func1pt8mm/{VERSION}/betas_session01.nii.gz"
-    content = bytearray(path.read_bytes())
-    for k in range(len(content) // 2, len(content) // 2 + 200):
-        content[k] ^= 0xFF
-    path.write_bytes(content)
+    folder = root / f"nsddata_betas/ppdata/subj01/func1pt8mm/{VERSION}"
+    save_nifti(folder / "ncsnr.nii.gz", tiny_truth.ncsnr.reshape(SHAPE).astype(np.float32))
+    for path in (folder / "betas_session01.nii.gz", folder / "ncsnr.nii.gz"):
+        content = bytearray(path.read_bytes())
+        for k in [at] if at == -8 else range(len(content) // 2, len(content) // 2 + 200):
+            content[k] ^= 1 if at == -8 else 0xFF
+        path.write_bytes(content)
     with pytest.raises(ValueError, match="truncated or damaged"):
         nsd.betas(root, "subj01", "func1pt8mm", sessions=1)
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        nsd.ncsnr(root, "subj01", "func1pt8mm")
+
+
+def test_a_file_that_another_process_holds_is_not_called_damaged(volume_tree, monkeypatch):
+    def locked(*_):
+        raise BlockingIOError(errno.EAGAIN, "unable to lock file")
+
+    root, space, _ = volume_tree
+    monkeypatch.setattr(h5py, "File", locked)
+    monkeypatch.setattr(nibabel, "load", locked)
+    with pytest.raises(BlockingIOError, match="unable to lock"):
+        nsd.betas(root, "subj01", space)
 
 
 def test_a_nifti_that_was_cut_before_it_was_packed_is_told(tmp_path, tiny_tree, tiny_truth):

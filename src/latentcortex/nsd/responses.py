@@ -222,7 +222,7 @@ def _open_space(root, subject, space, betas):
     parent = existing_path(root, f"nsddata_betas/ppdata/{subject}/{parent}")
     folder = parent / betas
     if not folder.is_dir():
-        versions = sorted(path.name for path in parent.iterdir() if path.is_dir())
+        versions = sorted(path.name for path in parent.glob("betas_*"))
         raise FileNotFoundError(
             f"No {betas} in {parent}. There are: {', '.join(versions) or 'none'}. Download that "
             "part of NSD too, or pass one of these as betas=."

@@ -70,8 +70,8 @@ def _describe(path):
     """Shape and type of the numbers of a file that is whole."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"No {path.name} in {path.parent}. nsd.sessions lists the sessions on disk: pass "
-            "them as sessions=, or download the file."
+            f"No {path.name} in {path.parent}. Download that part of NSD too; nsd.sessions lists "
+            "the sessions on disk."
         )
     size = path.stat().st_size
     # 284 bytes of header come first (FreeSurfer's MGH format), then the numbers, vertex fastest.

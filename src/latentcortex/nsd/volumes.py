@@ -4,18 +4,37 @@ Voxels are picked by a mask (nx, ny, nz) and come in its C order. Axes are those
 wrote the hdf5 files, so that h5py sees (n_trials, nz, ny, nx).
 """
 
+import contextlib
 import gzip
 import zlib
 
 import h5py
 import nibabel
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 
 SPACES = ("func1pt8mm", "func1mm")
 SUFFIXES = (".hdf5", ".nii.gz")
 SCALE = 300  # the files hold integers: percent signal change times this
-# What the libraries raise where a file that is there can't be read.
-_DAMAGED = (EOFError, OSError, zlib.error, nibabel.filebasedimages.ImageFileError)
+
+
+@contextlib.contextmanager
+def _telling_damage(path):
+    """Say what to do where a file that is there can't be read."""
+    try:
+        yield
+    except (
+        EOFError,
+        KeyError,
+        OSError,
+        zlib.error,
+        nibabel.filebasedimages.ImageFileError,
+    ) as error:
+        if getattr(error, "errno", None):  # locked, no permission, too many files open: not damaged
+            raise
+        raise ValueError(
+            f"{path} is truncated or damaged: delete it and download it again."
+        ) from error
 
 
 def find_session(folder, session):
@@ -44,10 +63,11 @@ def read_volume(path):
     """Read a volume (nx, ny, nz), such as the codes of an atlas."""
     if not path.is_file():
         raise FileNotFoundError(f"No {path.name} in {path.parent}. Download that part of NSD too.")
-    try:
-        return np.asarray(nibabel.load(path).dataobj)
-    except _DAMAGED as error:
-        raise ValueError(_truncated(path)) from error
+    with _telling_damage(path):
+        # All of it is unpacked, so that gzip compares its checksum.
+        return np.asarray(
+            nibabel.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes())).dataobj
+        )
 
 
 def read_ncsnr(folder):
@@ -90,27 +110,19 @@ def read_session(path, n_trials, mask, out):
             f"{path} has voxels and trials {shape}, expected {(*mask.shape, n_trials)} by the mask "
             "and the log of responses. Is it of another subject, session or resolution?"
         )
-    try:
+    with _telling_damage(path):
         _READERS[path.suffix](path, mask, out)
-    except _DAMAGED as error:
-        raise ValueError(_truncated(path)) from error
     out /= SCALE
-
-
-def _truncated(path):
-    return f"{path} is truncated or damaged: delete it and download it again."
 
 
 def _describe(path):
     """Shape (nx, ny, nz, n_trials) and type of the numbers on disk."""
-    try:
+    with _telling_damage(path):
         if path.suffix == ".hdf5":
             with h5py.File(path) as file:
                 return file["betas"].shape[::-1], file["betas"].dtype
         header = nibabel.load(path).header
-    except (KeyError, *_DAMAGED) as error:
-        raise ValueError(_truncated(path)) from error
-    return header.get_data_shape(), header.get_data_dtype()
+        return header.get_data_shape(), header.get_data_dtype()
 
 
 def _read_hdf5(path, mask, out):
@@ -139,6 +151,8 @@ def _read_nifti(path, mask, out):
             if len(packed) < n_bytes:
                 raise EOFError
             row[:] = np.frombuffer(packed, dtype).reshape(mask.shape, order="F")[mask]
+        if file.read(1):  # reading on to the end also makes gzip compare its checksum
+            raise EOFError
 
 
 _READERS = {".hdf5": _read_hdf5, ".gz": _read_nifti}
