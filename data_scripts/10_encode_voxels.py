@@ -226,6 +226,8 @@ def main():
     model = features.load_latent_diffusion(preset.model, preset.revision, device=preset.device)
     settings = {
         "preset": preset.name,
+        "space": preset.space,
+        "image_size": preset.image_size,
         "n_components": N_COMPONENTS,
         "lowest_ceiling": LOWEST_CEILING,
         "q": Q,

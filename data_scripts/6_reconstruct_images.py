@@ -41,7 +41,7 @@ SCORES = (
 TOLERANCE = {"pixels_of_one_row": 0.02, "mean_over_rows": 0.01}
 # What a product depends on.
 MODULES = ("sampler", "decoders", "ridge", "metrics", "mini/networks", "mini/classical_judge")
-NETWORKS = ("vae", "unet", "text_encoder", "tokenizer", "judge")
+NETWORKS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler", "judge")
 
 
 def responses(preset, root, subject, rois):

@@ -1,5 +1,6 @@
 """The training loop of the miniature world's models; used by train_mini_models.py."""
 
+import contextlib
 import math
 import os
 import time
@@ -15,6 +16,16 @@ RANK, N_PROCESSES = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD
 
 def autocast(device):
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+@contextlib.contextmanager
+def first_process_first():
+    """Let the first process through alone; the others then find what it wrote."""
+    if N_PROCESSES > 1 and RANK:
+        torch.distributed.barrier()
+    yield
+    if N_PROCESSES > 1 and not RANK:
+        torch.distributed.barrier()
 
 
 def share_gradients(modules):
@@ -33,7 +44,8 @@ def fit(args, name, modules, loss_of, n_items, lr, batch_size, weight_decay=0.01
     """Minimise ``loss_of(batch indices, generator)`` and leave the averaged weights in modules.
 
     One warm-up, one cosine; a checkpoint of weights, averages and optimiser now and then. More
-    steps than before raise the rate again, to the cosine of the longer training.
+    steps than before raise the rate again, to the cosine of the longer training. The checkpoint
+    lists what was ``planned``: steps and processes of each run that ended.
     """
     steps = getattr(args, f"{name}_steps")
     checkpoint, log = args.work / f"{name}.pt", args.work / f"{name}.csv"
@@ -48,7 +60,7 @@ def fit(args, name, modules, loss_of, n_items, lr, batch_size, weight_decay=0.01
         modules.load_state_dict(saved["modules"])
         optimiser.load_state_dict(saved["optimiser"])
         average, first, planned = saved["average"], saved["step"], saved["planned"]
-    planned = [*(n for n in planned if n <= first), steps]
+    planned = [*([n, by] for n, by in planned if n <= first), [steps, N_PROCESSES]]
     saved_at, losses = time.time(), []
     bar = tqdm(range(first, steps), desc=name, initial=first, total=steps, mininterval=10)
     for step in bar:

@@ -75,7 +75,7 @@ def score_vae(args, test):
 def score_clip(args, test, tokenizer_and_modules):
     """Pick an image's own caption, which names all there is to name, among those of 100 images."""
     tokenizer, modules = tokenizer_and_modules
-    saved = torch.load(args.work / "clip.pt", weights_only=True)["average"]
+    saved = torch.load(args.work / "clip.pt", map_location="cpu", weights_only=True)["average"]
     torch.nn.ModuleDict(modules).load_state_dict(saved)
     for module in modules.values():
         module.eval()

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch.nn.functional as F
-from torch import from_numpy
+from torch import cat, from_numpy
 
 import latentcortex
 from latentcortex import features, nsd, store
@@ -32,11 +33,15 @@ def weights_hash(preset, *parts):
     ----------
     preset : latentcortex.presets.Preset
     *parts : str
-        Of ``"vae"``, ``"unet"``, ``"text_encoder"``, ``"tokenizer"``, ``"guide"``, ``"judge"``.
+        Of ``"vae"``, ``"unet"``, ``"text_encoder"``, ``"tokenizer"``, ``"scheduler"``, ``"guide"``,
+        ``"judge"``.
     """
     elsewhere = {"guide": preset.guide, "judge": preset.judge}
     folders = [Path(elsewhere.get(part) or Path(preset.model, part)) for part in parts]
-    files = [file for folder in folders if folder.is_dir() for file in sorted(folder.iterdir())]
+    missing = [folder for folder in folders if folder.is_absolute() and not folder.is_dir()]
+    if missing:
+        raise FileNotFoundError(f"No {missing[0]}. Look at the preset's model, guide and judge.")
+    files = [path for folder in folders for path in sorted(folder.glob("*")) if path.is_file()]
     on_hub = [str(folder) for folder in folders if not folder.is_dir()]
     return store.source_hash(files, [preset.revision, on_hub])
 
@@ -47,12 +52,15 @@ def load_images(preset, root, image_ids):
     if images.shape[-1] == preset.image_size:
         return images
     size = (preset.image_size, preset.image_size)
-    return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+    return F.interpolate(images, size, mode="bicubic", antialias=True).clamp_(0, 1)
 
 
 def encode(preset, model, root, image_ids):
     """Compute the true z (n, 4, h, w) and c (n, n_tokens, d) of images, in float32."""
-    images = load_images(preset, root, image_ids)
-    z = features.encode_images(model.vae, images, preset.batch_size)
     captions = nsd.captions(root, image_ids)
-    return z, features.encode_captions(model.text_encoder, model.tokenizer, captions).float().cpu()
+    c = features.encode_captions(model.text_encoder, model.tokenizer, captions).float().cpu()
+    # Few images at a time: NSD's ten thousand of a subject would fill 30 GB.
+    parts = np.array_split(image_ids, max(1, len(image_ids) // 256))
+    z = [features.encode_images(model.vae, load_images(preset, root, part), preset.batch_size)
+         for part in parts]  # fmt: skip
+    return cat(z), c

@@ -1,8 +1,8 @@
 """Train the miniature world's models: reads nothing, writes checkpoints to --work, models to --out.
 
 Stages: scenes, vae, clip, judge, unet, scores. Each is resumed where it was killed, runs on the CPU
-or a GPU, and is skipped when done. Batches are drawn by step number, so that a resumed training
-sees what an uninterrupted one would have seen.
+or a GPU, and is skipped when done. Batches are drawn by step number, so that a training
+that is resumed by as many processes sees what an uninterrupted one would have seen.
 
 One training may be shared by several processes, each with batches of its own:
 torchrun --nproc-per-node 2 data_scripts/train_mini_models.py --stages unet
@@ -11,14 +11,13 @@ torchrun --nproc-per-node 2 data_scripts/train_mini_models.py --stages unet
 import argparse
 import json
 import math
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from mini_model_fit import N_PROCESSES, RANK, fit
+from mini_model_fit import N_PROCESSES, RANK, first_process_first, fit
 from mini_model_scenes import (
     N_HELD_BACK,
     N_TEST,
@@ -37,6 +36,7 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from transformers import CLIPTokenizer
 
+from latentcortex import store
 from latentcortex.mini import networks, scenes
 from latentcortex.mini.classical_judge import histograms
 from latentcortex.ridge import Ridge
@@ -71,11 +71,12 @@ def train_vae(args):
 
 def clip_modules(args):
     folder = args.out / "tokenizer"
-    if not folder.exists():
-        # The vocabulary knows every word: also the name of the kind that is held back.
-        parts = [load_scenes(args, part) for part in ("train", "held_back")]
-        words = np.concatenate([part["captions"].reshape(-1) for part in parts])
-        networks.make_tokenizer(words, args.work / "tokenizer").save_pretrained(folder)
+    with first_process_first():
+        if not folder.exists():
+            # The vocabulary knows every word: also the name of the kind that is held back.
+            parts = [load_scenes(args, part) for part in ("train", "held_back")]
+            words = np.concatenate([part["captions"].reshape(-1) for part in parts])
+            networks.make_tokenizer(words, args.work / "tokenizer").save_pretrained(folder)
     # Read back: a training that is resumed must go on with the numbers it began with.
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     text, visual = networks.make_text_encoder(tokenizer), networks.make_visual_tower()
@@ -205,9 +206,10 @@ def train_classical_judge(args, vae):
 @torch.no_grad()
 def conditions(args, data, vae, text, tokenizer):
     """Encode images and captions once: latents (n, 4, 16, 16) and states (n, 6, 24, 128), fp16."""
-    path, latents, states = args.work / "conditions.pt", [], []
-    while RANK and not path.exists():
-        time.sleep(1)  # the first process encodes
+    folders = [args.out / part for part in ("vae", "text_encoder", "tokenizer")]
+    made_with = [path for folder in folders for path in sorted(folder.iterdir())]
+    key = store.source_hash(made_with, len(data["images"]))[:12]
+    path, latents, states = args.work / f"conditions-{key}.pt", [], []
     if path.exists():
         return torch.load(path, weights_only=True, mmap=True)
     tokens = tokenize_captions(tokenizer, data)
@@ -227,12 +229,13 @@ def train_unet(args):
 
     (scheduler := networks.make_scheduler()).save_pretrained(args.out / "scheduler")
     unet = networks.make_unet().to(args.device)
-    if not (args.out / "unet").exists():  # load_latent_diffusion wants a whole folder
-        write_model(unet, args.out / "unet")
-    parts = load_latent_diffusion(args.out, device=args.device)
-    latents, states = conditions(
-        args, load_scenes(args, "train"), parts.vae, parts.text_encoder, parts.tokenizer
-    )
+    with first_process_first():
+        if not (args.out / "unet").exists():  # load_latent_diffusion wants a whole folder
+            write_model(unet, args.out / "unet")
+        parts = load_latent_diffusion(args.out, device=args.device)
+        latents, states = conditions(
+            args, load_scenes(args, "train"), parts.vae, parts.text_encoder, parts.tokenizer
+        )
     empty = parts.text_encoder(tokenize(parts.tokenizer, [""]).to(args.device)).last_hidden_state
     # The min-SNR weights of Hang et al. 2023, as chances: no pass is spent on steps that hardly
     # count.
@@ -275,13 +278,14 @@ def write_scores(args):
         # A killed run may have logged steps that its successor repeated: the last word counts.
         rows = [line.split(",") for line in (args.work / f"{name}.csv").read_text().split()]
         curves[name] = sorted({int(step): float(loss) for step, loss in rows}.items())
-    steps = {
-        name: torch.load(args.work / f"{name}.pt", weights_only=True)["planned"] for name in curves
+    checkpoints = {
+        name: torch.load(args.work / f"{name}.pt", map_location="cpu", weights_only=True, mmap=True)
+        for name in curves
     }
     made = {
         "script": "data_scripts/train_mini_models.py",
         "seed": SEED,
-        "steps": steps,
+        "steps_and_processes": {name: saved["planned"] for name, saved in checkpoints.items()},
         "scenes": {"train": args.scenes, "test": N_TEST, "held_back_for_the_judge": N_HELD_BACK},
         "torch": torch.__version__,
         "scores_on_test_scenes": scores,
@@ -296,16 +300,19 @@ def main():
     parser.add_argument("--work", type=Path, default=Path(".cache/training"))
     parser.add_argument("--out", type=Path, default=networks.MODEL_FOLDER)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # Of several processes each takes a GPU of its own.
+    device = f"cuda:{RANK}" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", type=torch.device, default=device)
     parser.add_argument("--scenes", type=int, default=40_000)
     parser.add_argument("--checkpoint-seconds", type=float, default=60)
-    for name, steps in {"vae": 5600, "clip": 4000, "judge": 3000, "unet": 30_000}.items():
+    for name, steps in {"vae": 5600, "clip": 4000, "judge": 3000, "unet": 12_000}.items():
         parser.add_argument(f"--{name}-steps", type=int, default=steps)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
     if N_PROCESSES > 1:
+        if len(args.stages) > 1 or args.stages[0] in ("scenes", "scores"):
+            parser.error("torchrun shares one training: name it, such as --stages unet")
         torch.distributed.init_process_group("nccl" if args.device.type == "cuda" else "gloo")
     run = {"scenes": make_scenes, "vae": train_vae, "clip": train_clip, "judge": train_judge,
            "unet": train_unet, "scores": write_scores}  # fmt: skip

@@ -172,7 +172,7 @@ def test_the_provenance_says_how_the_models_were_made_and_how_good_they_are():
     for name in ("vae", "clip", "judge", "unet"):
         assert made["scores_on_test_scenes"][name]
         steps, losses = np.array(made["loss_curves"][name]).T
-        assert made["steps"][name][-1] == steps[-1]
+        assert made["steps_and_processes"][name][-1][0] == steps[-1]
         assert (np.diff(steps) > 0).all() and losses[-5:].mean() < losses[:2].mean()
 
 

@@ -1,8 +1,9 @@
-"""A second judge of pictures that shares nothing with any network: histograms and ridge regression.
+"""A second judge of pictures that holds no network: histograms and ridge regression.
 
 Where two instruments that were built so differently agree about a reconstruction, the finding is
-not an accident of one of them. It reads the setting and the time of day well, kinds of things
-moderately; see ``model/provenance.json`` for how well.
+hardly an accident of one of them. Both learned from the same scenes, plain and degraded, some of
+them by the miniature world's own VAE. It reads the setting and the time of day well, kinds of
+things moderately; see ``model/provenance.json`` for how well.
 """
 
 from pathlib import Path

@@ -23,14 +23,8 @@ def _telling_damage(path):
     """Say what to do where a file that is there can't be read."""
     try:
         yield
-    except (
-        EOFError,
-        KeyError,
-        OSError,
-        zlib.error,
-        nibabel.filebasedimages.ImageFileError,
-    ) as error:
-        if getattr(error, "errno", None):  # locked, no permission, too many files open: not damaged
+    except (EOFError, KeyError, OSError, zlib.error, ImageFileError) as error:
+        if getattr(error, "errno", None):  # locked, no permission, too many open files
             raise
         raise ValueError(
             f"{path} is truncated or damaged: delete it and download it again."
