@@ -161,7 +161,8 @@ def test_the_shipped_model_is_whole_small_and_without_pickles():
         with safe_open(path, "pt") as weights:
             for name in weights.keys():  # noqa: SIM118 (no dictionary)
                 tensor = weights.get_tensor(name)
-                assert tensor.dtype in (torch.float16, torch.int64), (path.name, name)
+                small = tensor.numel() < 100  # intercepts of the classical judge
+                assert small or tensor.dtype in (torch.float16, torch.int64), (path.name, name)
                 assert torch.isfinite(tensor.float()).all(), (path.name, name)
 
 
