@@ -86,6 +86,13 @@ MUTANTS = [
         "test_nsd_spaces.py::test_volumes_hold_what_the_surface_holds_to_a_three_hundredth",
     ),
     (
+        "checksum of a packed volume never reached",
+        "nsd/volumes.py",
+        "if file.read(1):",
+        "if False:",
+        "test_nsd_spaces.py::test_flipped_bits_in_packed_volumes_are_told",
+    ),
+    (
         "noise one step late",
         "sampler.py",
         "noise, timesteps[:1].repeat(n)",
