@@ -48,8 +48,9 @@ def split(preset, model, root, subject, n_images):
     validation_ids = np.sort(rng.permutation(validation_ids)[:n_images])
     mean_image = products.load_images(preset, root, fit_ids).mean(0)
     originals = products.load_images(preset, root, validation_ids)
-    originals = study.prepare_originals(study.load_judges(preset), originals)
-    return regions, image_ids, fit_ids, validation_ids, mean_image, originals
+    judges = study.load_judges(preset)
+    originals = study.prepare_originals(judges, originals)
+    return regions, image_ids, fit_ids, validation_ids, mean_image, originals, judges
 
 
 def decode(preset, shared, rescale):
@@ -66,10 +67,10 @@ def decode(preset, shared, rescale):
 
 def run_cell(preset, model, shared, decoded, strength, guidance_scale):
     """Score one cell of the grid: (n_images, n_criteria)."""
-    *_, validation_ids, mean_image, originals = shared
+    *_, validation_ids, mean_image, originals, judges = shared
     preset = dataclasses.replace(preset, strength=strength, guidance_scale=guidance_scale)
     images = study.draw(preset, model, "both", 0, *decoded, validation_ids)
-    scores = study.score(study.load_judges(preset), images, originals, mean_image)
+    scores = study.score(judges, images, originals, mean_image)
     scores["low_level"] = (scores["colour"] + scores["gabor"]) / 2
     return np.stack([scores[name] for name in CRITERIA], axis=1)
 

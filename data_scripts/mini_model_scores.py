@@ -7,7 +7,7 @@ kind could reach.
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mini_model_scenes import blur, scramble
+from mini_model_scenes import blur, scramble, to_float
 from sklearn.calibration import calibration_curve
 
 from latentcortex import features, sampler
@@ -53,14 +53,10 @@ def classical_accuracy(judge, images, labels):
     }
 
 
-def _float(images):
-    return images.float() / 255
-
-
 def score_vae(args, test):
     model = features.load_latent_diffusion(args.out)
     judge = networks.load_judge(args.out / "judge")
-    images = _float(test["images"])
+    images = to_float(test["images"], "cpu")
     again = features.decode_latents(model.vae, features.encode_images(model.vae, images))
     again = again.clamp(0, 1)
     psnr = -10 * (again - images).pow(2).mean((1, 2, 3)).log10()
@@ -82,7 +78,7 @@ def score_clip(args, test, tokenizer_and_modules):
     tokens = tokenizer(
         list(test["full"]), padding="max_length", max_length=networks.N_TOKENS, return_tensors="pt"
     ).input_ids
-    image = F.normalize(modules["visual"]((_float(test["images"]) - 0.5) * 4), dim=-1)
+    image = F.normalize(modules["visual"]((to_float(test["images"], "cpu") - 0.5) * 4), dim=-1)
     text = F.normalize(modules["text"](tokens).text_embeds, dim=-1)
     hits, oracle = [], []
     for rows in torch.arange(len(image)).split(100):
@@ -109,7 +105,7 @@ def score_judge(args, test):
     """Score the judge on scenes degraded in known ways, and on pictures that show nothing."""
     judge = networks.load_judge(args.out / "judge")
     vae = features.load_latent_diffusion(args.out).vae
-    images, labels = _float(test["images"]), test["labels"]
+    images, labels = to_float(test["images"], "cpu"), test["labels"]
     generator = torch.Generator().manual_seed(0)
 
     def noisy(like, spread):
@@ -175,5 +171,5 @@ def score_unet(args, test):
     return {
         "from_own_captions": judge_accuracy(judge, images, labels),
         "against_shuffled_captions": judge_accuracy(judge, images, shuffled),
-        "judge_on_the_scenes": judge_accuracy(judge, _float(test["images"]), labels),
+        "judge_on_the_scenes": judge_accuracy(judge, to_float(test["images"], "cpu"), labels),
     }

@@ -49,6 +49,12 @@ def write_model(model, folder):
     model.float()
 
 
+def write_weights(network, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
+    save_file(state, path)
+
+
 def train_vae(args):
     images = load_scenes(args, "train")["images"]
     vae = networks.make_vae()
@@ -102,9 +108,7 @@ def train_clip(args):
     fit(args, "clip", modules, loss_of, len(tokens), lr=1e-3, batch_size=64, weight_decay=0.05)
     write_model(modules["text"], args.out / "text_encoder")
     guide = args.out / "guide"
-    guide.mkdir(parents=True, exist_ok=True)
-    visual = {k: v.half().contiguous() for k, v in modules["visual"].state_dict().items()}
-    save_file(visual, guide / "visual.safetensors")
+    write_weights(modules["visual"], guide / "visual.safetensors")
     config = {"image_size": 64, "patch_size": 8, "width": 128, "layers": 6, "heads": 4,
               "mlp_ratio": 4.0, "output_dim": 128, "mean": 0.5, "std": 0.25}  # fmt: skip
     (guide / "config.json").write_text(json.dumps(config, indent=1) + "\n")
@@ -166,18 +170,13 @@ def train_judge(args):
 
     fit(args, "judge", {"judge": judge}, loss_of, len(images), lr=1.5e-3, batch_size=96,
         weight_decay=0.05)  # fmt: skip
-    (args.out / "judge").mkdir(parents=True, exist_ok=True)
-    state = {key: value.half().contiguous() for key, value in judge.state_dict().items()}
-    save_file(state, args.out / "judge" / "judge.safetensors")
-    train_classical_judge(args, vae)
+    write_weights(judge, args.out / "judge" / "judge.safetensors")
+    train_classical_judge(args, vae, images, labels)
 
 
-def train_classical_judge(args, vae):
+def train_classical_judge(args, vae, images, labels):
     """Fit the judge that is no network, ridge regression on one-hot answers, to scenes as they are
     and as reconstructions show them."""
-    parts = [load_scenes(args, part) for part in ("train", "held_back")]
-    images = torch.cat([part["images"] for part in parts])
-    labels = torch.cat([part["labels"] for part in parts])
     generator, X, answers = torch.Generator().manual_seed(SEED), [], []
     for rows in tqdm(torch.arange(len(images)).split(1000), desc="classical judge"):
         plain = to_float(images[rows], args.device)
