@@ -1,141 +1,182 @@
-"""Time our ridge side by side with himalaya and scikit-learn on one simulated problem.
+"""Time our ridge side by side with himalaya and scikit-learn, on the same simulated data.
 
-Reads nothing, writes nothing, prints one table. `python benchmarks/ridge.py --help` for sizes.
+Reads nothing, writes nothing, prints a table for each of three shapes. Every contender does the
+same job in float32: choose one of ten penalties for each target, fit again on all rows, predict new
+rows; each runs in a process of its own, so that its peak memory is its own. Seconds are those of
+the fastest of --repeats runs of fit and predict, without imports.
 
-Every library does the same job, in float32: intercept, one penalty per target from the same grid,
-refit, predict. Two jobs: generalised or leave-one-out cross-validation from one decomposition
-(scikit-learn's is exact leave-one-out, which has no counterpart in himalaya), and 5 folds
-(himalaya's RidgeCV; scikit-learn has no per-target K-fold, so one Ridge per penalty and fold).
-Peers are tuned: each takes the fastest of the settings printed, himalaya centred by hand or not,
-on its numpy and torch backends, all targets in one batch or in batches.
+Peers are tuned as their documentation says, and the best setting counts: himalaya on its numpy and
+its torch backend, its targets in one batch or in batches of 4,096 (and of penalties, one or all at
+a time); scikit-learn's leave-one-out from a decomposition of X or of its kernel.
+
+The last column tells how much of the machine's own rate of matrix products is used: the products
+that the method can't do without (projections, held-out predictions, coefficients), over the rate of
+one large float32 product measured beside it.
 """
 
 import argparse
+import importlib.metadata
+import json
 import os
 import platform
+import resource
+import subprocess
+import sys
 import time
 
-import himalaya
 import numpy as np
-import sklearn
 import torch
-from himalaya.backend import set_backend
-from himalaya.ridge import RidgeCV as HimalayaRidgeCV
-from sklearn.linear_model import Ridge as SklearnRidge
-from sklearn.linear_model import RidgeCV as SklearnRidgeCV
-from sklearn.model_selection import KFold
 
-from latentcortex.ridge import Ridge, alpha_grid
+CASES = {  # n_samples, n_features, n_targets
+    "long": (2000, 1000, 2000),
+    "wide": (1000, 6000, 2000),
+    "many targets": (2000, 1000, 20_000),
+}
+N_ALPHAS, N_FOLDS = 10, 5
+BATCH = 4096
 
 
-def simulate(n_samples, n_features, n_targets, rng):
+def simulate(n_samples, n_features, n_targets):
+    """Draw training and new rows of a problem with R2 between 0 and 0.6; X is z-scored."""
+    rng = np.random.default_rng(0)
     X = rng.standard_normal((2 * n_samples, n_features), dtype=np.float32)
-    r2 = rng.uniform(0, 0.6, n_targets)
-    coef = rng.standard_normal((n_features, n_targets)) * np.sqrt(r2 / n_features)
-    Y = X @ coef + rng.standard_normal((2 * n_samples, n_targets)) * np.sqrt(1 - r2)
+    r2 = rng.uniform(0, 0.6, n_targets).astype(np.float32)
+    coef = rng.standard_normal((n_features, n_targets), dtype=np.float32)
+    coef *= np.sqrt(r2 / n_features)
+    Y = X @ coef
+    Y += rng.standard_normal(Y.shape, dtype=np.float32) * np.sqrt(1 - r2)
     X -= X[:n_samples].mean(0)
     X /= X[:n_samples].std(0)
-    return X[:n_samples], Y[:n_samples].astype(np.float32), X[n_samples:], Y[n_samples:]
+    return X[:n_samples], Y[:n_samples], X[n_samples:], Y[n_samples:]
 
 
-def ours(cv, block_size):
-    return lambda X, Y, alphas: Ridge(alphas, cv=cv, block_size=block_size).fit(X, Y).predict
+def fit_ours(cv):
+    from latentcortex.ridge import Ridge
+
+    return lambda X, Y, alphas: Ridge(alphas, cv=cv, block_size=BATCH).fit(X, Y).predict
 
 
-def himalaya_folds(backend, batch):
+def fit_himalaya(name, backend, n_targets_batch, n_alphas_batch):
+    from himalaya.backend import set_backend
+    from himalaya.kernel_ridge import KernelRidgeCV
+    from himalaya.ridge import RidgeCV
+
+    back = set_backend(backend)
+    batches = {"n_targets_batch": n_targets_batch, "n_alphas_batch": n_alphas_batch}
+
     def fit(X, Y, alphas):
-        back = set_backend(backend)
-        model = HimalayaRidgeCV(
-            alphas, fit_intercept=True, cv=KFold(5), solver_params={"n_targets_batch": batch}
-        )
-        model.fit(back.asarray(X), back.asarray(Y))
-        return lambda X_new: back.to_numpy(model.predict(back.asarray(X_new)))
+        # The kernel has no intercept: Y is centred by hand, X is already.
+        mean = Y.mean(0)
+        if name == "RidgeCV":
+            model = RidgeCV(alphas, cv=N_FOLDS, solver_params=batches)
+        else:
+            model = KernelRidgeCV(alphas, cv=N_FOLDS, solver_params=batches)
+        model.fit(back.asarray(X), back.asarray(Y - mean))
+        return lambda rows: back.to_numpy(model.predict(back.asarray(rows))) + mean
 
     return fit
 
 
-def sklearn_leave_one_out(mode):
+def fit_sklearn(mode):
+    from sklearn.linear_model import RidgeCV
+
     return lambda X, Y, alphas: (
-        SklearnRidgeCV(alphas, alpha_per_target=True, gcv_mode=mode).fit(X, Y).predict
+        RidgeCV(alphas, alpha_per_target=True, gcv_mode=mode).fit(X, Y).predict
     )
 
 
-def sklearn_folds(solver):
-    def fit(X, Y, alphas):
-        error = np.zeros((len(alphas), Y.shape[1]))
-        for train, test in KFold(5).split(X):
-            for i, alpha in enumerate(alphas):
-                model = SklearnRidge(alpha, solver=solver).fit(X[train], Y[train])
-                error[i] += ((Y[test] - model.predict(X[test])) ** 2).sum(0)
-        return SklearnRidge(alphas[error.argmin(0)], solver=solver).fit(X, Y).predict
-
-    return fit
-
-
-def contenders(n_targets):
-    blocks = sorted({min(n_targets, 4096), n_targets})
-    for block in blocks:
-        yield (
-            "one decomposition",
-            "latentcortex",
-            f"cv='gcv', block_size={block}",
-            ours("gcv", block),
-        )
-    for mode in ("eigen", "svd"):
-        yield (
-            "one decomposition",
-            "scikit-learn",
-            f"RidgeCV, gcv_mode={mode!r}",
-            (sklearn_leave_one_out(mode)),
-        )
-    for block in blocks:
-        yield "5 folds", "latentcortex", f"cv=5, block_size={block}", ours(5, block)
+CONTENDERS = {"latentcortex, gcv": (fit_ours, "gcv"), "latentcortex, K-fold": (fit_ours, N_FOLDS)}
+for peer in ("RidgeCV", "KernelRidgeCV"):
     for backend in ("numpy", "torch"):
-        for block in blocks:
-            yield (
-                "5 folds",
-                "himalaya",
-                f"{backend}, n_targets_batch={block}",
-                himalaya_folds(backend, block),
-            )
-    yield "5 folds", "scikit-learn", "Ridge, solver='cholesky'", sklearn_folds("cholesky")
+        for batch in (None, BATCH):
+            for few in (None, 1):
+                text = f"himalaya {peer}, {backend}, n_targets_batch={batch}, n_alphas_batch={few}"
+                CONTENDERS[text] = fit_himalaya, peer, backend, batch, few
+for gcv_mode in ("eigen", "svd"):
+    text = f"scikit-learn RidgeCV, gcv_mode={gcv_mode}"
+    CONTENDERS[text] = fit_sklearn, gcv_mode
 
 
-def mean_r2(predicted, Y):
-    return float(np.mean(1 - ((Y - predicted) ** 2).sum(0) / ((Y - Y.mean(0)) ** 2).sum(0)))
+def product_rate():
+    """Measure the rate of a large float32 matrix product, in operations a second."""
+    a, b = torch.randn(2, 3000, 3000)
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - start)
+    return 2 * 3000**3 / min(seconds)
+
+
+def needed_products(name, n, p, t):
+    """Count the operations of the products that a method can't do without."""
+    rank = min(n, p)
+    refit = 2 * t * rank * (n + p)  # project the targets, form the coefficients
+    predict = 2 * t * n * p
+    if "gcv" in name:  # leave-one-out is a pass over rank x targets for each penalty
+        return refit + predict
+    in_folds = min(n * (N_FOLDS - 1) // N_FOLDS, p)
+    project = 2 * t * in_folds * n * (N_FOLDS - 1)
+    return refit + predict + project + 2 * t * in_folds * n * N_ALPHAS
+
+
+def run_one(name, case, repeats):
+    """Run one contender; return its seconds, peak memory (bytes) and held-out correlation."""
+    n, p, t = CASES[case]
+    X, Y, X_new, Y_new = simulate(n, p, t)
+    alphas = (p * np.logspace(-2, 2.5, N_ALPHAS)).astype(np.float32)
+    make, *arguments = CONTENDERS[name]
+    fit = make(*arguments)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        predicted = fit(X, Y, alphas)(X_new)
+        seconds.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    predicted = np.asarray(predicted, np.float64)
+    predicted -= predicted.mean(0)
+    Y_new = Y_new - Y_new.mean(0)
+    r = (predicted * Y_new).sum(0) / np.sqrt((predicted**2).sum(0) * (Y_new**2).sum(0))
+    return {
+        "seconds": min(seconds),
+        "gigabytes": (peak - before) * 1024 / 1e9,
+        "r": float(r.mean()),
+        "rate": product_rate(),
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--samples", type=int, default=800)
-    parser.add_argument("--features", type=int, default=700)
-    parser.add_argument("--targets", type=int, default=4096)
-    parser.add_argument("--repeats", type=int, default=3)
-    arguments = parser.parse_args()
-    alphas = alpha_grid(arguments.features)
-    data = simulate(
-        arguments.samples, arguments.features, arguments.targets, np.random.default_rng(0)
-    )
-    X, Y, X_test, Y_test = data
-
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"{torch.get_num_threads()} threads; numpy {np.__version__}, torch {torch.__version__}, "
-        f"scikit-learn {sklearn.__version__}, himalaya {himalaya.__version__}"
-    )
-    print(
-        f"X {X.shape}, Y {Y.shape}, float32; {len(alphas)} penalties from {alphas[0]:g} to "
-        f"{alphas[-1]:g}; fastest of {arguments.repeats} runs of fit and predict"
-    )
-    print(f"{'job':18} {'library':13} {'setting':32} {'seconds':>8} {'mean R2':>8}")
-    for job, library, setting, fit in contenders(arguments.targets):
-        seconds = []
-        for _ in range(arguments.repeats):
-            start = time.perf_counter()
-            predicted = fit(X, Y, alphas)(X_test)
-            seconds.append(time.perf_counter() - start)
-        r2 = mean_r2(np.asarray(predicted), Y_test)
-        print(f"{job:18} {library:13} {setting:32} {min(seconds):8.2f} {r2:8.4f}", flush=True)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--one", choices=CONTENDERS, help="run this contender alone, print JSON")
+    args = parser.parse_args()
+    if args.one:
+        print(json.dumps(run_one(args.one, args.cases[0], args.repeats)))
+        return
+    versions = (f"{name} {importlib.metadata.version(name)}"
+                for name in ("numpy", "torch", "scikit-learn", "himalaya"))  # fmt: skip
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores;", *versions)
+    for case in args.cases:
+        n, p, t = CASES[case]
+        print(f"\n{case}: X ({n}, {p}), Y ({n}, {t}), float32, {N_ALPHAS} penalties")
+        print(f"{'seconds':>8} {'GB':>6} {'r':>7} {'of rate':>8}")
+        for name in CONTENDERS:
+            command = [sys.executable, __file__, "--one", name, "--cases", case]
+            command += ["--repeats", str(args.repeats)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
+                print(f"{'failed':>8} {name}: {reason[:80]}", flush=True)
+                continue
+            made = json.loads(done.stdout.splitlines()[-1])
+            share = needed_products(name, n, p, t) / made["seconds"] / made["rate"]
+            print(
+                f"{made['seconds']:8.2f} {made['gigabytes']:6.2f} {made['r']:7.4f} {share:8.0%}"
+                f"  {name}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
