@@ -14,15 +14,17 @@ from latentcortex.mini import networks, scenes
 
 SEED = 1_000_003  # the scenes that train the models; the subjects' scenes have seeds of their own
 N_TEST, N_HELD_BACK = 400, 2000
+N_ALEXNET, N_ALEXNET_HELD_BACK = 10_000, 1000  # of the network that shares no data with the others
 
 
 def make_scenes(args):
     """Render the training scenes in chunks, so that a killed run loses a chunk a worker at most."""
     folder = args.work / "scenes"
     folder.mkdir(parents=True, exist_ok=True)
-    plan = {"train": args.scenes, "test": N_TEST, "held_back": N_HELD_BACK}
+    plan = {"train": args.scenes, "test": N_TEST, "held_back": N_HELD_BACK,
+            "alexnet": N_ALEXNET, "alexnet_held_back": N_ALEXNET_HELD_BACK}  # fmt: skip
     chunks = [
-        (folder / f"{part}_{i:03d}.npz", min(1000, n - start), (SEED, p, i), part == "held_back")
+        (folder / f"{part}_{i:03d}.npz", min(1000, n - start), (SEED, p, i), "held_back" in part)
         for p, (part, n) in enumerate(plan.items())
         for i, start in enumerate(range(0, n, 1000))
     ]
@@ -57,7 +59,7 @@ def label(scene):
 
 
 def load_scenes(args, part):
-    files = sorted((args.work / "scenes").glob(f"{part}_*.npz"))
+    files = sorted((args.work / "scenes").glob(f"{part}_[0-9]*.npz"))
     chunks = [np.load(file) for file in files if "partial" not in file.name]
     if not chunks:
         raise FileNotFoundError(f"No scenes {part!r} in {args.work}: run the stage 'scenes' first.")

@@ -42,9 +42,10 @@ def judge_accuracy(judge, images, labels):
     }
 
 
-def classical_accuracy(judge, images, labels):
-    """Score the answers of the judge that is no network."""
-    says, there = judge(images), labels[:, 2 : 2 + N_KINDS].numpy() > 0
+def reader_accuracy(judge, images, labels):
+    """Score the answers of a reader of settings, times and kinds alone."""
+    says = {name: np.asarray(answers) for name, answers in judge(images).items()}
+    there = labels[:, 2 : 2 + N_KINDS].numpy() > 0
     named = says["kind"] > 0
     return {
         "setting": float((says["setting"].argmax(1) == labels[:, 0].numpy()).mean()),
@@ -126,7 +127,7 @@ def score_judge(args, test):
     scores = {name: judge_accuracy(judge, pictures, labels) for name, pictures in shown.items()}
     classical = load_classical_judge(args.out / "judge")
     scores["classical"] = {
-        name: classical_accuracy(classical, pictures, labels) for name, pictures in shown.items()
+        name: reader_accuracy(classical, pictures, labels) for name, pictures in shown.items()
     }
     says = judge(torch.cat(list(shown.values())))
     sure, answer = says["setting"].softmax(-1).max(-1)
@@ -145,6 +146,12 @@ def score_judge(args, test):
             "kinds_named_per_picture": answers["kind"].float().sum(1).mean().item(),
         }
     return scores
+
+
+def score_alexnet(args, test):
+    """Score what the network for comparisons was trained to name."""
+    alexnet = networks.load_alexnet(args.out / "alexnet")
+    return reader_accuracy(alexnet, to_float(test["images"], "cpu"), test["labels"])
 
 
 def generate(model, captions, n_steps=25, guidance_scale=3.0):

@@ -1,7 +1,7 @@
 """Train the miniature world's models: reads nothing, writes checkpoints to --work, models to --out.
 
-Stages: scenes, vae, clip, judge, unet, scores. Each is resumed where it was killed, runs on the CPU
-or a GPU, and is skipped when done. Batches are drawn by step number, so that a training
+Stages: scenes, vae, clip, judge, alexnet, unet, scores. Each is resumed where it was killed, runs
+on the CPU or a GPU, and is skipped when done. Batches are drawn by step number, so that a training
 that is resumed by as many processes sees what an uninterrupted one would have seen.
 
 One training may be shared by several processes, each with batches of its own:
@@ -16,43 +16,33 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from mini_model_fit import N_PROCESSES, RANK, first_process_first, fit
+from mini_model_instruments import train_alexnet, train_judge, write_weights
 from mini_model_scenes import (
+    N_ALEXNET,
+    N_ALEXNET_HELD_BACK,
     N_HELD_BACK,
     N_TEST,
     SEED,
-    blur,
     load_scenes,
     make_scenes,
-    scramble,
     to_float,
     tokenize,
     tokenize_captions,
 )
-from mini_model_scores import score_clip, score_judge, score_unet, score_vae
-from safetensors.numpy import save_file as save_numpy
-from safetensors.torch import save_file
+from mini_model_scores import score_alexnet, score_clip, score_judge, score_unet, score_vae
 from tqdm.auto import tqdm
 from transformers import CLIPTokenizer
 
 from latentcortex import store
-from latentcortex.mini import networks, scenes
-from latentcortex.mini.classical_judge import histograms
-from latentcortex.ridge import Ridge
+from latentcortex.mini import networks
 
-STAGES = ("scenes", "vae", "clip", "judge", "unet", "scores")
+STAGES = ("scenes", "vae", "clip", "judge", "alexnet", "unet", "scores")
 
 
 def write_model(model, folder):
     model.half().save_pretrained(folder, safe_serialization=True)
     model.float()
-
-
-def write_weights(network, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: value.half().contiguous() for name, value in network.state_dict().items()}
-    save_file(state, path)
 
 
 def train_vae(args):
@@ -112,94 +102,6 @@ def train_clip(args):
     config = {"image_size": 64, "patch_size": 8, "width": 128, "layers": 6, "heads": 4,
               "mlp_ratio": 4.0, "output_dim": 128, "mean": 0.5, "std": 0.25}  # fmt: skip
     (guide / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-
-
-@torch.no_grad()
-def degrade(vae, x, generator):
-    """Show scenes (n, 3, 64, 64) as reconstructions show them; also tell where nothing is left.
-
-    Returns the pictures and, for each, whether no one can tell what it shows.
-    """
-
-    def noise(like, most):
-        spread = most * torch.rand(len(like), 1, 1, 1, generator=generator)
-        return (spread * torch.randn(like.shape, generator=generator)).to(like.device)
-
-    def round_trip(x):
-        latents = vae.encode(x * 2 - 1).latent_dist.mean.float()
-        latents = latents + noise(latents, 0.8 * latents.std().item())
-        return vae.decode(latents).sample.float() / 2 + 0.5
-
-    ways = [
-        (3, lambda x: x), (1, lambda x: blur(x, 2)), (1, lambda x: blur(x, 4)),
-        (1, lambda x: blur(x, 8)), (1, lambda x: x + noise(x, 0.3)), (3, round_trip),
-        (1, lambda x: scramble(x, generator)),
-        (1, lambda x: x.mean((2, 3), keepdim=True) + noise(x, 0.5)),
-    ]  # fmt: skip
-    weights = torch.tensor([float(weight) for weight, _ in ways])
-    choice = weights.multinomial(len(x), replacement=True, generator=generator).to(x.device)
-    pictures = torch.empty_like(x)
-    for number in choice.unique().tolist():
-        rows = choice == number
-        pictures[rows] = ways[number][1](x[rows]).clamp(0, 1)
-    return pictures, choice >= len(ways) - 2
-
-
-def train_judge(args):
-    parts = [load_scenes(args, part) for part in ("train", "held_back")]
-    images = torch.cat([part["images"] for part in parts])
-    labels = torch.cat([part["labels"] for part in parts])
-    vae = AutoencoderKL.from_pretrained(args.out / "vae").to(args.device).eval()
-    judge, k = networks.Judge(), len(scenes.KINDS)
-
-    def loss_of(rows, generator):
-        y = labels[rows].to(args.device)
-        pictures, lost = degrade(vae, to_float(images[rows], args.device), generator)
-        says = {name: logits.float() for name, logits in judge(pictures).items()}
-        setting = torch.where(lost, len(scenes.SETTINGS), y[:, 0])
-        time_of_day = torch.where(lost, len(scenes.TIMES), y[:, 1])
-        there, colour, place = y[:, 2 : 2 + k], y[:, 2 + k : 2 + 2 * k], y[:, 2 + 2 * k :]
-        here = there.bool() & ~lost[:, None]
-        return (
-            F.cross_entropy(says["setting"], setting)
-            + F.cross_entropy(says["time"], time_of_day)
-            + 5 * F.binary_cross_entropy_with_logits(says["kind"], here.float())
-            + F.cross_entropy(says["colour"][here], colour[here])
-            + F.cross_entropy(says["place"][here], place[here])
-        )
-
-    fit(args, "judge", {"judge": judge}, loss_of, len(images), lr=1.5e-3, batch_size=96,
-        weight_decay=0.05)  # fmt: skip
-    write_weights(judge, args.out / "judge" / "judge.safetensors")
-    train_classical_judge(args, vae, images, labels)
-
-
-def train_classical_judge(args, vae, images, labels):
-    """Fit the judge that is no network, ridge regression on one-hot answers, to scenes as they are
-    and as reconstructions show them."""
-    generator, X, answers = torch.Generator().manual_seed(SEED), [], []
-    for rows in tqdm(torch.arange(len(images)).split(1000), desc="classical judge"):
-        plain = to_float(images[rows], args.device)
-        degraded, lost = degrade(vae, plain, generator)
-        X += [histograms(plain.cpu()), histograms(degraded[~lost].cpu())]
-        answers += [labels[rows], labels[rows][~lost.cpu()]]
-    X, labels = np.concatenate(X), torch.cat(answers).numpy()
-    one_hot = [np.eye(n, dtype=np.float32)[labels[:, k]]
-               for k, n in enumerate((len(scenes.SETTINGS), len(scenes.TIMES)))]  # fmt: skip
-    there = labels[:, 2 : 2 + len(scenes.KINDS)].astype(np.float32)
-    rows = np.random.default_rng(SEED).permutation(len(X)) < 0.9 * len(X)
-    Y = np.hstack([*one_hot, there])
-    alphas = X.shape[1] * np.logspace(-3, 1, 9)
-    ridge = Ridge(alphas, zscore=True, alpha_per_target=False).fit(X[rows], Y[rows])
-    # Rare answers are seldom above one half: each kind says yes from where its F1 is best.
-    answers = ridge.predict(X[~rows])[:, -there.shape[1] :]
-    thresholds = np.linspace(0.1, 0.7, 61)
-    f1 = [2 * ((answers > t) & (there[~rows] > 0)).sum(0) / ((answers > t) + there[~rows]).sum(0)
-          for t in thresholds]  # fmt: skip
-    intercept = ridge.intercept_.copy()
-    intercept[-there.shape[1] :] -= thresholds[np.argmax(f1, axis=0)]
-    arrays = {"coef": ridge.coef_.astype(np.float16), "intercept": intercept.astype(np.float32)}
-    save_numpy(arrays, args.out / "judge" / "classical.safetensors")
 
 
 @torch.no_grad()
@@ -270,10 +172,11 @@ def write_scores(args):
         "vae": score_vae(args, test),
         "clip": score_clip(args, test, clip_modules(args)),
         "judge": score_judge(args, test),
+        "alexnet": score_alexnet(args, test),
         "unet": score_unet(args, test),
     }
     curves = {}
-    for name in ("vae", "clip", "judge", "unet"):
+    for name in ("vae", "clip", "judge", "alexnet", "unet"):
         # A killed run may have logged steps that its successor repeated: the last word counts.
         rows = [line.split(",") for line in (args.work / f"{name}.csv").read_text().split()]
         curves[name] = sorted({int(step): float(loss) for step, loss in rows}.items())
@@ -285,7 +188,12 @@ def write_scores(args):
         "script": "data_scripts/train_mini_models.py",
         "seed": SEED,
         "steps_and_processes": {name: saved["planned"] for name, saved in checkpoints.items()},
-        "scenes": {"train": args.scenes, "test": N_TEST, "held_back_for_the_judge": N_HELD_BACK},
+        "scenes": {
+            "train": args.scenes,
+            "test": N_TEST,
+            "held_back_for_the_judge": N_HELD_BACK,
+            "alexnet": N_ALEXNET + N_ALEXNET_HELD_BACK,
+        },
         "torch": torch.__version__,
         "scores_on_test_scenes": scores,
         "loss_curves": curves,
@@ -304,8 +212,9 @@ def main():
     parser.add_argument("--device", type=torch.device, default=device)
     parser.add_argument("--scenes", type=int, default=40_000)
     parser.add_argument("--checkpoint-seconds", type=float, default=60)
-    for name, steps in {"vae": 5600, "clip": 4000, "judge": 3000, "unet": 12_000}.items():
-        parser.add_argument(f"--{name}-steps", type=int, default=steps)
+    steps = {"vae": 5600, "clip": 4000, "judge": 3000, "alexnet": 2000, "unet": 12_000}
+    for name, default in steps.items():
+        parser.add_argument(f"--{name}-steps", type=int, default=default)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
@@ -314,7 +223,7 @@ def main():
             parser.error("torchrun shares one training: name it, such as --stages unet")
         torch.distributed.init_process_group("nccl" if args.device.type == "cuda" else "gloo")
     run = {"scenes": make_scenes, "vae": train_vae, "clip": train_clip, "judge": train_judge,
-           "unet": train_unet, "scores": write_scores}  # fmt: skip
+           "alexnet": train_alexnet, "unet": train_unet, "scores": write_scores}  # fmt: skip
     for stage in args.stages:
         run[stage](args)
 

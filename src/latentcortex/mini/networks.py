@@ -182,8 +182,77 @@ class Judge(nn.Module):
 
 def load_judge(folder=MODEL_FOLDER / "judge"):
     """Load the trained judge, frozen and in evaluation mode."""
+    return _load(Judge(), Path(folder) / "judge.safetensors")
+
+
+class SmallAlexNet(nn.Module):
+    """Five convolutions in AlexNet's order, whose activations compare pictures at several depths.
+
+    Trained to name kinds, settings and times of scenes of its own, which no other network of the
+    miniature world has seen: it can't share a habit with the guide by way of data.
+
+    Source of the order of layers: Krizhevsky, Sutskever and Hinton (2012); sizes are ours.
+    """
+
+    HEADS = {"setting": len(SETTINGS), "time": len(TIMES), "kind": len(KINDS)}
+
+    def __init__(self):
+        super().__init__()
+
+        def convolution(n_in, n_out, size, *pooling):
+            convolve = nn.Conv2d(n_in, n_out, size, padding=size // 2)
+            return nn.Sequential(*pooling, convolve, nn.ReLU())
+
+        def pool():
+            return nn.MaxPool2d(3, 2, padding=1)
+
+        self.convolutions = nn.ModuleList(
+            [
+                convolution(3, 32, 7),
+                convolution(32, 64, 5, pool()),
+                convolution(64, 96, 3, pool()),
+                convolution(96, 96, 3),
+                convolution(96, 64, 3),
+            ]
+        )
+        self.classifier = nn.Sequential(
+            nn.MaxPool2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(64 * 16, 256), nn.ReLU(),
+            nn.Linear(256, sum(self.HEADS.values())),
+        )  # fmt: skip
+
+    def activations(self, images, layer):
+        """Compute what comes out of one convolution, after its ReLU.
+
+        Parameters
+        ----------
+        images : float32 tensor (n, 3, 64, 64)
+            In [0, 1].
+        layer : int
+            From 1 to 5.
+
+        Returns
+        -------
+        tensor (n, channels, h, w)
+        """
+        x = (images - 0.5) * 4
+        for convolution in self.convolutions[:layer]:
+            x = convolution(x)
+        return x
+
+    def forward(self, images):
+        """Return logits: ``setting`` (n, 6), ``time`` (n, 3), ``kind`` (n, 10; yes or no each)."""
+        answers = self.classifier(self.activations(images, 5))
+        parts = answers.split(list(self.HEADS.values()), dim=1)
+        return dict(zip(self.HEADS, parts, strict=True))
+
+
+def load_alexnet(folder=MODEL_FOLDER / "alexnet"):
+    """Load the trained `SmallAlexNet`, frozen and in evaluation mode."""
+    return _load(SmallAlexNet(), Path(folder) / "alexnet.safetensors")
+
+
+def _load(network, path):
     from safetensors.torch import load_file
 
-    judge, weights = Judge(), load_file(Path(folder) / "judge.safetensors")
-    judge.load_state_dict({name: weight.float() for name, weight in weights.items()})
-    return judge.eval().requires_grad_(False)
+    network.load_state_dict({name: weight.float() for name, weight in load_file(path).items()})
+    return network.eval().requires_grad_(False)
