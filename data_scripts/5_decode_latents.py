@@ -29,6 +29,7 @@ ROIS = {
 LAYERS = range(1, 7)
 TARGETS = ("z", "c", *(f"g{k}" for k in LAYERS))
 N_SUBSAMPLES = 5  # of the voxels of each region, as many as the smallest region has
+WAYS = ("all training images", "without the validation images", "these, rescaled")
 N_VALIDATION = 100  # training images that teach the rescaling and train nothing
 MAX_REPEATS = 3
 SCORES = ("r", "identified", "retrieved")
@@ -45,11 +46,11 @@ def true_features(preset, model, encoder, root, image_ids):
 
 
 def column_correlation(predicted, true):
-    """Correlate each number over images; the mean over the numbers that vary."""
+    """Correlate each number that varies over images; returns as many correlations."""
     predicted, true = predicted - predicted.mean(0), true - true.mean(0)
     norms = np.linalg.norm(predicted, axis=0) * np.linalg.norm(true, axis=0)
     varies = true.std(0) > 1e-3 * true.std(0).max()
-    return np.mean((predicted * true).sum(0)[varies] / np.maximum(norms[varies], 1e-12))
+    return (predicted * true).sum(0)[varies] / np.maximum(norms[varies], 1e-12)
 
 
 def score(predicted, true, train_mean):
@@ -62,22 +63,20 @@ def score(predicted, true, train_mean):
     predicted, true = predicted - train_mean, true - train_mean
     identified = metrics.identification(true, predicted)
     # Who is told from all others is retrieved.
-    return column_correlation(predicted, true), identified, identified == 1
+    return column_correlation(predicted, true).mean(), identified, identified == 1
 
 
-def decode(train, test, true_train, true_test, rescaled=False):
-    """Fit one decoder of each target and score it on the test images: a dict by target."""
+def decode(train, test, true_train, true_test, is_fit=slice(None), rescale=False):
+    """Fit one decoder of each target and score it on the test images: a dict by target.
+
+    Images that are not `is_fit`, boolean (n_images,), train nothing but the rescaling.
+    """
     (betas, image_ids, _), scores = train, {}
-    if rescaled:
-        rng = np.random.default_rng([SEED, 1])
-        is_fit = np.isin(image_ids, nsd.validation_split(image_ids, N_VALIDATION, rng=rng)[0])
-    else:
-        is_fit = np.ones(len(image_ids), bool)
     for name, true in true_train.items():
         decoder = LinearDecoder(cv="gcv").fit(betas[is_fit], true[is_fit], image_ids[is_fit])
-        if rescaled:
+        if rescale:
             decoder.fit_rescaling(betas[~is_fit], true[~is_fit])
-        predicted = decoder.predict(test[0], rescale=rescaled)
+        predicted = decoder.predict(test[0], rescale=rescale)
         found = score(predicted, true_test[name], true.mean(0))
         scores[name] = (*found, decoder.ridge_.edge_share_)
     return scores
@@ -123,11 +122,14 @@ def run_subject(root, subject, preset, model, encoder):
             parts = [(betas[:, voxels], *rest) for betas, *rest in (train, test)]
             keep(made, (k, s), decode(*parts, true_train, true_test))
 
-    # All voxels, without and with rescaling: made["whole_r"].shape = (2, n_targets)
-    whole = {name: np.empty((2, *values.shape[1:2], *values.shape[3:]), values.dtype)
+    # All voxels in three ways: made["whole_r"].shape = (3, n_targets)
+    whole = {name: np.empty((len(WAYS), *values.shape[1:2], *values.shape[3:]), values.dtype)
              for name, values in made.items()}  # fmt: skip
-    for k, rescaled in enumerate((False, True)):
-        keep(whole, (k,), decode(train, test, true_train, true_test, rescaled))
+    rng = np.random.default_rng([SEED, 1])
+    is_fit = np.isin(train[1], nsd.validation_split(train[1], N_VALIDATION, rng=rng)[0])
+    ways = {}, {"is_fit": is_fit}, {"is_fit": is_fit, "rescale": True}
+    for k, way in enumerate(ways):
+        keep(whole, (k,), decode(train, test, true_train, true_test, **way))
     made |= {f"whole_{name}": values for name, values in whole.items()}
 
     # Power: sessions x repeats, all voxels, z and c
@@ -152,14 +154,27 @@ def run_subject(root, subject, preset, model, encoder):
     return made | {"power": power, "n_trained": n_trained, "n_voxels": n_voxels}
 
 
+def correlation_with_all_captions(r, n_first, n_second):
+    """Predict how a mean caption is correlated with the mean of all captions there could be.
+
+    The formula of Spearman and Brown, in both directions: `r` is the correlation between means of
+    `n_first` and of `n_second` captions of the same images, a number or an array; from it follows
+    rho, how reliable a single caption is, and from that the answer for n_first + n_second captions.
+    """
+    # r^2 = rho^2 n1 n2 / ((1 + (n1 - 1) rho) (1 + (n2 - 1) rho)), as a rho^2 = b rho + c
+    c = np.maximum(r, 0) ** 2
+    a = n_first * n_second - c * (n_first - 1) * (n_second - 1)
+    b = c * (n_first + n_second - 2)
+    rho = (b + np.sqrt(b**2 + 4 * a * c)) / (2 * a)
+    n = n_first + n_second
+    return np.sqrt(n * rho / (1 + (n - 1) * rho))
+
+
 def caption_ceiling(preset, model, root):
-    """Ask how far captions agree: the most that can be reached by a decoder of c.
+    """Ask how far captions agree: c is a mean over a few of those that people could have written.
 
-    c is a mean over a few captions, the mean over all captions that people could write is what a
-    brain could know of. c from some of an image's captions is correlated with c from the others,
-    and the reliability of one caption follows as in Spearman and Brown's formula.
-
-    Returns the correlation between halves, and that of c with the true mean caption: the ceiling.
+    A brain can know the mean of all of them at most, so its correlation with c is a ceiling.
+    Returns the correlation between the halves of the captions of an image, and that ceiling.
     """
     rng = np.random.default_rng([SEED, 3])
     ids = nsd.split(nsd.trials(root, f"subj{preset.subjects[0]:02d}"))[1]
@@ -174,12 +189,8 @@ def caption_ceiling(preset, model, root):
         for half in halves
     )
     r = column_correlation(first, second)
-    n = [np.mean([len(texts) for texts in half]) for half in halves]
-    # r = rho sqrt(n1 n2) / sqrt((1 + (n1 - 1) rho) (1 + (n2 - 1) rho)), solved for rho
-    rho = np.linspace(1e-3, 1, 10_000)
-    expected = rho * np.sqrt(n[0] * n[1]) / np.sqrt(np.prod([1 + (m - 1) * rho for m in n], axis=0))
-    rho = rho[np.abs(expected - r).argmin()]
-    return r, np.sqrt(sum(n) * rho / (1 + (sum(n) - 1) * rho))
+    n_first, n_second = (np.mean([len(texts) for texts in half]) for half in halves)
+    return r.mean(), correlation_with_all_captions(r, n_first, n_second).mean()
 
 
 def main():
@@ -228,7 +239,8 @@ def main():
             "rois": list(ROIS),
             "targets": TARGETS,
             "axes": ["subject", "region", "target", "subsample", "test image"],
-            "whole_axes": ["subject", "without and with rescaling", "target", "test image"],
+            "ways": WAYS,
+            "whole_axes": ["subject", "way", "target", "test image"],
             "power_axes": ["subject", "sessions", "repeats", "z and c"],
             "tolerance": TOLERANCE,
         },

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import importlib
 import sys
 from pathlib import Path
 
@@ -11,13 +12,16 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data_scripts"))
 
+import mini_model_instruments as instruments  # noqa: E402
 import mini_model_scenes  # noqa: E402
 import products  # noqa: E402
 import train_mini_models as training  # noqa: E402
 from mini_model_scores import calibration_error  # noqa: E402
 
-from latentcortex import nsd, presets  # noqa: E402
-from latentcortex.mini import networks, scenes  # noqa: E402
+from latentcortex import features, nsd, presets  # noqa: E402
+from latentcortex.mini import captions, networks, scenes  # noqa: E402
+
+decode_latents = importlib.import_module("5_decode_latents")
 
 
 class Killed(Exception):
@@ -92,6 +96,8 @@ def test_a_loss_that_is_not_finite_names_the_step(tmp_path):
 def test_training_scenes_are_made_once_and_labelled(tmp_path, monkeypatch):
     monkeypatch.setattr(mini_model_scenes, "N_TEST", 4)
     monkeypatch.setattr(mini_model_scenes, "N_HELD_BACK", 4)
+    monkeypatch.setattr(mini_model_scenes, "N_ALEXNET", 2)
+    monkeypatch.setattr(mini_model_scenes, "N_ALEXNET_HELD_BACK", 2)
     args = arguments(tmp_path / "work", scenes=6)
     training.make_scenes(args)
     files = {path: path.stat().st_mtime_ns for path in (args.work / "scenes").iterdir()}
@@ -140,7 +146,7 @@ def test_the_judge_is_shown_every_way_of_degrading_and_told_where_nothing_is_lef
         return torch.arange(n)
 
     monkeypatch.setattr(torch.Tensor, "multinomial", each_way_once)
-    pictures, lost = training.degrade(vae, images, torch.Generator().manual_seed(1))
+    pictures, lost = instruments.degrade(vae, images, torch.Generator().manual_seed(1))
     assert pictures.shape == images.shape and pictures.min() >= 0 and pictures.max() <= 1
     assert lost.tolist() == [False] * 6 + [True] * 2
     assert torch.equal(pictures[0], images[0])
@@ -190,3 +196,80 @@ def test_images_come_at_the_size_of_the_model(tiny_tree):
     assert smaller.shape == (2, 3, half.image_size, half.image_size)
     assert smaller.min() >= 0 and smaller.max() <= 1
     torch.testing.assert_close(smaller.mean((2, 3)), as_they_are.mean((2, 3)), atol=0.05, rtol=0)
+
+
+def test_the_ceiling_of_captions_is_what_many_captions_show(rng):
+    content = rng.normal(size=(4000, 6))
+    heard = content[:, None] + rng.uniform(0.5, 3, 6) * rng.normal(size=(4000, 5, 6))
+    halves = heard[:, :2].mean(1), heard[:, 2:].mean(1)
+    r = decode_latents.column_correlation(*halves)
+    true = decode_latents.column_correlation(heard.mean(1), content)
+    found = decode_latents.correlation_with_all_captions(r, 2, 3)
+    np.testing.assert_allclose(found, true, atol=0.02)
+    assert (found > r).all()
+    np.testing.assert_allclose(
+        decode_latents.correlation_with_all_captions(np.array([-0.1, 0, 1]), 2, 3), [0, 0, 1]
+    )
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_ceiling_holds_for_the_captions_of_the_miniature_world(rng):
+    drawn = scenes.sample_scenes(100, rng)
+    texts = [[text for _ in range(7) for text in captions.write_captions(scene, rng)]
+             for scene in drawn]  # fmt: skip
+    model = features.load_latent_diffusion(networks.MODEL_FOLDER)
+
+    def encode(part):
+        some = [list(row[part]) for row in texts]
+        with torch.no_grad():
+            states = features.encode_captions(model.text_encoder, model.tokenizer, some)
+        return states.flatten(1).numpy()
+
+    r = decode_latents.column_correlation(encode(slice(2)), encode(slice(2, 5)))
+    ceiling = decode_latents.correlation_with_all_captions(r, 2, 3).mean()
+    # Thirty more stand for all that could be written; they leave a hundredth open.
+    shown = decode_latents.column_correlation(encode(slice(5)), encode(slice(5, 35))).mean()
+    assert shown - 0.01 < ceiling < shown + 0.04
+
+
+def test_first_showings_are_counted_among_the_rows_asked_for(tiny_tree):
+    table = nsd.trials(tiny_tree, "subj01")
+    rows = table["session"].to_numpy() > 1
+    chosen = decode_latents.first_showings(table, rows, 2)
+    seen = {}
+    for row, image_id in enumerate(table["image_id"]):
+        if rows[row]:
+            seen[image_id] = seen.get(image_id, 0) + 1
+        assert chosen[row] == (rows[row] and seen[image_id] <= 2)
+    assert 0 < chosen.sum() < rows.sum()
+
+
+def test_scores_of_decoded_features_are_those_of_a_double_loop(rng):
+    true, mean = rng.normal(size=(12, 30)) + 3, rng.normal(size=30)
+    true[:, 0] = 1  # the first token is the same in every caption
+    predicted = true + 2 * rng.normal(size=true.shape)
+    r, identified, retrieved = decode_latents.score(predicted, true, mean)
+    expected = [np.corrcoef(predicted[:, k], true[:, k])[0, 1] for k in range(1, 30)]
+    np.testing.assert_allclose(r, np.mean(expected))
+    for i in range(12):
+        similar = [np.corrcoef(predicted[i] - mean, t - mean)[0, 1] for t in true]
+        assert identified[i] == np.mean(np.delete(similar, i) < similar[i])
+        assert retrieved[i] == (np.argmax(similar) == i)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_images_kept_out_of_a_decoder_train_nothing_but_its_rescaling(rng):
+    betas, true = rng.normal(size=(60, 8)).astype(np.float32), {}
+    true["z"] = (betas @ rng.normal(size=(8, 5)) + rng.normal(size=(60, 5))).astype(np.float32)
+    test, true_test = (betas[:20],), {"z": true["z"][:20]}
+    is_fit = np.arange(60) < 40
+    changed = {"z": true["z"].copy()}
+    changed["z"][~is_fit] = 3 * changed["z"][~is_fit] + 1
+    train = betas, np.arange(60), np.ones(60)
+    scores = [
+        decode_latents.decode(train, test, values, true_test, is_fit, rescale)["z"]
+        for values in (true, changed) for rescale in (False, True)
+    ]  # fmt: skip
+    assert len({score[0] for score in scores[::2]}) == 1
+    # Each number is moved along a straight line: its correlation stays.
+    np.testing.assert_allclose([score[0] for score in scores], scores[0][0], rtol=1e-5)

@@ -12,7 +12,7 @@ from latentcortex import features
 from latentcortex.mini import captions, networks, scenes
 
 MODEL = networks.MODEL_FOLDER
-PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler", "guide", "judge")
+PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler", "guide", "judge", "alexnet")
 trained = pytest.mark.skipif(
     not (MODEL / "provenance.json").exists(),
     reason=f"the mini models are not trained yet: no {MODEL.name}/provenance.json",
@@ -148,6 +148,25 @@ def test_judge_answers_about_setting_time_kinds_colours_and_places(tmp_path):
         torch.testing.assert_close(answer, answers[name], atol=0.02, rtol=0.02)
 
 
+def test_alexnet_gives_its_layers_from_fine_to_coarse():
+    torch.manual_seed(0)
+    alexnet, images = networks.SmallAlexNet().eval(), torch.rand(3, 3, 64, 64)
+    with torch.no_grad():
+        layers = [alexnet.activations(images, layer) for layer in range(1, 6)]
+        answers = alexnet(images)
+    assert [tuple(layer.shape[2:]) for layer in layers] == [(64, 64), (32, 32)] + 3 * [(16, 16)]
+    assert all((layer >= 0).all() and layer.std() > 0 for layer in layers)
+    assert {name: tuple(answer.shape) for name, answer in answers.items()} == {
+        "setting": (3, 6), "time": (3, 3), "kind": (3, 10),
+    }  # fmt: skip
+    # One pixel changes what sees it, and after five convolutions nothing far away from it.
+    other = images.clone()
+    other[:, :, 0, 0] += 1
+    with torch.no_grad():
+        changed = alexnet.activations(other, 5) != layers[4]
+    assert changed[..., :1, :1].any() and not changed[..., 12:, 12:].any()
+
+
 # --- the model that ships -------------------------------------------------------------------------
 
 
@@ -170,7 +189,7 @@ def test_the_shipped_model_is_whole_small_and_without_pickles():
 def test_the_provenance_says_how_the_models_were_made_and_how_good_they_are():
     made = json.loads((MODEL / "provenance.json").read_text())
     assert made["script"] == "data_scripts/train_mini_models.py" and "seed" in made
-    for name in ("vae", "clip", "judge", "unet"):
+    for name in ("vae", "clip", "judge", "alexnet", "unet"):
         assert made["scores_on_test_scenes"][name]
         steps, losses = np.array(made["loss_curves"][name]).T
         assert made["steps_and_processes"][name][-1][0] == steps[-1]
@@ -210,3 +229,21 @@ def test_the_shipped_judge_reads_pictures():
         of_noise = networks.load_judge()(torch.rand(20, 3, 64, 64))
     assert (of_noise["setting"].argmax(1) == len(scenes.SETTINGS)).all()  # can't tell
     assert not (of_noise["kind"] > 0).any()
+
+
+@trained
+def test_the_shipped_alexnet_names_what_it_was_trained_to_name():
+    drawn = scenes.sample_scenes(80, np.random.default_rng(7))
+    images = torch.tensor(scenes.render(drawn)).movedim(-1, 1) / 255
+    alexnet = networks.load_alexnet()
+    assert not alexnet.training
+    with torch.no_grad():
+        answers = alexnet(images)
+    for name, words, true in (
+        ("setting", scenes.SETTINGS, [scene.setting for scene in drawn]),
+        ("time", scenes.TIMES, [scene.time for scene in drawn]),
+    ):
+        said = [words[k] for k in answers[name].argmax(1)]
+        assert np.mean(np.array(said) == true) > 0.9
+    there = [[kind in {t.kind for t in s.things} for kind in scenes.KINDS] for s in drawn]
+    assert ((answers["kind"] > 0).numpy() == np.array(there)).mean() > 0.9
