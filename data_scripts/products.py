@@ -19,11 +19,17 @@ def sources(scripts, modules):
     ----------
     scripts : sequence of path
     modules : sequence of str
-        Of the package, such as ``"ridge"``; `nsd` and `features` are always among them.
+        Of the package, files and folders, such as ``"ridge"``; `nsd` and `features` are always
+        among them.
     """
     package = Path(latentcortex.__file__).parent
-    rooms = [*package.glob("nsd/*.py"), *package.glob("features/*.py")]
-    return [*map(Path, scripts), Path(__file__), *(package / f"{m}.py" for m in modules), *rooms]
+    found = [
+        sorted([*package.glob(f"{name}.py"), *package.glob(f"{name}/*.py")])
+        for name in (*modules, "nsd", "features")
+    ]
+    if not all(found):
+        raise FileNotFoundError(f"Not all of {', '.join(modules)} are modules of {package}.")
+    return [*map(Path, scripts), Path(__file__), *(path for files in found for path in files)]
 
 
 def weights_hash(preset, *parts):

@@ -17,28 +17,28 @@ ROOT = Path(__file__).resolve().parents[1]
 MUTANTS = [
     (
         "ridge without intercept",
-        "ridge.py",
+        "ridge/regression.py",
         "intercept = y_mean - decomposition.mean @ coef",
         "intercept = 0 * (y_mean - decomposition.mean @ coef)",
         "test_ridge.py::test_equals_scikit_learn_with_a_penalty_per_target",
     ),
     (
         "ungrouped folds",
-        "ridge.py",
+        "ridge/regression.py",
         "splitter = KFold(self.cv) if groups is None else GroupKFold(self.cv)",
         "splitter = KFold(self.cv)",
         "test_ridge.py::test_groups_never_part",
     ),
     (
         "generalised cross-validation on repeats",
-        "ridge.py",
+        "ridge/regression.py",
         "if n_groups < len(X):",
         "if n_groups < 0:",
         "test_ridge.py::test_errors",
     ),
     (
         "trace without the intercept",
-        "ridge.py",
+        "ridge/cross_validation.py",
         "freedom = len(Q) - 1 - len(eigenvalues)",
         "freedom = len(Q) - len(eigenvalues)",
         "test_ridge.py::test_generalised_cross_validation_equals_brute_force",

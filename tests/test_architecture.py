@@ -138,7 +138,7 @@ def test_only_the_ridge_speaks_of_x_and_y(path):
     for node in (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, functions)):
         arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
         wrong = {a.arg for a in arguments} & {"X", "Y", "n_targets"}
-        assert not wrong, f"line {node.lineno}: {wrong}; use the field's words outside ridge.py"
+        assert not wrong, f"line {node.lineno}: {wrong}; use the field's words outside ridge/"
 
 
 def test_the_package_itself_is_light():

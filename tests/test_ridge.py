@@ -251,6 +251,20 @@ def test_edge_share_counts_both_edges(rng):
     assert Ridge(10.0).fit(X, Y).edge_share_ == 0
 
 
+@pytest.mark.parametrize("cv", ["gcv", 3])
+def test_targets_that_vary_by_rounding_alone_are_constants(rng, cv):
+    X, Y = make_data(rng, (60, 13), dtype=np.float32)
+    alphas = [1e-6, 10.0, 1e9]
+    expected = Ridge(alphas, cv=cv).fit(X, Y)
+    assert 0 < expected.edge_share_ < 1
+    constant = np.full((60, 30), 0.7312, np.float32)
+    constant *= 1 + np.finfo(np.float32).eps * rng.choice([0, 1], constant.shape)
+    fit = Ridge(alphas, cv=cv).fit(X, np.hstack([Y, constant]).astype(np.float32))
+    assert (fit.cv_scores_[:, 9:] == 0).all()
+    assert fit.edge_share_ == expected.edge_share_
+    np.testing.assert_allclose(fit.predict(X)[:, 9:], 0.7312, rtol=1e-4)
+
+
 def test_constant_targets_do_not_choose_the_shared_penalty(rng):
     X, Y = make_data(rng, (60, 13))
     with_constant = np.hstack([Y, np.ones((60, 50))])

@@ -1,33 +1,13 @@
-"""Ridge regression of many targets at once, each with a penalty of its own.
-
-For a penalty alpha and row weights w_i the coefficients B and the intercept b minimise
-
-    sum_i w_i ||y_i - x_i B - b||^2 + alpha ||B||^2
-
-The intercept is never penalised and never left out. Let X_c be the rows after weighted
-centring, each times sqrt(w_i). One eigendecomposition, of X_c'X_c (p x p) or of X_c X_c' (n x n),
-whichever is the smaller, serves every penalty and every target:
-
-    B(alpha) = P diag(1 / (eigenvalues + alpha)) Q'Y_c
-    P, Q = V, X_c V   where X_c'X_c = V diag(eigenvalues) V'       (more rows than columns)
-    P, Q = X_c'U, U   where X_c X_c' = U diag(eigenvalues) U'      (otherwise)
-
-Nothing is divided by a singular value, so rank-deficient X needs no special care.
-
-References
-----------
-Golub, Heath and Wahba (1979), Generalized cross-validation as a method for choosing a good ridge
-parameter, Technometrics 21:215-223. Per-target penalties and blocks of targets are as in
-himalaya (Dupre la Tour et al. 2022, NeuroImage 264:119728).
-"""
-
-from typing import NamedTuple
+"""The estimator: scikit-learn's manners, penalties per target, arrays of numpy or torch."""
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils.validation import check_is_fitted, validate_data
+
+from latentcortex.ridge.cross_validation import gcv_scores, kfold_scores
+from latentcortex.ridge.decomposition import decompose, project
 
 
 def alpha_grid(n_features, n_alphas=11):
@@ -84,7 +64,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         1 - error / error of the weighted mean alone, both on rows held out: pooled over folds,
         or as generalised cross-validation estimates it. At most 1; 0 is no better than the mean.
     edge_share_ : float in [0, 1]
-        Share of the targets whose penalty is the smallest or the largest on offer.
+        Share of the targets that vary whose penalty is the smallest or the largest on offer.
     """
 
     def __init__(self, alphas=None, cv="gcv", alpha_per_target=True, zscore=False, block_size=4096):
@@ -133,28 +113,34 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         weights = torch.from_numpy(weights).to(X.device)[keep]
         blocks = [slice(i, i + self.block_size) for i in range(0, Y.shape[1], self.block_size)]
 
-        # The folds are checked before the work, the decomposition of all rows is needed anyway.
-        folds = self._folds(X, groups) if len(alphas) > 1 else None
-        decomposition = _decompose(X, weights, self.zscore)
-        if len(alphas) == 1:
-            scores = torch.zeros(1, Y.shape[1], device=X.device)
-        elif folds is None:
-            scores = _gcv_scores(decomposition, Y, weights, alphas, blocks)
-        else:
-            scores = _kfold_scores(X, Y, weights, alphas, blocks, folds, self.zscore)
-        best = scores.argmax(0) if self.alpha_per_target else scores.mean(1).argmax()
-        alpha = alphas[best].expand(Y.shape[1]).clone()
+        # The folds are checked before the work.
+        folds = self._folds(X, groups) if len(alphas) > 1 else []
+        decomposition = decompose(X, weights, self.zscore)
+        scores = X.new_zeros(len(alphas), Y.shape[1])
+        if folds:
+            scores = kfold_scores(X, Y, weights, alphas, blocks, folds, self.zscore)
+        elif folds is None and not self.alpha_per_target:
+            for block in blocks:
+                parts = project(decomposition.Q, Y[:, block], weights)
+                scores[:, block] = gcv_scores(decomposition, *parts, weights, alphas)
+        alpha = alphas[scores.mean(1).argmax()].repeat(Y.shape[1])
 
-        coef = X.new_empty(X.shape[1], Y.shape[1])
-        y_mean = X.new_empty(Y.shape[1])
+        coef, y_mean = X.new_empty(X.shape[1], Y.shape[1]), X.new_empty(Y.shape[1])
         for block in blocks:
-            _, y_mean[block], projected = _project(decomposition, Y[:, block], weights)
+            parts = project(decomposition.Q, Y[:, block], weights)
+            projected, _, y_mean[block] = parts
+            if self.alpha_per_target:
+                if folds is None:
+                    scores[:, block] = gcv_scores(decomposition, *parts, weights, alphas)
+                alpha[block] = alphas[scores[:, block].argmax(0)]
             shrunk = projected / (decomposition.eigenvalues[:, None] + alpha[block]).to(X.dtype)
             coef[:, block] = decomposition.P @ shrunk
         intercept = y_mean - decomposition.mean @ coef
 
-        at_edge = (alpha == alphas.min()) | (alpha == alphas.max())
-        self.edge_share_ = float(at_edge.double().mean()) if len(alphas) > 1 else 0.0
+        # A constant target has the same score at every penalty and asks for none of them.
+        asks = scores.amax(0) > scores.amin(0)
+        at_edge = ((alpha == alphas.min()) | (alpha == alphas.max()))[asks]
+        self.edge_share_ = float(at_edge.double().mean()) if asks.any() else 0.0
         self.alpha_ = _as_given(alpha, given)
         self.cv_scores_ = _as_given(scores, given) if len(alphas) > 1 else None
         self.coef_ = _as_given(coef[:, 0] if one_target else coef, given)
@@ -169,7 +155,10 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         rows, _ = self._check(X)
         coef, intercept = (torch.as_tensor(a).to(rows) for a in (self.coef_, self.intercept_))
-        return _as_given(rows @ coef + intercept, X)
+        predicted = (
+            torch.addmm(intercept, rows, coef) if coef.ndim == 2 else rows @ coef + intercept
+        )
+        return _as_given(predicted, X)
 
     def score(self, X, Y, sample_weight=None):
         """Return R2 of every target, 1 - residual / total sum of squares of these rows.
@@ -233,94 +222,6 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         splitter = KFold(self.cv) if groups is None else GroupKFold(self.cv)
         rows = splitter.split(np.zeros(len(X)), groups=groups)
         return [tuple(torch.from_numpy(part).to(X.device) for part in fold) for fold in rows]
-
-
-class _Decomposition(NamedTuple):
-    mean: torch.Tensor  # (n_features,), weighted
-    eigenvalues: torch.Tensor  # (rank,), float64
-    P: torch.Tensor  # (n_features, rank), of the module's docstring; in units of 1 / X
-    Q: torch.Tensor  # (n_samples, rank)
-    complete: bool  # whether Q is an orthonormal basis of all n_samples dimensions
-
-
-def _decompose(X, weights, zscore):
-    dtype, root = X.dtype, weights.sqrt()[:, None]
-    X = X.double()
-    mean = weights @ X / weights.sum()
-    X = (X - mean) * root
-    scale = torch.ones_like(mean)
-    if zscore:
-        scale = torch.linalg.vector_norm(X, dim=0) / weights.sum().sqrt()
-        # A column that varies by rounding alone is a constant: it becomes 0, and so does its row
-        # of P (text encoders have such columns, their first token never changes).
-        scale[scale <= 10 * torch.finfo(dtype).eps * mean.abs()] = torch.inf
-        X /= scale
-    complete = X.shape[0] <= X.shape[1]
-    eigenvalues, vectors = torch.linalg.eigh(X @ X.T if complete else X.T @ X)
-    P, Q = (X.T @ vectors, vectors) if complete else (vectors, X @ vectors)
-    P = P / scale[:, None]
-    return _Decomposition(
-        mean.to(dtype), eigenvalues.clamp(min=0), P.to(dtype), Q.to(dtype), complete
-    )
-
-
-def _project(decomposition, Y, weights):
-    """Return Y_c (n_samples, n_block), the weighted mean (n_block,) and Q'Y_c (rank, n_block)."""
-    mean = weights.to(Y.dtype) @ Y / weights.sum().to(Y.dtype)
-    Y = (Y - mean) * weights.sqrt().to(Y.dtype)[:, None]
-    return Y, mean, decomposition.Q.T @ Y
-
-
-def _gcv_scores(decomposition, Y, weights, alphas, blocks):
-    """Return 1 - GCV(alpha) / GCV(infinity), (n_alphas, n_targets).
-
-    GCV(alpha) = n RSS / (n - trace)^2, where the trace of the hat matrix counts the intercept.
-    The residual sum of squares is a quadratic form of Q'y, the same for every target, so all
-    penalties of a block are one product.
-    """
-    _, eigenvalues, _, Q, complete = decomposition
-    shrinkage = alphas[:, None] / (eigenvalues + alphas[:, None])
-    # n - trace = (n - 1 - rank) + sum of the shrinkage; .shape = (n_alphas, 1)
-    freedom = len(Q) - 1 - len(eigenvalues) + shrinkage.sum(1, keepdim=True)
-    if complete:
-        form = shrinkage**2
-    else:  # Q's columns have the norm of the singular values: 1 - shrinkage^2 without dividing
-        form = (eigenvalues + 2 * alphas[:, None]) / (eigenvalues + alphas[:, None]) ** 2
-    form = form.to(Q.dtype)
-    scores = Q.new_empty(len(alphas), Y.shape[1])
-    for block in blocks:
-        centred, _, projected = _project(decomposition, Y[:, block], weights)
-        total = (centred**2).sum(0)
-        residual = form @ projected**2
-        if not complete:
-            residual = total - residual
-        error = residual * ((len(Q) - 1) / freedom).to(Q.dtype) ** 2
-        scores[:, block] = _relative(error, total)
-    return scores
-
-
-def _kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
-    """Return 1 - held-out error / that of the training mean, pooled over folds."""
-    error = X.new_zeros(len(alphas), Y.shape[1])
-    error_of_mean = X.new_zeros(Y.shape[1])
-    for train, test in folds:
-        decomposition = _decompose(X[train], weights[train], zscore)
-        scores = (X[test] - decomposition.mean) @ decomposition.P  # (n_test, rank)
-        test_weights = weights[test].to(X.dtype)
-        for block in blocks:
-            _, mean, projected = _project(decomposition, Y[train, block], weights[train])
-            centred = Y[test, block] - mean
-            error_of_mean[block] += test_weights @ centred**2
-            for i, alpha in enumerate(alphas):
-                shrunk = scores / (decomposition.eigenvalues + alpha).to(X.dtype)
-                error[i, block] += test_weights @ (centred - shrunk @ projected) ** 2
-    return _relative(error, error_of_mean)
-
-
-def _relative(error, error_of_mean):
-    """Return 1 - error / error_of_mean; 0 for a constant target, so that means stay defined."""
-    varies = error_of_mean > 0
-    return torch.where(varies, 1 - error / torch.where(varies, error_of_mean, 1), 0)
 
 
 def _check_rows(n_samples, sample_weight, groups):

@@ -1,0 +1,114 @@
+"""The choice of penalties: how well each of them would predict rows that were not fitted."""
+
+import torch
+
+from latentcortex.ridge.decomposition import (
+    eigenvectors,
+    project,
+    rounding_variance,
+    standardise,
+)
+
+
+def gcv_scores(decomposition, projected, centred, mean, weights, alphas):
+    """Return 1 - GCV(alpha) / GCV(infinity) of a block of targets, (n_alphas, n_block).
+
+    GCV(alpha) = n RSS / (n - trace)^2, where the trace of the hat matrix counts the intercept.
+    The residual sum of squares is a quadratic form of Q'y, the same for every target, so all
+    penalties of a block are one product.
+
+    Parameters
+    ----------
+    decomposition : Decomposition
+    projected, centred, mean : tensors (rank, n_block), (n_samples, n_block), (n_block,)
+        From `project`.
+    weights : float64 tensor (n_samples,)
+    alphas : float64 tensor (n_alphas,)
+    """
+    _, eigenvalues, _, Q, complete = decomposition
+    shrinkage = alphas[:, None] / (eigenvalues + alphas[:, None])
+    # n - trace = (n - 1 - rank) + sum of the shrinkage; .shape = (n_alphas, 1)
+    freedom = len(Q) - 1 - len(eigenvalues) + shrinkage.sum(1, keepdim=True)
+    if complete:
+        form = shrinkage**2
+    else:  # Q's columns have the norm of the singular values: 1 - shrinkage^2 without dividing
+        form = (eigenvalues + 2 * alphas[:, None]) / (eigenvalues + alphas[:, None]) ** 2
+    total = (centred**2).sum(0)
+    residual = form.to(Q.dtype) @ projected**2
+    if not complete:
+        residual = total - residual
+    error = residual * ((len(Q) - 1) / freedom).to(Q.dtype) ** 2
+    return _relative(error, total, weights.sum().to(mean.dtype) * rounding_variance(mean))
+
+
+def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
+    """Return 1 - held-out error / that of the training mean, pooled over folds.
+
+    Parameters
+    ----------
+    X, Y : tensors (n_samples, n_features), (n_samples, n_targets)
+    weights : float64 tensor (n_samples,)
+    alphas : float64 tensor (n_alphas,)
+    blocks : list of slice
+        Of targets.
+    folds : list of (train, test)
+        Indices of rows.
+    zscore : bool
+
+    Returns
+    -------
+    tensor (n_alphas, n_targets)
+    """
+    error = X.new_zeros(len(alphas), Y.shape[1])
+    error_of_mean, rounding = X.new_zeros(2, Y.shape[1])
+    for (train, test), part in zip(folds, _decompose_folds(X, weights, folds, zscore), strict=True):
+        eigenvalues, Q, scores = part
+        test_weights = weights[test].to(X.dtype)
+        for block in blocks:
+            projected, _, mean = project(Q, Y[train, block], weights[train])
+            centred = Y[test, block] - mean
+            error_of_mean[block] += test_weights @ centred**2
+            rounding[block] += test_weights.sum() * rounding_variance(mean)
+            residual = torch.empty_like(centred)
+            for i, alpha in enumerate(alphas):
+                shrunk = scores / (eigenvalues + alpha).to(X.dtype)
+                torch.addmm(centred, shrunk, projected, alpha=-1, out=residual)
+                error[i, block] += test_weights @ residual.square_()
+    return _relative(error, error_of_mean, rounding)
+
+
+def _decompose_folds(X, weights, folds, zscore):
+    """Yield of each fold the eigenvalues, Q (n_train, rank) and the held-out rows times P.
+
+    With more columns than rows P = X_c'U is never formed: what is needed of X are inner products of
+    rows, and without z-scoring those of all rows, taken once, serve every fold.
+    """
+    n_samples, n_features = X.shape
+    products = None
+    for train, test in folds:
+        of_train = torch.zeros_like(weights)
+        of_train[train] = weights[train]
+        root = weights[train].sqrt()
+        if len(train) > n_features:
+            rows, _, _ = standardise(X, of_train, zscore)
+            fitted = rows[train] * root[:, None]
+            eigenvalues, vectors = eigenvectors(fitted.T @ fitted)
+            Q, scores = fitted @ vectors, rows[test] @ vectors
+        else:
+            if products is None or zscore:
+                rows, _, _ = standardise(X, of_train if zscore else weights, zscore)
+                products = rows @ rows.T
+            share = of_train / of_train.sum()
+            to_mean = products @ share  # of each row with the mean training row
+            kernel = products[:, train] - to_mean[:, None]
+            kernel += share @ to_mean - to_mean[train]
+            kernel *= root
+            eigenvalues, vectors = eigenvectors(kernel[train] * root[:, None])
+            Q, scores = vectors, kernel[test] @ vectors
+        yield eigenvalues, Q.to(X.dtype), scores.to(X.dtype)
+
+
+def _relative(error, error_of_mean, rounding):
+    """Return 1 - error / error_of_mean; 0 for a constant target, so that means stay defined."""
+    varies = error_of_mean > rounding
+    return torch.where(varies, 1 - error / torch.where(varies, error_of_mean, 1), 0)

@@ -1,0 +1,96 @@
+"""The algebra: one eigendecomposition serves every penalty and every target.
+
+For a penalty alpha and row weights w_i the coefficients B and the intercept b minimise
+
+    sum_i w_i ||y_i - x_i B - b||^2 + alpha ||B||^2
+
+The intercept is never penalised and never left out. Let X_c be the rows after weighted centring,
+each times sqrt(w_i). Decomposed is X_c'X_c (p x p) or X_c X_c' (n x n), whichever is the smaller:
+
+    B(alpha) = P diag(1 / (eigenvalues + alpha)) Q'Y_c
+    P, Q = V, X_c V   where X_c'X_c = V diag(eigenvalues) V'       (more rows than columns)
+    P, Q = X_c'U, U   where X_c X_c' = U diag(eigenvalues) U'      (otherwise)
+
+Nothing is divided by a singular value, so rank-deficient X needs no special care. All of it is in
+float64, because forming X'X squares the condition number; what meets the targets is cast back.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+
+class Decomposition(NamedTuple):
+    """Of the module's docstring; `P` is of the fitted rows, in units of 1 / X."""
+
+    mean: torch.Tensor  # (n_features,), weighted
+    eigenvalues: torch.Tensor  # (rank,), float64
+    P: torch.Tensor  # (n_features, rank)
+    Q: torch.Tensor  # (n_samples, rank)
+    complete: bool  # whether Q is an orthonormal basis of all n_samples dimensions
+
+
+def standardise(X, weights, zscore):
+    """Centre the rows by the weighted mean and, if asked, divide by the weighted deviation.
+
+    Returns new rows (n_samples, n_features), mean and scale (n_features,), float64; the scale is 1
+    where nothing is divided. Rows of weight 0 are standardised and don't count.
+    """
+    share, dtype = weights / weights.sum(), X.dtype
+    X = X.double()
+    mean = share @ X
+    X = X - mean
+    scale = torch.ones_like(mean)
+    if zscore:
+        variance = share @ X**2
+        # A constant column becomes 0, and so does its row of P (text encoders have such columns,
+        # their first token never changes).
+        constant = variance <= rounding_variance(mean.to(dtype))
+        scale = torch.where(constant, torch.inf, variance.sqrt())
+        X /= scale
+    return X, mean, scale
+
+
+def eigenvectors(gram):
+    """Return eigenvalues, at least 0, and eigenvectors of a symmetric matrix."""
+    eigenvalues, vectors = torch.linalg.eigh(gram)
+    return eigenvalues.clamp(min=0), vectors
+
+
+def decompose(X, weights, zscore):
+    """Decompose all rows."""
+    dtype = X.dtype
+    X, mean, scale = standardise(X, weights, zscore)
+    X *= weights.sqrt()[:, None]
+    complete = X.shape[0] <= X.shape[1]
+    if complete:
+        eigenvalues, Q = eigenvectors(X @ X.T)
+        P = X.T @ Q
+    else:
+        eigenvalues, P = eigenvectors(X.T @ X)
+        Q = X @ P
+    P = P / scale[:, None]
+    return Decomposition(mean.to(dtype), eigenvalues, P.to(dtype), Q.to(dtype), complete)
+
+
+def project(Q, Y, weights):
+    """Project a block of targets (n_samples, n_block).
+
+    Returns
+    -------
+    projected : tensor (rank, n_block)
+        Q'Y_c.
+    centred : tensor (n_samples, n_block)
+        Y_c.
+    mean : tensor (n_block,)
+    """
+    weights = weights.to(Y.dtype)
+    mean = weights @ Y / weights.sum()
+    centred = Y - mean
+    centred *= weights.sqrt()[:, None]
+    return Q.T @ centred, centred, mean
+
+
+def rounding_variance(mean):
+    """Return how much a column of this mean may vary by rounding alone."""
+    return (10 * torch.finfo(mean.dtype).eps * mean) ** 2
