@@ -39,7 +39,7 @@ TOLERANCE = 0.01  # sums are rounded differently between machines, and a tie may
 def true_features(preset, model, encoder, root, image_ids):
     """Compute every target of images, each (n_images, n_features), float32."""
     z, c = products.encode(preset, model, root, image_ids)
-    images = products.load_images(preset, root, image_ids)
+    images = torch.from_numpy(nsd.images(root, image_ids, preset.image_size))
     g = features.encode_clip_layers(encoder, images, LAYERS, preset.batch_size)
     made = {"z": z, "c": c, **{f"g{k}": values for k, values in g.items()}}
     return {name: values.flatten(1).numpy() for name, values in made.items()}

@@ -46,8 +46,8 @@ def split(preset, model, root, subject, n_images):
     rng = np.random.default_rng([SEED, int(subject.removeprefix("subj"))])
     fit_ids, validation_ids = nsd.validation_split(image_ids, N_VALIDATION, rng=rng)
     validation_ids = np.sort(rng.permutation(validation_ids)[:n_images])
-    mean_image = products.load_images(preset, root, fit_ids).mean(0)
-    originals = products.load_images(preset, root, validation_ids)
+    mean_image = torch.from_numpy(nsd.images(root, fit_ids, preset.image_size)).mean(0)
+    originals = torch.from_numpy(nsd.images(root, validation_ids, preset.image_size))
     judges = study.load_judges(preset)
     originals = study.prepare_originals(judges, originals)
     return regions, image_ids, fit_ids, validation_ids, mean_image, originals, judges

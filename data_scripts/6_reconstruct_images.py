@@ -74,7 +74,7 @@ def decode(preset, model, root, subject, shuffle_pairs=False):
         (betas, image_ids, _), (test_betas, test_ids, _) = responses(preset, root, subject, rois)
         if k == 0:
             true = products.encode(preset, model, root, image_ids)
-            mean_image = products.load_images(preset, root, image_ids).mean(0)
+            mean_image = torch.from_numpy(nsd.images(root, image_ids, preset.image_size)).mean(0)
         if shuffle_pairs:  # one permutation for both regions: whole brains change places
             betas = betas[np.random.default_rng([SEED, 2]).permutation(len(betas))]
         decoder = fit_decoder(preset, betas, true[k], image_ids, preset.rescale)
@@ -190,7 +190,7 @@ class Study:
         if n_images:
             rng = np.random.default_rng([SEED, 3])
             self.image_ids = np.sort(rng.choice(self.image_ids, n_images, replace=False))
-        images = products.load_images(preset, root, self.image_ids)
+        images = torch.from_numpy(nsd.images(root, self.image_ids, preset.image_size))
         self.originals = prepare_originals(self.judges, images)
         self.description = describe(preset, root, n_images=len(self.image_ids))
         key = store.source_hash(products.sources([__file__], MODULES), self.description)[:12]

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import torch.nn.functional as F
 from torch import cat, from_numpy
 
 import latentcortex
@@ -52,21 +51,12 @@ def weights_hash(preset, *parts):
     return store.source_hash(files, [preset.revision, on_hub])
 
 
-def load_images(preset, root, image_ids):
-    """Read images (n, 3, h, w) in [0, 1] at the model's size."""
-    images = from_numpy(nsd.images(root, image_ids))
-    if images.shape[-1] == preset.image_size:
-        return images
-    size = (preset.image_size, preset.image_size)
-    return F.interpolate(images, size, mode="bicubic", antialias=True).clamp_(0, 1)
-
-
 def encode(preset, model, root, image_ids):
     """Compute the true z (n, 4, h, w) and c (n, n_tokens, d) of images, in float32."""
     captions = nsd.captions(root, image_ids)
     c = features.encode_captions(model.text_encoder, model.tokenizer, captions).float().cpu()
     # Few images at a time: NSD's ten thousand of a subject would fill 30 GB.
     parts = np.array_split(image_ids, max(1, len(image_ids) // 256))
-    z = [features.encode_images(model.vae, load_images(preset, root, part), preset.batch_size)
-         for part in parts]  # fmt: skip
+    images = (from_numpy(nsd.images(root, part, preset.image_size)) for part in parts)
+    z = [features.encode_images(model.vae, part, preset.batch_size) for part in images]
     return cat(z), c

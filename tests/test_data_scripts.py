@@ -187,17 +187,6 @@ def test_a_product_knows_the_networks_it_was_made_with(tmp_path, local_preset):
         products.weights_hash(dataclasses.replace(preset, judge="/nowhere"), "judge")
 
 
-def test_images_come_at_the_size_of_the_model(tiny_tree):
-    as_they_are = torch.from_numpy(nsd.images(tiny_tree, [3, 1]))
-    preset = dataclasses.replace(presets.get("mini"), image_size=as_they_are.shape[-1])
-    assert torch.equal(products.load_images(preset, tiny_tree, [3, 1]), as_they_are)
-    half = dataclasses.replace(preset, image_size=preset.image_size // 2)
-    smaller = products.load_images(half, tiny_tree, [3, 1])
-    assert smaller.shape == (2, 3, half.image_size, half.image_size)
-    assert smaller.min() >= 0 and smaller.max() <= 1
-    torch.testing.assert_close(smaller.mean((2, 3)), as_they_are.mean((2, 3)), atol=0.05, rtol=0)
-
-
 def test_the_ceiling_of_captions_is_what_many_captions_show(rng):
     content = rng.normal(size=(4000, 6))
     heard = content[:, None] + rng.uniform(0.5, 3, 6) * rng.normal(size=(4000, 5, 6))

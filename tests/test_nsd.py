@@ -235,6 +235,21 @@ def test_images_come_in_any_order_scaled_to_one(tiny_tree, tiny_truth, rng):
     assert images.min() == 0 and images.max() == 1
 
 
+def test_images_come_at_the_size_asked_for(tiny_tree):
+    stored = nsd.images(tiny_tree, [3, 1, 3])
+    height, width = stored.shape[2:]
+    assert height != width
+    smaller, larger = (nsd.images(tiny_tree, [3, 1, 3], size) for size in (width // 2, 4 * height))
+    assert smaller.shape == (3, 3, width // 2, width // 2)
+    assert smaller.dtype == np.float32 and smaller.min() >= 0 and smaller.max() <= 1
+    # Averages survive, in the order asked for; so does what is left and right, up and down.
+    for resized in (smaller, larger):
+        np.testing.assert_allclose(resized.mean((2, 3)), stored.mean((2, 3)), atol=0.05)
+        np.testing.assert_array_equal(resized[0], resized[2])
+    corner = larger[..., : larger.shape[2] // height, : larger.shape[3] // width].mean((2, 3))
+    np.testing.assert_allclose(corner, stored[..., 0, 0], atol=0.2)
+
+
 def test_captions_are_found_through_cocos_ids(tiny_tree, tiny_truth, rng):
     """COCO's ids are used twice in the tiny tree, once in each split."""
     ids = np.concatenate([rng.permutation(72), [3, 3]])

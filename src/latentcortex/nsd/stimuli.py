@@ -10,7 +10,7 @@ import pandas as pd
 from latentcortex.nsd.tree import existing_path
 
 
-def images(root, image_ids):
+def images(root, image_ids, size=None):
     """Read stimuli by id, in the order asked for.
 
     Parameters
@@ -18,6 +18,9 @@ def images(root, image_ids):
     root : path
     image_ids : int array (n,)
         0-based 73k ids, repeats allowed.
+    size : int, optional
+        Width and height wanted, in pixels, such as a model's; by default as stored. Interpolation
+        is bicubic and takes care of aliases.
 
     Returns
     -------
@@ -35,11 +38,23 @@ def images(root, image_ids):
         image_ids = _check_ids(image_ids, len(brick))
         # HDF5 wants increasing indices without repeats.
         unique, inverse = np.unique(image_ids, return_inverse=True)
-        pixels = np.empty((len(unique), 3, *brick.shape[1:3]), np.float32)
+        shape = brick.shape[1:3] if size is None else (size, size)
+        pixels = np.empty((len(unique), 3, *shape), np.float32)
         for image, index in zip(pixels, unique, strict=True):
-            image[...] = np.moveaxis(brick[index], -1, 0)
+            image[...] = _resize(np.moveaxis(brick[index], -1, 0), shape)
     pixels /= 255
     return pixels if np.array_equal(unique, image_ids) else pixels[inverse]
+
+
+def _resize(image, shape):
+    """Bring an image (3, h, w) to another height and width."""
+    if image.shape[1:] == shape:
+        return image
+    from torch import from_numpy
+    from torch.nn.functional import interpolate
+
+    batch = from_numpy(image.astype(np.float32))[None]
+    return interpolate(batch, shape, mode="bicubic", antialias=True).clamp_(0, 255)[0].numpy()
 
 
 def captions(root, image_ids):
