@@ -27,7 +27,7 @@ MUTANTS = [
         "ridge/regression.py",
         "splitter = KFold(self.cv) if groups is None else GroupKFold(self.cv)",
         "splitter = KFold(self.cv)",
-        "test_ridge.py::test_groups_never_part",
+        "test_ridge_penalties.py::test_groups_never_part",
     ),
     (
         "generalised cross-validation on repeats",
@@ -42,6 +42,13 @@ MUTANTS = [
         "freedom = len(Q) - 1 - len(eigenvalues)",
         "freedom = len(Q) - len(eigenvalues)",
         "test_ridge.py::test_generalised_cross_validation_equals_brute_force",
+    ),
+    (
+        "kernel of a fold centred by all rows",
+        "ridge/cross_validation.py",
+        "        kernel += share @ to_mean - to_mean[train]\n",
+        "",
+        "test_ridge.py::test_grouped_folds_equal_brute_force",
     ),
     (
         "image ids off by one",

@@ -159,6 +159,9 @@ def test_alexnet_gives_its_layers_from_fine_to_coarse():
     assert {name: tuple(answer.shape) for name, answer in answers.items()} == {
         "setting": (3, 6), "time": (3, 3), "kind": (3, 10),
     }  # fmt: skip
+    for layer in (0, 6, -1):
+        with pytest.raises(ValueError, match="layer from 1 to 5"):
+            alexnet.activations(images, layer)
     # One pixel changes what sees it, and after five convolutions nothing far away from it.
     other = images.clone()
     other[:, :, 0, 0] += 1

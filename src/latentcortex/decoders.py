@@ -36,7 +36,7 @@ class LinearDecoder(BaseEstimator):
     feature_shape_ : tuple of int
     """
 
-    def __init__(self, alphas=None, cv=5, alpha_per_target=True, block_size=4096):
+    def __init__(self, alphas=None, cv=5, alpha_per_target=True, block_size=1024):
         self.alphas = alphas
         self.cv = cv
         self.alpha_per_target = alpha_per_target

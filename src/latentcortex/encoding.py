@@ -36,7 +36,7 @@ class VoxelwiseEncoder(BaseEstimator):
         The fitted regression: ``coef_`` (n_features, n_vertices), ``alpha_``, ``edge_share_``.
     """
 
-    def __init__(self, alphas=None, cv="gcv", alpha_per_target=True, block_size=4096):
+    def __init__(self, alphas=None, cv="gcv", alpha_per_target=True, block_size=1024):
         self.alphas = alphas
         self.cv = cv
         self.alpha_per_target = alpha_per_target

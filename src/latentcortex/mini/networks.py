@@ -233,7 +233,14 @@ class SmallAlexNet(nn.Module):
         Returns
         -------
         tensor (n, channels, h, w)
+
+        Raises
+        ------
+        ValueError
+            No such layer.
         """
+        if layer not in range(1, len(self.convolutions) + 1):
+            raise ValueError(f"Expected a layer from 1 to {len(self.convolutions)}, got {layer}.")
         x = (images - 0.5) * 4
         for convolution in self.convolutions[:layer]:
             x = convolution(x)

@@ -36,7 +36,8 @@ def gcv_scores(decomposition, projected, centred, mean, weights, alphas):
     total = (centred**2).sum(0)
     residual = form.to(Q.dtype) @ projected**2
     if not complete:
-        residual = total - residual
+        # What is left of a difference of nearly equal sums is rounding, and no small residual.
+        residual = torch.maximum(total - residual, len(Q) * torch.finfo(Q.dtype).eps * total)
     error = residual * ((len(Q) - 1) / freedom).to(Q.dtype) ** 2
     return _relative(error, total, weights.sum().to(mean.dtype) * rounding_variance(mean))
 
@@ -61,8 +62,11 @@ def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
     """
     error = X.new_zeros(len(alphas), Y.shape[1])
     error_of_mean, rounding = X.new_zeros(2, Y.shape[1])
-    for (train, test), part in zip(folds, _decompose_folds(X, weights, folds, zscore), strict=True):
-        eigenvalues, Q, scores = part
+    products = None
+    for train, test in folds:
+        if products is None and not zscore and len(train) <= X.shape[1]:
+            products = _products(X, weights)
+        eigenvalues, Q, scores = _decompose_fold(X, weights, train, test, zscore, products)
         test_weights = weights[test].to(X.dtype)
         for block in blocks:
             projected, _, mean = project(Q, Y[train, block], weights[train])
@@ -77,35 +81,37 @@ def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
     return _relative(error, error_of_mean, rounding)
 
 
-def _decompose_folds(X, weights, folds, zscore):
-    """Yield of each fold the eigenvalues, Q (n_train, rank) and the held-out rows times P.
+def _products(X, weights, zscore=False):
+    """Return inner products of all rows (n_samples, n_samples), standardised by `weights`."""
+    rows, _, _ = standardise(X, weights, zscore)
+    return rows @ rows.T
+
+
+def _decompose_fold(X, weights, train, test, zscore, products):
+    """Return of a fold the eigenvalues, Q (n_train, rank) and the held-out rows times P.
 
     With more columns than rows P = X_c'U is never formed: what is needed of X are inner products of
-    rows, and without z-scoring those of all rows, taken once, serve every fold.
+    rows. Without z-scoring those of all rows, `products`, serve every fold.
     """
-    n_samples, n_features = X.shape
-    products = None
-    for train, test in folds:
-        of_train = torch.zeros_like(weights)
-        of_train[train] = weights[train]
-        root = weights[train].sqrt()
-        if len(train) > n_features:
-            rows, _, _ = standardise(X, of_train, zscore)
-            fitted = rows[train] * root[:, None]
-            eigenvalues, vectors = eigenvectors(fitted.T @ fitted)
-            Q, scores = fitted @ vectors, rows[test] @ vectors
-        else:
-            if products is None or zscore:
-                rows, _, _ = standardise(X, of_train if zscore else weights, zscore)
-                products = rows @ rows.T
-            share = of_train / of_train.sum()
-            to_mean = products @ share  # of each row with the mean training row
-            kernel = products[:, train] - to_mean[:, None]
-            kernel += share @ to_mean - to_mean[train]
-            kernel *= root
-            eigenvalues, vectors = eigenvectors(kernel[train] * root[:, None])
-            Q, scores = vectors, kernel[test] @ vectors
-        yield eigenvalues, Q.to(X.dtype), scores.to(X.dtype)
+    of_train = torch.zeros_like(weights)
+    of_train[train] = weights[train]
+    root = weights[train].sqrt()
+    if len(train) > X.shape[1]:
+        rows, _, _ = standardise(X, of_train, zscore)
+        fitted = rows[train] * root[:, None]
+        eigenvalues, vectors = eigenvectors(fitted.T @ fitted)
+        Q, scores = fitted @ vectors, rows[test] @ vectors
+    else:
+        if products is None:
+            products = _products(X, of_train, zscore)
+        share = of_train / of_train.sum()
+        to_mean = products @ share  # of each row with the mean training row
+        kernel = products[:, train] - to_mean[:, None]
+        kernel += share @ to_mean - to_mean[train]
+        kernel *= root
+        eigenvalues, Q = eigenvectors(kernel[train] * root[:, None])
+        scores = kernel[test] @ Q
+    return eigenvalues, Q.to(X.dtype), scores.to(X.dtype)
 
 
 def _relative(error, error_of_mean, rounding):

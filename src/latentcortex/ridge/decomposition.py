@@ -21,7 +21,7 @@ import torch
 
 
 class Decomposition(NamedTuple):
-    """Of the module's docstring; `P` is of the fitted rows, in units of 1 / X."""
+    """Of the module's docstring; `P` acts on centred rows in X's own units, z-scored or not."""
 
     mean: torch.Tensor  # (n_features,), weighted
     eigenvalues: torch.Tensor  # (rank,), float64
@@ -81,14 +81,16 @@ def project(Q, Y, weights):
     projected : tensor (rank, n_block)
         Q'Y_c.
     centred : tensor (n_samples, n_block)
-        Y_c.
+        Y_c; exactly 0 for a target that never varies.
     mean : tensor (n_block,)
     """
     weights = weights.to(Y.dtype)
-    mean = weights @ Y / weights.sum()
-    centred = Y - mean
+    # Sums of many large numbers are inexact in float32; those of their small differences aren't.
+    centred = Y - Y[0]
+    shift = weights @ centred / weights.sum()
+    centred -= shift
     centred *= weights.sqrt()[:, None]
-    return Q.T @ centred, centred, mean
+    return Q.T @ centred, centred, Y[0] + shift
 
 
 def rounding_variance(mean):

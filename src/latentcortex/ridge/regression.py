@@ -67,13 +67,14 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Share of the targets that vary whose penalty is the smallest or the largest on offer.
     """
 
-    def __init__(self, alphas=None, cv="gcv", alpha_per_target=True, zscore=False, block_size=4096):
+    def __init__(self, alphas=None, cv="gcv", alpha_per_target=True, zscore=False, block_size=1024):
         self.alphas = alphas
         self.cv = cv
         self.alpha_per_target = alpha_per_target
         self.zscore = zscore
         self.block_size = block_size
 
+    @torch.no_grad()
     def fit(self, X, Y, groups=None, sample_weight=None):
         """Choose the penalties and fit the coefficients on all rows.
 
@@ -97,6 +98,8 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             For penalties that are not positive, negative weights, values that are not finite,
             too few groups for the folds, or repeated groups with "gcv".
         """
+        if self.block_size < 1:
+            raise ValueError(f"block_size must be at least 1; got {self.block_size}.")
         if Y is None:
             raise ValueError("Ridge requires y to be passed, but the target y is None.")
         given = X
@@ -113,13 +116,12 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         weights = torch.from_numpy(weights).to(X.device)[keep]
         blocks = [slice(i, i + self.block_size) for i in range(0, Y.shape[1], self.block_size)]
 
-        # The folds are checked before the work.
         folds = self._folds(X, groups) if len(alphas) > 1 else []
-        decomposition = decompose(X, weights, self.zscore)
         scores = X.new_zeros(len(alphas), Y.shape[1])
         if folds:
             scores = kfold_scores(X, Y, weights, alphas, blocks, folds, self.zscore)
-        elif folds is None and not self.alpha_per_target:
+        decomposition = decompose(X, weights, self.zscore)
+        if folds is None and not self.alpha_per_target:
             for block in blocks:
                 parts = project(decomposition.Q, Y[:, block], weights)
                 scores[:, block] = gcv_scores(decomposition, *parts, weights, alphas)
