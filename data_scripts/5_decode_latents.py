@@ -15,7 +15,7 @@ import products
 import torch
 from tqdm.auto import tqdm
 
-from latentcortex import features, metrics, nsd, presets, store
+from latentcortex import encoding, features, metrics, nsd, presets, store
 from latentcortex.decoders import LinearDecoder
 
 SEED = 5
@@ -45,31 +45,32 @@ def true_features(preset, model, encoder, root, image_ids):
     return {name: values.flatten(1).numpy() for name, values in made.items()}
 
 
-def column_correlation(predicted, true):
-    """Correlate each number that varies over images; returns as many correlations."""
-    predicted, true = predicted - predicted.mean(0), true - true.mean(0)
-    norms = np.linalg.norm(predicted, axis=0) * np.linalg.norm(true, axis=0)
-    varies = true.std(0) > 1e-3 * true.std(0).max()
-    return (predicted * true).sum(0)[varies] / np.maximum(norms[varies], 1e-12)
+def varies(values):
+    """Mark the numbers that differ between rows: a caption's first token never does."""
+    return values.std(0) > 1e-3 * values.std(0).max()
 
 
 def score(predicted, true, train_mean):
     """Score decoded against true features of the test images, both (n_images, n_features).
 
-    Returns the mean correlation over numbers, and for each image its 2-way identification and
-    whether it is retrieved: closest of all true features to the decoded ones. The training mean
-    is taken off first, so that what all images share counts for nothing.
+    Returns the correlation over images, mean over the numbers that vary, and for each image its
+    2-way identification and whether it is retrieved: closest of all true features to the decoded
+    ones. For the latter the training mean is taken off, so that what all images share counts for
+    nothing.
     """
+    some = varies(true)
+    r = encoding.correlation(predicted[:, some], true[:, some])
     predicted, true = predicted - train_mean, true - train_mean
     identified = metrics.identification(true, predicted)
     # Who is told from all others is retrieved.
-    return column_correlation(predicted, true).mean(), identified, identified == 1
+    return np.nan_to_num(r).mean(), identified, identified == 1
 
 
 def decode(train, test, true_train, true_test, is_fit=slice(None), rescale=False):
-    """Fit one decoder of each target and score it on the test images: a dict by target.
+    """Fit one decoder of each target and score it on the test images.
 
-    Images that are not `is_fit`, boolean (n_images,), train nothing but the rescaling.
+    Images that are not `is_fit`, boolean (n_images,), train nothing but the rescaling. Returns, by
+    target, what `score` gives and the share of penalties at an edge of the grid.
     """
     (betas, image_ids, _), scores = train, {}
     for name, true in true_train.items():
@@ -77,7 +78,7 @@ def decode(train, test, true_train, true_test, is_fit=slice(None), rescale=False
         if rescale:
             decoder.fit_rescaling(betas[~is_fit], true[~is_fit])
         predicted = decoder.predict(test[0], rescale=rescale)
-        found = score(predicted, true_test[name], true.mean(0))
+        found = score(predicted, true_test[name], true[is_fit].mean(0))
         scores[name] = (*found, decoder.ridge_.edge_share_)
     return scores
 
@@ -122,21 +123,22 @@ def run_subject(root, subject, preset, model, encoder):
             parts = [(betas[:, voxels], *rest) for betas, *rest in (train, test)]
             keep(made, (k, s), decode(*parts, true_train, true_test))
 
-    # All voxels in three ways: made["whole_r"].shape = (3, n_targets)
+    # All of visual cortex in three ways: made["whole_r"].shape = (3, n_targets)
     whole = {name: np.empty((len(WAYS), *values.shape[1:2], *values.shape[3:]), values.dtype)
              for name, values in made.items()}  # fmt: skip
     rng = np.random.default_rng([SEED, 1])
     is_fit = np.isin(train[1], nsd.validation_split(train[1], N_VALIDATION, rng=rng)[0])
     ways = {}, {"is_fit": is_fit}, {"is_fit": is_fit, "rescale": True}
+    train, test = ((betas[:, masks["all"]], *rest) for betas, *rest in (train, test))
     for k, way in enumerate(ways):
         keep(whole, (k,), decode(train, test, true_train, true_test, **way))
     made |= {f"whole_{name}": values for name, values in whole.items()}
 
-    # Power: sessions x repeats, all voxels, z and c
+    # Power: sessions x repeats, all of visual cortex, z and c
     table = nsd.trials(root, subject)
     is_train = ~table["shared"].to_numpy()
-    betas = nsd.betas(root, subject, preset.space, mask=some)
-    betas = nsd.zscore(betas, table["session"].to_numpy(), is_train)
+    everywhere = nsd.roi_mask(root, *ROIS["all"], preset.space, subject)
+    betas, session = nsd.betas(root, subject, preset.space, mask=everywhere), table["session"]
     n_sessions = max(len(nsd.sessions(root, f"subj{n:02d}", preset.space)) for n in preset.subjects)
     power = np.full((n_sessions, MAX_REPEATS, 2), np.nan)
     n_trained = np.zeros((n_sessions, MAX_REPEATS, 2), int)  # images, trials
@@ -145,7 +147,9 @@ def run_subject(root, subject, preset, model, encoder):
         for repeats in range(1, MAX_REPEATS + 1):
             rows = is_train & table["session"].isin(sessions[: i + 1]).to_numpy()
             rows = first_showings(table, rows, repeats)
-            part = nsd.average_repeats(betas[rows], table["image_id"].to_numpy()[rows])
+            # Neither means nor deviations know of trials that were not measured.
+            scaled = nsd.zscore(betas[rows], session[rows], np.ones(rows.sum(), bool))
+            part = nsd.average_repeats(scaled, table["image_id"].to_numpy()[rows])
             at = np.searchsorted(train[1], part[1])
             true = {name: true_train[name][at] for name in ("z", "c")}
             scores = decode(part, test, true, true_test)
@@ -154,43 +158,42 @@ def run_subject(root, subject, preset, model, encoder):
     return made | {"power": power, "n_trained": n_trained, "n_voxels": n_voxels}
 
 
-def correlation_with_all_captions(r, n_first, n_second):
-    """Predict how a mean caption is correlated with the mean of all captions there could be.
+def ceiling_of_means(values, groups):
+    """Estimate how means over a few members are correlated with those over all there could be.
 
-    The formula of Spearman and Brown, in both directions: `r` is the correlation between means of
-    `n_first` and of `n_second` captions of the same images, a number or an array; from it follows
-    rho, how reliable a single caption is, and from that the answer for n_first + n_second captions.
+    The spread of a group's members tells how much of the spread of the means is chance.
+
+    Parameters
+    ----------
+    values : array (n_members, n_numbers)
+    groups : int array (n_members,)
+        At least two members each.
+
+    Returns
+    -------
+    array (n_numbers,)
+        0 where the means vary no more than by chance.
     """
-    # r^2 = rho^2 n1 n2 / ((1 + (n1 - 1) rho) (1 + (n2 - 1) rho)), as a rho^2 = b rho + c
-    c = np.maximum(r, 0) ** 2
-    a = n_first * n_second - c * (n_first - 1) * (n_second - 1)
-    b = c * (n_first + n_second - 2)
-    rho = (b + np.sqrt(b**2 + 4 * a * c)) / (2 * a)
-    n = n_first + n_second
-    return np.sqrt(n * rho / (1 + (n - 1) * rho))
+    _, group, n = np.unique(groups, return_inverse=True, return_counts=True)
+    means = np.stack([values[group == k].mean(0) for k in range(len(n))])
+    within = np.stack([values[group == k].var(0, ddof=1) for k in range(len(n))])
+    by_chance = (within / n[:, None]).mean(0)
+    spread = means.var(0, ddof=1)
+    return np.sqrt(np.maximum(1 - by_chance / np.maximum(spread, 1e-12), 0))
 
 
 def caption_ceiling(preset, model, root):
     """Ask how far captions agree: c is a mean over a few of those that people could have written.
 
-    A brain can know the mean of all of them at most, so its correlation with c is a ceiling.
-    Returns the correlation between the halves of the captions of an image, and that ceiling.
+    A brain can know the mean of all of them at most, so its correlation with c is a ceiling; the
+    mean over the numbers of c that vary.
     """
-    rng = np.random.default_rng([SEED, 3])
     ids = nsd.split(nsd.trials(root, f"subj{preset.subjects[0]:02d}"))[1]
-    halves = [], []
-    for texts in nsd.captions(root, ids):
-        texts = rng.permutation(texts).tolist()
-        middle = len(texts) // 2
-        halves[0].append(texts[:middle])
-        halves[1].append(texts[middle:])
-    first, second = (
-        features.encode_captions(model.text_encoder, model.tokenizer, half).flatten(1).cpu().numpy()
-        for half in halves
-    )
-    r = column_correlation(first, second)
-    n_first, n_second = (np.mean([len(texts) for texts in half]) for half in halves)
-    return r.mean(), correlation_with_all_captions(r, n_first, n_second).mean()
+    texts = nsd.captions(root, ids)
+    single = [[text] for of_image in texts for text in of_image]
+    states = features.encode_captions(model.text_encoder, model.tokenizer, single).flatten(1)
+    states, image = states.float().cpu().numpy(), np.repeat(ids, [len(some) for some in texts])
+    return ceiling_of_means(states[:, varies(states)], image).mean()
 
 
 def main():
@@ -212,7 +215,7 @@ def main():
         "n_validation": N_VALIDATION,
         "n_subsamples": N_SUBSAMPLES,
     }
-    sources = products.sources([__file__], ("decoders", "ridge", "metrics"))
+    sources = products.sources([__file__], ("decoders", "ridge", "metrics", "encoding"))
     folder = store.cache_folder() / "5_decode_latents" / store.source_hash(sources, settings)[:12]
 
     subjects = [f"subj{number:02d}" for number in preset.subjects]
@@ -230,7 +233,6 @@ def main():
     arrays = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
     for name in ("identified", "whole_identified"):
         arrays[name] = arrays[name].astype(np.float16)
-    halves, ceiling = caption_ceiling(preset, model, root)
     path = store.save(
         args.results / f"5_decode_latents-{root.name}.npz",
         provenance={
@@ -245,8 +247,7 @@ def main():
             "tolerance": TOLERANCE,
         },
         test_image_ids=nsd.split(nsd.trials(root, subjects[0]))[1],
-        caption_halves=halves,
-        caption_ceiling=ceiling,
+        caption_ceiling=caption_ceiling(preset, model, root),
         **arrays,
     )
     print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

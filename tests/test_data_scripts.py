@@ -18,7 +18,7 @@ import products  # noqa: E402
 import train_mini_models as training  # noqa: E402
 from mini_model_scores import calibration_error  # noqa: E402
 
-from latentcortex import features, nsd, presets  # noqa: E402
+from latentcortex import encoding, features, nsd, presets  # noqa: E402
 from latentcortex.mini import captions, networks, scenes  # noqa: E402
 
 decode_latents = importlib.import_module("5_decode_latents")
@@ -187,38 +187,36 @@ def test_a_product_knows_the_networks_it_was_made_with(tmp_path, local_preset):
         products.weights_hash(dataclasses.replace(preset, judge="/nowhere"), "judge")
 
 
-def test_the_ceiling_of_captions_is_what_many_captions_show(rng):
-    content = rng.normal(size=(4000, 6))
-    heard = content[:, None] + rng.uniform(0.5, 3, 6) * rng.normal(size=(4000, 5, 6))
-    halves = heard[:, :2].mean(1), heard[:, 2:].mean(1)
-    r = decode_latents.column_correlation(*halves)
-    true = decode_latents.column_correlation(heard.mean(1), content)
-    found = decode_latents.correlation_with_all_captions(r, 2, 3)
-    np.testing.assert_allclose(found, true, atol=0.02)
-    assert (found > r).all()
-    np.testing.assert_allclose(
-        decode_latents.correlation_with_all_captions(np.array([-0.1, 0, 1]), 2, 3), [0, 0, 1]
-    )
+def test_the_ceiling_of_means_is_their_correlation_with_the_truth(rng):
+    truth, n = rng.normal(size=(3000, 6)), rng.integers(2, 8, 3000)
+    groups = rng.permutation(np.repeat(np.arange(3000), n))
+    members = truth[groups] + rng.uniform(0.5, 3, 6) * rng.normal(size=(len(groups), 6))
+    members[:, 5] = rng.normal(size=len(groups))  # says nothing about its group
+    means = np.stack([members[groups == k].mean(0) for k in range(3000)])
+    expected = [np.corrcoef(means[:, k], truth[:, k])[0, 1] for k in range(6)]
+    found = decode_latents.ceiling_of_means(members, groups)
+    np.testing.assert_allclose(found[:5], expected[:5], atol=0.03)
+    assert found[5] < 0.25
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_the_ceiling_holds_for_the_captions_of_the_miniature_world(rng):
-    drawn = scenes.sample_scenes(100, rng)
+    drawn = scenes.sample_scenes(150, rng)
     texts = [[text for _ in range(7) for text in captions.write_captions(scene, rng)]
              for scene in drawn]  # fmt: skip
     model = features.load_latent_diffusion(networks.MODEL_FOLDER)
-
-    def encode(part):
-        some = [list(row[part]) for row in texts]
-        with torch.no_grad():
-            states = features.encode_captions(model.text_encoder, model.tokenizer, some)
-        return states.flatten(1).numpy()
-
-    r = decode_latents.column_correlation(encode(slice(2)), encode(slice(2, 5)))
-    ceiling = decode_latents.correlation_with_all_captions(r, 2, 3).mean()
-    # Thirty more stand for all that could be written; they leave a hundredth open.
-    shown = decode_latents.column_correlation(encode(slice(5)), encode(slice(5, 35))).mean()
-    assert shown - 0.01 < ceiling < shown + 0.04
+    with torch.no_grad():
+        single = [[text] for row in texts for text in row]
+        states = features.encode_captions(model.text_encoder, model.tokenizer, single)
+    states = states.flatten(1).numpy()
+    states = states[:, decode_latents.varies(states)].reshape(150, 35, -1)
+    five, thirty = states[:, :5], states[:, 5:].mean(1)
+    ceiling = decode_latents.ceiling_of_means(
+        five.reshape(750, -1), np.repeat(np.arange(150), 5)
+    ).mean()
+    shown = encoding.correlation(five.mean(1), thirty).mean()
+    # Thirty more stand for all that could be written.
+    assert abs(ceiling - shown) < 0.02
 
 
 def test_first_showings_are_counted_among_the_rows_asked_for(tiny_tree):
@@ -247,18 +245,25 @@ def test_scores_of_decoded_features_are_those_of_a_double_loop(rng):
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_images_kept_out_of_a_decoder_train_nothing_but_its_rescaling(rng):
-    betas, true = rng.normal(size=(60, 8)).astype(np.float32), {}
-    true["z"] = (betas @ rng.normal(size=(8, 5)) + rng.normal(size=(60, 5))).astype(np.float32)
-    test, true_test = (betas[:20],), {"z": true["z"][:20]}
-    is_fit = np.arange(60) < 40
-    changed = {"z": true["z"].copy()}
-    changed["z"][~is_fit] = 3 * changed["z"][~is_fit] + 1
-    train = betas, np.arange(60), np.ones(60)
-    scores = [
-        decode_latents.decode(train, test, values, true_test, is_fit, rescale)["z"]
-        for values in (true, changed) for rescale in (False, True)
-    ]  # fmt: skip
-    assert len({score[0] for score in scores[::2]}) == 1
-    # Each number is moved along a straight line: its correlation stays.
-    np.testing.assert_allclose([score[0] for score in scores], scores[0][0], rtol=1e-5)
+def test_images_kept_out_of_a_decoder_teach_its_rescaling_and_nothing_else(rng, monkeypatch):
+    betas = rng.normal(size=(60, 8)).astype(np.float32)
+    z = (betas @ rng.normal(size=(8, 5)) + rng.normal(size=(60, 5))).astype(np.float32)
+    train, is_fit, taught = (betas, np.arange(60) + 7, np.ones(60)), np.arange(60) < 40, []
+    learn = decode_latents.LinearDecoder.fit_rescaling
+
+    def spy(decoder, *arrays):
+        taught.append((decoder.image_ids_, *arrays))
+        return learn(decoder, *arrays)
+
+    monkeypatch.setattr(decode_latents.LinearDecoder, "fit_rescaling", spy)
+    plain, stretched = (
+        decode_latents.decode(train, (betas[:20],), {"z": z}, {"z": z[:20]}, is_fit, rescale)["z"]
+        for rescale in (False, True)
+    )
+    assert len(taught) == 1
+    for found, expected in zip(
+        taught[0], (train[1][is_fit], betas[~is_fit], z[~is_fit]), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    # Each number is moved along a straight line: its correlation stays, what is identified may not.
+    np.testing.assert_allclose(plain[0], stretched[0], rtol=1e-5)
