@@ -1,0 +1,163 @@
+"""Tell images from one another by the features of their reconstructions."""
+
+import numpy as np
+from scipy.special import gammaln
+
+from latentcortex.metrics.checks import pair, standardise
+
+# Below this, two correlations are the same number: matrix products round differently in
+# different rows, and reconstructions that collapsed to one image must come out as ties.
+TIE_TOLERANCE = 1e-12
+
+
+def identification(features_true, features_pred, direction="reconstruction", n_way=2, groups=None):
+    r"""Identify images among others: how often an image is told from n_way - 1 of them.
+
+    With :math:`r_{ij}` the correlation of original i with reconstruction j, direction
+    "reconstruction" asks for each reconstruction j whether its own original correlates more with
+    it than another original does. Two-way, that is
+
+    .. math:: s_j = \frac{1}{n - 1} \sum_{i \ne j} [r_{ij} < r_{jj}]
+              + \tfrac12 [r_{ij} = r_{jj}],
+
+    and "original" asks for each original i whether its own reconstruction does better than those
+    of others: the same sum over j, of :math:`r_{ij}` against :math:`r_{ii}`. The two differ.
+    Public tables use the first; Takagi & Nishimoto's code and the text of MindEye2 (appendix
+    A.9) the second.
+
+    With more ways it is the chance to come first of n_way, the other n_way - 1 drawn at random
+    without replacement. It is computed, not drawn: an image that w of m others lose against comes
+    first with the chance C(w, n_way - 1) / C(m, n_way - 1); of those that tie with it one is picked
+    at random. Retrieval among so many images is the same number.
+
+    Parameters
+    ----------
+    features_true, features_pred : array (n, ...)
+        Features of the originals and of their reconstructions, in the same order.
+    direction : {"reconstruction", "original"}
+    n_way : int
+        From 2 to the number of images that there are to choose from.
+    groups : array (n,), optional
+        Distractors are then of the image's own group only, such as its setting: the harder test,
+        which knowing the group does not help with.
+
+    Returns
+    -------
+    scores : array (n,)
+        In [0, 1], chance 1 / n_way.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two images, unequal shapes, values that are not finite, constant features,
+        or images with fewer than n_way - 1 others in their group.
+    """
+    r = _correlations(features_true, features_pred, direction)
+    others = ~np.eye(len(r), dtype=bool)
+    if groups is not None:
+        groups = np.asarray(groups)
+        if groups.shape != (len(r),):
+            raise ValueError(f"Expected one group for each of {len(r)} images, got {groups.shape}.")
+        others &= groups[:, None] == groups
+    n_others = others.sum(axis=1)
+    if n_way < 2 or n_others.min() < n_way - 1:
+        few = np.flatnonzero(n_others < n_way - 1)[:10].tolist()
+        raise ValueError(
+            f"Expected n_way from 2 to {n_others.min() + 1}, got {n_way}. Rows {few} have too few "
+            "others to be told from: leave them out, or merge groups."
+        )
+    return _first_of(r, np.arange(len(r)), others, n_way)
+
+
+def shuffled_identification(
+    features_true, features_pred, rng, n_shuffles=100, direction="reconstruction"
+):
+    """Repeat the two-way identification with reconstructions assigned to originals at random.
+
+    Takes what `identification` takes, and a numpy Generator `rng`. Returns (n_shuffles,) mean
+    scores over images, one for each shuffle; their mean is 0.5 if the score is honest.
+    """
+    r = _correlations(features_true, features_pred, direction)
+    scores = []
+    for _ in range(n_shuffles):
+        own = rng.permutation(len(r))
+        scores.append(_first_of(r, own, np.arange(len(r)) != own[:, None], 2).mean())
+    return np.array(scores)
+
+
+def correlation_distance(features_true, features_pred):
+    """Compute 1 - r of each reconstruction's features with its original's: (n,), 0 for equal ones.
+
+    The distance that is reported for EfficientNet and SwAV features. Arguments and errors as in
+    `identification`.
+    """
+    true, pred = _standardised_pair(features_true, features_pred)
+    return 1 - (true * pred).sum(axis=1)
+
+
+def repeat_consistency(features_pred, features_true):
+    """Compare repeated drawings of the same image with one another, and with the truth.
+
+    The first alone says nothing: drawings that collapsed to one picture agree perfectly.
+
+    Parameters
+    ----------
+    features_pred : array (n, n_repeats, ...)
+        At least two repeats.
+    features_true : array (n, ...)
+
+    Returns
+    -------
+    among, to_truth : arrays (n,)
+        Mean correlation over pairs of repeats, and of the repeats with the original.
+    """
+    n_repeats = np.shape(features_pred)[1]
+    if n_repeats < 2:
+        raise ValueError("One drawing has nothing to agree with: expected at least two repeats.")
+    repeats = [np.asarray(features_pred)[:, k] for k in range(n_repeats)]
+    rows = [_standardised_pair(features_true, repeat) for repeat in repeats]
+    to_truth = np.mean([(true * pred).sum(axis=1) for true, pred in rows], axis=0)
+    # Over all pairs |sum of unit vectors|^2 = n + 2 sum over pairs
+    total = np.sum([pred for _, pred in rows], axis=0)
+    among = ((total**2).sum(axis=1) - n_repeats) / (n_repeats * (n_repeats - 1))
+    return among, to_truth
+
+
+def _standardised_pair(features_true, features_pred):
+    true, pred = pair("features_true", features_true, "features_pred", features_pred)
+    true = standardise("features_true", true.reshape(len(true), -1))
+    return true, standardise("features_pred", pred.reshape(len(pred), -1))
+
+
+def _correlations(features_true, features_pred, direction):
+    """Correlate all pairs: (n, n), row i holds query i against the gallery, itself at i."""
+    if direction not in ("reconstruction", "original"):
+        raise ValueError(
+            f"Expected the direction 'reconstruction' or 'original', got {direction!r}."
+        )
+    true, pred = _standardised_pair(features_true, features_pred)
+    if len(true) < 2:
+        raise ValueError("Identification needs at least two images, one to be told from the other.")
+    return pred @ true.T if direction == "reconstruction" else true @ pred.T
+
+
+def _first_of(r, own, others, n_way):
+    """Compute the chance that column own[i] of row i of r comes first of n_way, others at random.
+
+    Returns (n,); `others` is boolean, (n, n): the columns that may be drawn in each row.
+    """
+    difference = r[np.arange(len(r)), own][:, None] - r
+    wins = ((difference > TIE_TOLERANCE) & others).sum(axis=1)
+    ties = ((np.abs(difference) <= TIE_TOLERANCE) & others).sum(axis=1)
+    drawn, chance = n_way - 1, np.zeros(len(r))
+    for tied in range(min(drawn, ties.max()) + 1):
+        ways = _log_choose(wins, drawn - tied) + _log_choose(ties, tied)
+        chance += np.exp(ways - _log_choose(others.sum(axis=1), drawn)) / (tied + 1)
+    return chance
+
+
+def _log_choose(n, k):
+    """Return log C(n, k), -inf where k exceeds n; n of shape (n_images,)."""
+    possible = n >= k
+    n = np.where(possible, n, k)
+    return np.where(possible, gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1), -np.inf)

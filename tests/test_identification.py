@@ -1,0 +1,109 @@
+"""Identification among many, against draws; distractors of a group; repeats."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from latentcortex.metrics import correlation_distance, identification, repeat_consistency
+
+
+def make_features(rng, n=14, noise=1.5):
+    true = rng.normal(size=(n, 40))
+    return true, true + noise * rng.normal(size=true.shape)
+
+
+def correlate(true, pred, direction):
+    r = np.corrcoef(pred, true)[: len(true), len(true) :]  # rows: reconstructions
+    return r if direction == "reconstruction" else r.T
+
+
+@pytest.mark.parametrize("direction", ["reconstruction", "original"])
+@pytest.mark.parametrize("n_way", [2, 3, 5])
+def test_n_way_identification_is_the_mean_over_all_galleries(rng, direction, n_way):
+    true, pred = make_features(rng, n=8)
+    true[3] = true[5]  # a tie between two originals
+    r, expected = correlate(true, pred, direction), np.zeros(8)
+    for i in range(8):
+        galleries = itertools.combinations(np.delete(np.arange(8), i), n_way - 1)
+        first = []
+        for gallery in galleries:
+            beaten = r[i, list(gallery)] < r[i, i] - 1e-12
+            tied = np.abs(r[i, list(gallery)] - r[i, i]) <= 1e-12
+            first.append((beaten | tied).all() / (tied.sum() + 1))
+        expected[i] = np.mean(first)
+    found = identification(true, pred, direction, n_way=n_way)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert 0 < found.mean() < 1
+
+
+def test_retrieval_by_random_draws_converges_to_n_way_identification(rng):
+    true, pred = make_features(rng, n=60, noise=4)
+    r, hits = correlate(true, pred, "reconstruction"), []
+    for _ in range(2000):
+        some = rng.choice(60, 20, replace=False)
+        hits.append((r[np.ix_(some, some)].argmax(1) == np.arange(20)).mean())
+    found = identification(true, pred, n_way=20).mean()
+    assert abs(np.mean(hits) - found) < 4 * np.std(hits) / np.sqrt(len(hits))
+    whole = identification(true, pred, n_way=60)
+    np.testing.assert_allclose(whole, r.argmax(1) == np.arange(60), atol=1e-12)
+
+
+def test_more_ways_are_harder_and_collapse_is_at_chance(rng):
+    true, pred = make_features(rng, noise=5)
+    scores = [identification(true, pred, n_way=n).mean() for n in range(2, 15)]
+    assert (np.diff(scores) < 0).all()
+    same = np.repeat(pred[:1], len(pred), axis=0)
+    for n_way in (2, 5, 14):
+        chance = identification(true, same, "original", n_way=n_way)
+        np.testing.assert_allclose(chance, 1 / n_way)
+
+
+def test_knowing_the_group_does_not_help_among_images_of_the_group(rng):
+    groups = np.repeat(np.arange(10), 8)
+    kinds = rng.normal(size=(10, 40))
+    true = kinds[groups] + rng.normal(size=(80, 40))
+    only_kind = kinds[groups] + 0.1 * rng.normal(size=(80, 40))
+    assert identification(true, only_kind).mean() > 0.9
+    assert abs(identification(true, only_kind, groups=groups).mean() - 0.5) < 0.06
+    r = correlate(true, only_kind, "reconstruction")
+    expected = [np.mean([r[i, j] < r[i, i] for j in range(80) if j != i and groups[j] == groups[i]])
+                for i in range(80)]  # fmt: skip
+    np.testing.assert_allclose(identification(true, only_kind, groups=groups), expected)
+
+
+def test_too_few_others_are_told(rng):
+    true, pred = make_features(rng, n=5)
+    with pytest.raises(ValueError, match="from 2 to 5, got 6"):
+        identification(true, pred, n_way=6)
+    with pytest.raises(ValueError, match=r"from 2 to 1, got 2. Rows \[4\] have too few"):
+        identification(true, pred, groups=[0, 0, 1, 1, 2])
+    with pytest.raises(ValueError, match="one group for each of 5"):
+        identification(true, pred, groups=[0, 0, 1])
+    with pytest.raises(ValueError, match="got 1"):
+        identification(true, pred, n_way=1)
+
+
+def test_correlation_distance_of_pairs(rng):
+    true, pred = make_features(rng)
+    expected = [1 - np.corrcoef(t, p)[0, 1] for t, p in zip(true, pred, strict=True)]
+    np.testing.assert_allclose(correlation_distance(true, pred), expected)
+    np.testing.assert_allclose(correlation_distance(true, 3 * true + 1), 0, atol=1e-12)
+
+
+def test_repeats_are_compared_with_one_another_and_with_the_truth(rng):
+    true = rng.normal(size=(6, 5, 7))
+    repeats = true[:, None] + rng.normal(size=(6, 4, 5, 7))
+    among, to_truth = repeat_consistency(repeats, true)
+    for i in range(6):
+        flat = [repeat.ravel() for repeat in repeats[i]]
+        pairs = [np.corrcoef(a, b)[0, 1] for a, b in itertools.combinations(flat, 2)]
+        np.testing.assert_allclose(among[i], np.mean(pairs))
+        own = [np.corrcoef(a, true[i].ravel())[0, 1] for a in flat]
+        np.testing.assert_allclose(to_truth[i], np.mean(own))
+    collapsed = np.broadcast_to(repeats[:1, :1], repeats.shape)
+    among, to_truth = repeat_consistency(collapsed, true)
+    np.testing.assert_allclose(among, 1)
+    assert to_truth[1:].mean() < 0.3
+    with pytest.raises(ValueError, match="two repeats"):
+        repeat_consistency(repeats[:, :1], true)
