@@ -136,14 +136,14 @@ MUTANTS = [
     ),
     (
         "identification in the other direction",
-        "metrics/identification.py",
+        "metrics/identify.py",
         'if direction == "reconstruction" else',
         'if direction != "reconstruction" else',
         "test_metrics.py::test_identification_equals_a_double_loop",
     ),
     (
         "ties count as wins",
-        "metrics/identification.py",
+        "metrics/identify.py",
         "(wins + 0.5 * ties)",
         "(wins + ties)",
         "test_metrics.py::test_collapsed_reconstructions_are_at_chance_whatever_the_rounding",

@@ -1,10 +1,10 @@
 """Score reconstructions against originals, with the uncertainty of the score.
 
-Per image first, then intervals: the functions of `images` and `identification` return one score per
+Per image first, then intervals: the functions of `images` and `identify` return one score per
 image, those of `intervals` turn scores into means with their ends.
 """
 
-from latentcortex.metrics.identification import (
+from latentcortex.metrics.identify import (
     correlation_distance,
     identification,
     repeat_consistency,

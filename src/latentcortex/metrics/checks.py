@@ -9,34 +9,55 @@ def finite(name, array, ndim=None):
     if ndim is not None and array.ndim != ndim:
         raise ValueError(f"Expected {name} with {ndim} axes, got shape {array.shape}.")
     if not np.isfinite(array).all():
-        rows = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
-        raise ValueError(
-            f"{name} has NaN or infinite values in rows {rows[:10].tolist()}. Find out where they "
-            "come from; leaving rows out would change the score."
-        )
+        _not_finite(name, ~np.isfinite(array).reshape(len(array), -1).all(axis=1))
     return array
 
 
-def pair(name_a, a, name_b, b, ndim=None):
-    """Return two finite arrays of one shape, or raise ValueError."""
-    a, b = finite(name_a, a, ndim), finite(name_b, b, ndim)
+def _not_finite(name, rows):
+    raise ValueError(
+        f"{name} has NaN or infinite values in rows {np.flatnonzero(rows)[:10].tolist()}. Find out "
+        "where they come from; leaving rows out would change the score."
+    )
+
+
+def check_shapes(name_a, a, name_b, b):
+    """Raise ValueError unless two arrays have one shape."""
     if a.shape != b.shape:
         raise ValueError(
             f"Expected one row of {name_b} for each of {name_a}, of equal size, got shapes "
             f"{a.shape} and {b.shape}."
         )
+
+
+def pair(name_a, a, name_b, b, ndim=None):
+    """Return two finite arrays of one shape, or raise ValueError."""
+    a, b = finite(name_a, a, ndim), finite(name_b, b, ndim)
+    check_shapes(name_a, a, name_b, b)
     return a, b
 
 
-def standardise(name, rows):
-    """Centre rows (n, p) and scale them to length 1, so that products are correlations."""
-    centred = rows - rows.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
+def row_means(name, rows):
+    """Average rows (n, p) in float64, without a copy of them; a sum that isn't finite tells NaN."""
+    means = rows.mean(axis=1, dtype=np.float64)
+    if not np.isfinite(means).all():
+        _not_finite(name, ~np.isfinite(means))
+    return means
+
+
+def row_lengths(name, rows, squares):
+    """Return the lengths (n,) of centred rows from their sums of squares; none may be constant."""
     # Relative to the row's size: centring a constant row leaves rounding errors, not zeros.
-    constant = length[:, 0] <= 1e-12 * np.linalg.norm(rows, axis=1)
+    size = np.maximum(rows.max(axis=1), -rows.min(axis=1)) * np.sqrt(rows.shape[1])
+    constant = np.sqrt(squares) <= 1e-12 * size
     if constant.any():
         raise ValueError(
             f"{name} is constant in rows {np.flatnonzero(constant)[:10].tolist()}: no correlation "
             "is defined. A reconstruction of a single grey is a failure to report, not a number."
         )
-    return centred / length
+    return np.sqrt(squares)
+
+
+def standardise(name, rows):
+    """Centre rows (n, p) and scale them to length 1, so that products are correlations."""
+    centred = rows - row_means(name, rows)[:, None]
+    return centred / row_lengths(name, rows, (centred**2).sum(axis=1))[:, None]

@@ -3,11 +3,18 @@
 import numpy as np
 from scipy.special import gammaln
 
-from latentcortex.metrics.checks import pair, standardise
+from latentcortex.metrics.checks import (
+    check_shapes,
+    pair,
+    row_lengths,
+    row_means,
+    standardise,
+)
 
 # Below this, two correlations are the same number: matrix products round differently in
 # different rows, and reconstructions that collapsed to one image must come out as ties.
 TIE_TOLERANCE = 1e-12
+BLOCK = 8192  # numbers of each image that are held in float64 at a time
 
 
 def identification(features_true, features_pred, direction="reconstruction", n_way=2, groups=None):
@@ -135,10 +142,23 @@ def _correlations(features_true, features_pred, direction):
         raise ValueError(
             f"Expected the direction 'reconstruction' or 'original', got {direction!r}."
         )
-    true, pred = _standardised_pair(features_true, features_pred)
-    if len(true) < 2:
+    true, pred = np.asarray(features_true), np.asarray(features_pred)
+    check_shapes("features_true", true, "features_pred", pred)
+    n = len(true)
+    if n < 2:
         raise ValueError("Identification needs at least two images, one to be told from the other.")
-    return pred @ true.T if direction == "reconstruction" else true @ pred.T
+    rows = {"features_pred": pred.reshape(n, -1), "features_true": true.reshape(n, -1)}
+    means = [row_means(name, values)[:, None] for name, values in rows.items()]
+    products, squares = np.zeros((n, n)), np.zeros((2, n))
+    for start in range(0, rows["features_true"].shape[1], BLOCK):
+        some = slice(start, start + BLOCK)
+        blocks = [values[:, some] - mean for values, mean in zip(rows.values(), means, strict=True)]
+        squares += [np.einsum("ij,ij->i", block, block) for block in blocks]
+        products += blocks[0] @ blocks[1].T
+    lengths = [row_lengths(name, values, square)
+               for (name, values), square in zip(rows.items(), squares, strict=True)]  # fmt: skip
+    r = products / lengths[0][:, None] / lengths[1]
+    return r if direction == "reconstruction" else r.T
 
 
 def _first_of(r, own, others, n_way):

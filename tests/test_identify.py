@@ -72,6 +72,17 @@ def test_knowing_the_group_does_not_help_among_images_of_the_group(rng):
     np.testing.assert_allclose(identification(true, only_kind, groups=groups), expected)
 
 
+def test_blocks_of_numbers_do_not_change_the_result(rng, monkeypatch):
+    true, pred = make_features(rng, noise=5)
+    true, pred = (100 + values.astype(np.float32) for values in (true, pred))  # far from 0
+    whole = identification(true, pred, n_way=4)
+    monkeypatch.setattr("latentcortex.metrics.identify.BLOCK", 7)
+    np.testing.assert_allclose(identification(true, pred, n_way=4), whole)
+    r, n = correlate(true.astype(float), pred.astype(float), "reconstruction"), len(true)
+    expected = [(r[i] < r[i, i]).sum() / (n - 1) for i in range(n)]
+    np.testing.assert_allclose(identification(true, pred), expected)
+
+
 def test_too_few_others_are_told(rng):
     true, pred = make_features(rng, n=5)
     with pytest.raises(ValueError, match="from 2 to 5, got 6"):
