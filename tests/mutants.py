@@ -142,10 +142,17 @@ MUTANTS = [
         "test_metrics.py::test_identification_equals_a_double_loop",
     ),
     (
+        "distractors of all groups",
+        "metrics/identify.py",
+        "others &= groups[:, None] == groups",
+        "others &= True",
+        "test_identify.py::test_knowing_the_group_does_not_help_among_images_of_the_group",
+    ),
+    (
         "ties count as wins",
         "metrics/identify.py",
-        "(wins + 0.5 * ties)",
-        "(wins + ties)",
+        "chance += ways / (tied + 1)",
+        "chance += ways",
         "test_metrics.py::test_collapsed_reconstructions_are_at_chance_whatever_the_rounding",
     ),
     (

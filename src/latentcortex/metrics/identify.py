@@ -1,7 +1,7 @@
 """Tell images from one another by the features of their reconstructions."""
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import comb
 
 from latentcortex.metrics.checks import (
     check_shapes,
@@ -169,15 +169,11 @@ def _first_of(r, own, others, n_way):
     difference = r[np.arange(len(r)), own][:, None] - r
     wins = ((difference > TIE_TOLERANCE) & others).sum(axis=1)
     ties = ((np.abs(difference) <= TIE_TOLERANCE) & others).sum(axis=1)
-    drawn, chance = n_way - 1, np.zeros(len(r))
+    n_others, drawn, chance = others.sum(axis=1), n_way - 1, np.zeros(len(r))
     for tied in range(min(drawn, ties.max()) + 1):
-        ways = _log_choose(wins, drawn - tied) + _log_choose(ties, tied)
-        chance += np.exp(ways - _log_choose(others.sum(axis=1), drawn)) / (tied + 1)
+        # C(wins, drawn - tied) C(ties, tied) / C(n_others, drawn), factor by factor
+        beaten = [(wins - k) / (n_others - k) for k in range(drawn - tied)]
+        level = [(ties - k) / (n_others - drawn + tied - k) for k in range(tied)]
+        ways = comb(drawn, tied) * np.prod([*beaten, *level], axis=0)
+        chance += ways / (tied + 1)
     return chance
-
-
-def _log_choose(n, k):
-    """Return log C(n, k), -inf where k exceeds n; n of shape (n_images,)."""
-    possible = n >= k
-    n = np.where(possible, n, k)
-    return np.where(possible, gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1), -np.inf)
