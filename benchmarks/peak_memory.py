@@ -1,4 +1,4 @@
-"""Peak memory of this process (Linux); used by the benchmarks that start one for each contender."""
+"""Peak memory of this process (Linux); used by the benchmarks."""
 
 from pathlib import Path
 

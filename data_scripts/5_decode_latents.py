@@ -39,9 +39,9 @@ TOLERANCE = 0.01  # sums are rounded differently between machines, and a tie may
 def true_features(preset, model, encoder, root, image_ids):
     """Compute every target of images, each (n_images, n_features), float32."""
     z, c = products.encode(preset, model, root, image_ids)
-    images = torch.from_numpy(nsd.images(root, image_ids, preset.image_size))
-    g = features.encode_clip_layers(encoder, images, LAYERS, preset.batch_size)
-    made = {"z": z, "c": c, **{f"g{k}": values for k, values in g.items()}}
+    g = [features.encode_clip_layers(encoder, images, LAYERS, preset.batch_size)
+         for images in products.image_parts(preset, root, image_ids)]  # fmt: skip
+    made = {"z": z, "c": c, **{f"g{k}": torch.cat([part[k] for part in g]) for k in LAYERS}}
     return {name: values.flatten(1).numpy() for name, values in made.items()}
 
 
@@ -93,11 +93,11 @@ def first_showings(table, rows, n_repeats):
 
 def run_subject(root, subject, preset, model, encoder):
     """Score all decoders of one subject; see `main` for the axes of the arrays."""
-    masks = {
+    regions = {
         name: nsd.roi_mask(root, *region, preset.space, subject) for name, region in ROIS.items()
     }
-    some = np.any(list(masks.values()), axis=0)
-    masks = {name: mask[some] for name, mask in masks.items()}
+    some = np.any(list(regions.values()), axis=0)
+    masks = {name: mask[some] for name, mask in regions.items()}
     train, test = nsd.image_responses(root, subject, preset.space, mask=some)
     true_train, true_test = (
         true_features(preset, model, encoder, root, part[1]) for part in (train, test)
@@ -137,16 +137,16 @@ def run_subject(root, subject, preset, model, encoder):
     # Power: sessions x repeats, all of visual cortex, z and c
     table = nsd.trials(root, subject)
     is_train = ~table["shared"].to_numpy()
-    everywhere = nsd.roi_mask(root, *ROIS["all"], preset.space, subject)
-    betas, session = nsd.betas(root, subject, preset.space, mask=everywhere), table["session"]
+    betas = nsd.betas(root, subject, preset.space, mask=regions["all"])
+    session = table["session"]
     n_sessions = max(len(nsd.sessions(root, f"subj{n:02d}", preset.space)) for n in preset.subjects)
     power = np.full((n_sessions, MAX_REPEATS, 2), np.nan)
     n_trained = np.zeros((n_sessions, MAX_REPEATS, 2), int)  # images, trials
-    sessions = sorted(table["session"].unique())
+    sessions = sorted(session.unique())
     for i in range(len(sessions)):
+        measured = is_train & session.isin(sessions[: i + 1]).to_numpy()
         for repeats in range(1, MAX_REPEATS + 1):
-            rows = is_train & table["session"].isin(sessions[: i + 1]).to_numpy()
-            rows = first_showings(table, rows, repeats)
+            rows = first_showings(table, measured, repeats)
             # Neither means nor deviations know of trials that were not measured.
             scaled = nsd.zscore(betas[rows], session[rows], np.ones(rows.sum(), bool))
             part = nsd.average_repeats(scaled, table["image_id"].to_numpy()[rows])

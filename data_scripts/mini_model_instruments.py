@@ -57,9 +57,8 @@ def degrade(vae, x, generator):
 
 
 def train_judge(args):
-    parts = [load_scenes(args, part) for part in ("train", "held_back")]
-    images = torch.cat([part["images"] for part in parts])
-    labels = torch.cat([part["labels"] for part in parts])
+    data = load_scenes(args, "train", "held_back")
+    images, labels = data["images"], data["labels"]
     vae = AutoencoderKL.from_pretrained(args.out / "vae").to(args.device).eval()
     judge, k = networks.Judge(), len(scenes.KINDS)
 
@@ -115,9 +114,8 @@ def train_classical_judge(args, vae, images, labels):
 
 def train_alexnet(args):
     """Train on scenes of its own, plain and turned to their mirror images."""
-    parts = [load_scenes(args, part) for part in ("alexnet", "alexnet_held_back")]
-    images = torch.cat([part["images"] for part in parts])
-    labels = torch.cat([part["labels"] for part in parts])
+    data = load_scenes(args, "alexnet", "alexnet_held_back")
+    images, labels = data["images"], data["labels"]
     alexnet = networks.SmallAlexNet().train()
 
     def loss_of(rows, generator):

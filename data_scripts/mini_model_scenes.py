@@ -58,11 +58,17 @@ def label(scene):
     return code
 
 
-def load_scenes(args, part):
-    files = sorted((args.work / "scenes").glob(f"{part}_[0-9]*.npz"))
-    chunks = [np.load(file) for file in files if "partial" not in file.name]
-    if not chunks:
-        raise FileNotFoundError(f"No scenes {part!r} in {args.work}: run the stage 'scenes' first.")
+def load_scenes(args, *parts):
+    """Load the scenes of one part or several, one after the other."""
+    chunks = []
+    for part in parts:
+        files = sorted((args.work / "scenes").glob(f"{part}_[0-9]*.npz"))
+        files = [file for file in files if "partial" not in file.name]
+        if not files:
+            raise FileNotFoundError(
+                f"No scenes {part!r} in {args.work}: run the stage 'scenes' first."
+            )
+        chunks += map(np.load, files)
     data = {key: np.concatenate([c[key] for c in chunks]) for key in chunks[0].files}
     data["images"] = torch.from_numpy(data["images"]).permute(0, 3, 1, 2)
     data["labels"] = torch.from_numpy(data["labels"])

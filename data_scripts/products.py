@@ -51,12 +51,16 @@ def weights_hash(preset, *parts):
     return store.source_hash(files, [preset.revision, on_hub])
 
 
+def image_parts(preset, root, image_ids):
+    """Yield images (n, 3, h, w) of the model's size, few at a time: NSD's would fill 30 GB."""
+    for part in np.array_split(image_ids, max(1, len(image_ids) // 256)):
+        yield from_numpy(nsd.images(root, part, preset.image_size))
+
+
 def encode(preset, model, root, image_ids):
     """Compute the true z (n, 4, h, w) and c (n, n_tokens, d) of images, in float32."""
     captions = nsd.captions(root, image_ids)
     c = features.encode_captions(model.text_encoder, model.tokenizer, captions).float().cpu()
-    # Few images at a time: NSD's ten thousand of a subject would fill 30 GB.
-    parts = np.array_split(image_ids, max(1, len(image_ids) // 256))
-    images = (from_numpy(nsd.images(root, part, preset.image_size)) for part in parts)
-    z = [features.encode_images(model.vae, part, preset.batch_size) for part in images]
+    z = [features.encode_images(model.vae, images, preset.batch_size)
+         for images in image_parts(preset, root, image_ids)]  # fmt: skip
     return cat(z), c

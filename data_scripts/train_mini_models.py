@@ -13,7 +13,6 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from mini_model_fit import N_PROCESSES, RANK, first_process_first, fit
@@ -70,8 +69,7 @@ def clip_modules(args):
     with first_process_first():
         if not folder.exists():
             # The vocabulary knows every word: also the name of the kind that is held back.
-            parts = [load_scenes(args, part) for part in ("train", "held_back")]
-            words = np.concatenate([part["captions"].reshape(-1) for part in parts])
+            words = load_scenes(args, "train", "held_back")["captions"].reshape(-1)
             networks.make_tokenizer(words, args.work / "tokenizer").save_pretrained(folder)
     # Read back: a training that is resumed must go on with the numbers it began with.
     tokenizer = CLIPTokenizer.from_pretrained(folder)
@@ -176,7 +174,7 @@ def write_scores(args):
         "unet": score_unet(args, test),
     }
     curves = {}
-    for name in ("vae", "clip", "judge", "alexnet", "unet"):
+    for name in scores:
         # A killed run may have logged steps that its successor repeated: the last word counts.
         rows = [line.split(",") for line in (args.work / f"{name}.csv").read_text().split()]
         curves[name] = sorted({int(step): float(loss) for step, loss in rows}.items())

@@ -14,11 +14,6 @@ from latentcortex.encoding import (
 )
 
 
-@pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
 def simulate(rng, n_images=(200, 100), n_features=20, n_vertices=400, share_null=0.75):
     """Vertices without any signal, and some whose signal ranges from faint to strong."""
     features = rng.standard_normal((sum(n_images), n_features))

@@ -18,11 +18,6 @@ from latentcortex.metrics import (
 
 
 @pytest.fixture
-def rng():
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
 def images(rng):
     return rng.random((6, 3, 16, 16))
 

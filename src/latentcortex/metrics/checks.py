@@ -58,6 +58,7 @@ def row_lengths(name, rows, squares):
 
 
 def standardise(name, rows):
-    """Centre rows (n, p) and scale them to length 1, so that products are correlations."""
+    """Flatten rows (n, ...), centre them and scale them to length 1: products are correlations."""
+    rows = rows.reshape(len(rows), -1)
     centred = rows - row_means(name, rows)[:, None]
     return centred / row_lengths(name, rows, (centred**2).sum(axis=1))[:, None]

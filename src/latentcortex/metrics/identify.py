@@ -5,6 +5,7 @@ from scipy.special import comb
 
 from latentcortex.metrics.checks import (
     check_shapes,
+    finite,
     pair,
     row_lengths,
     row_means,
@@ -98,7 +99,8 @@ def correlation_distance(features_true, features_pred):
     The distance that is reported for EfficientNet and SwAV features. Arguments and errors as in
     `identification`.
     """
-    true, pred = _standardised_pair(features_true, features_pred)
+    true, pred = pair("features_true", features_true, "features_pred", features_pred)
+    true, pred = standardise("features_true", true), standardise("features_pred", pred)
     return 1 - (true * pred).sum(axis=1)
 
 
@@ -118,22 +120,18 @@ def repeat_consistency(features_pred, features_true):
     among, to_truth : arrays (n,)
         Mean correlation over pairs of repeats, and of the repeats with the original.
     """
-    n_repeats = np.shape(features_pred)[1]
+    true, repeats = (
+        finite(name, values)
+        for name, values in (("features_true", features_true), ("features_pred", features_pred))
+    )
+    n_repeats = repeats.shape[1]
     if n_repeats < 2:
         raise ValueError("One drawing has nothing to agree with: expected at least two repeats.")
-    repeats = [np.asarray(features_pred)[:, k] for k in range(n_repeats)]
-    rows = [_standardised_pair(features_true, repeat) for repeat in repeats]
-    to_truth = np.mean([(true * pred).sum(axis=1) for true, pred in rows], axis=0)
-    # Over all pairs |sum of unit vectors|^2 = n + 2 sum over pairs
-    total = np.sum([pred for _, pred in rows], axis=0)
+    check_shapes("features_true", true, "a repeat of features_pred", repeats[:, 0])
+    # The sum of the unit vectors u: |sum|^2 = n_repeats + twice the sum over pairs.
+    total = sum(standardise("features_pred", repeats[:, k]) for k in range(n_repeats))
     among = ((total**2).sum(axis=1) - n_repeats) / (n_repeats * (n_repeats - 1))
-    return among, to_truth
-
-
-def _standardised_pair(features_true, features_pred):
-    true, pred = pair("features_true", features_true, "features_pred", features_pred)
-    true = standardise("features_true", true.reshape(len(true), -1))
-    return true, standardise("features_pred", pred.reshape(len(pred), -1))
+    return among, (total * standardise("features_true", true)).sum(axis=1) / n_repeats
 
 
 def _correlations(features_true, features_pred, direction):

@@ -39,8 +39,7 @@ def pixcorr(images_a, images_b, mean_image=None):
                 f"{mean_image.shape}."
             )
         images_a, images_b = images_a - mean_image, images_b - mean_image
-    a = standardise("images_a", images_a.reshape(len(images_a), -1))
-    b = standardise("images_b", images_b.reshape(len(images_b), -1))
+    a, b = standardise("images_a", images_a), standardise("images_b", images_b)
     return (a * b).sum(axis=1)
 
 

@@ -62,10 +62,9 @@ def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
     """
     error = X.new_zeros(len(alphas), Y.shape[1])
     error_of_mean, rounding = X.new_zeros(2, Y.shape[1])
-    products = None
+    some_wide = min(len(train) for train, _ in folds) <= X.shape[1]
+    products = _products(X, weights) if some_wide and not zscore else None
     for train, test in folds:
-        if products is None and not zscore and len(train) <= X.shape[1]:
-            products = _products(X, weights)
         eigenvalues, Q, scores = _decompose_fold(X, weights, train, test, zscore, products)
         test_weights = weights[test].to(X.dtype)
         for block in blocks:
