@@ -41,7 +41,7 @@ def main():
     before = reset_peak()
     start = time.perf_counter()
     scores = metrics.identification(true, pred)
-    mean, low, high = metrics.bootstrap_mean(scores, rng)
+    mean, low, high, _ = metrics.bootstrap_mean(scores, rng)
     ours = time.perf_counter() - start
     peak = memory("VmHWM")
     print(f"latentcortex: {ours:.1f} s, {(peak - before) / 1e9:.2f} GB above the features "

@@ -190,8 +190,8 @@ def test_bootstrap_covers_the_true_mean_as_often_as_it_says():
     rng = np.random.default_rng(4)
     covered = 0
     for _ in range(400):
-        mean, low, high = bootstrap_mean(rng.normal(1, 2, 100), rng, n_resamples=400)
-        assert low < mean < high
+        mean, low, high, n = bootstrap_mean(rng.normal(1, 2, 100), rng, n_resamples=400)
+        assert low < mean < high and n == 100
         covered += low < 1 < high
     assert 0.90 < covered / 400 < 0.98
 
@@ -207,17 +207,17 @@ def test_paired_difference_uses_the_pairing(rng):
 
 
 def test_noninferiority_is_read_from_the_lower_end():
-    assert is_noninferior(Interval(-0.01, -0.029, 0.01), margin=0.03)
-    assert not is_noninferior(Interval(0.01, -0.031, 0.05), margin=0.03)
+    assert is_noninferior(Interval(-0.01, -0.029, 0.01, 9), margin=0.03)
+    assert not is_noninferior(Interval(0.01, -0.031, 0.05, 9), margin=0.03)
     with pytest.raises(ValueError, match="positive"):
-        is_noninferior(Interval(0, 0, 0), margin=-0.03)
+        is_noninferior(Interval(0, 0, 0, 9), margin=-0.03)
 
 
 def test_t_interval_equals_scipy():
     values = np.array([0.3, 0.35, 0.28, 0.41])
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     got = t_interval(values)
-    np.testing.assert_allclose(got, [values.mean(), expected.low, expected.high])
+    np.testing.assert_allclose(got, [values.mean(), expected.low, expected.high, 4])
     assert t_interval(values, level=0.5).high < got.high
 
 

@@ -1,13 +1,27 @@
 """Score reconstructions against originals, with the uncertainty of the score.
 
-Per image first, then intervals: the functions of `images` and `identify` return one score per
-image, those of `intervals` turn scores into means with their ends.
+Per image first, then intervals: the functions of `images`, `identify`, `contents` and `brain`
+return one score per image, those of `intervals` turn scores into means with their ends.
+`protocols` names sets of scores, `scoring` computes them, `networks` loads what the published ones
+need, `baselines` makes what a score must be compared with.
 """
 
+from latentcortex.metrics.baselines import (
+    blurred,
+    bottleneck,
+    mean_image,
+    nearest_training_rows,
+    project_on_span,
+    random_training_rows,
+    shuffled_rows,
+)
+from latentcortex.metrics.brain import brain_correlation
+from latentcortex.metrics.contents import agreement, f1
 from latentcortex.metrics.identify import (
     correlation_distance,
     identification,
     repeat_consistency,
+    retrieval,
     shuffled_identification,
 )
 from latentcortex.metrics.images import colour_means, gabor_energy, pixcorr, ssim
@@ -18,19 +32,40 @@ from latentcortex.metrics.intervals import (
     paired_difference,
     t_interval,
 )
+from latentcortex.metrics.networks import NETWORKS, load_network
+from latentcortex.metrics.protocols import PROTOCOLS, Protocol, Score
+from latentcortex.metrics.scoring import extract, score
 
 __all__ = [
+    "NETWORKS",
+    "PROTOCOLS",
     "Interval",
+    "Protocol",
+    "Score",
+    "agreement",
+    "blurred",
     "bootstrap_mean",
+    "bottleneck",
+    "brain_correlation",
     "colour_means",
     "correlation_distance",
+    "extract",
+    "f1",
     "gabor_energy",
     "identification",
     "is_noninferior",
+    "load_network",
+    "mean_image",
+    "nearest_training_rows",
     "paired_difference",
     "pixcorr",
+    "project_on_span",
+    "random_training_rows",
     "repeat_consistency",
+    "retrieval",
+    "score",
     "shuffled_identification",
+    "shuffled_rows",
     "ssim",
     "t_interval",
 ]

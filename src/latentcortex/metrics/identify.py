@@ -18,7 +18,15 @@ TIE_TOLERANCE = 1e-12
 BLOCK = 8192  # numbers of each image that are held in float64 at a time
 
 
-def identification(features_true, features_pred, direction="reconstruction", n_way=2, groups=None):
+def identification(
+    features_true,
+    features_pred,
+    direction="reconstruction",
+    n_way=2,
+    groups=None,
+    similarity="correlation",
+    repeated=False,
+):
     r"""Identify images among others: how often an image is told from n_way - 1 of them.
 
     With :math:`r_{ij}` the correlation of original i with reconstruction j, direction
@@ -48,6 +56,11 @@ def identification(features_true, features_pred, direction="reconstruction", n_w
     groups : array (n,), optional
         Distractors are then of the image's own group only, such as its setting: the harder test,
         which knowing the group does not help with.
+    similarity : {"correlation", "cosine"}
+        Cosine similarity keeps the mean of the features, which all images share a part of.
+    repeated : bool
+        Whether features_pred is (n, n_repeats, ...), several drawings of each image: r_ij is then
+        the mean over the repeats of j, as in Takagi & Nishimoto's code.
 
     Returns
     -------
@@ -60,7 +73,10 @@ def identification(features_true, features_pred, direction="reconstruction", n_w
         For fewer than two images, unequal shapes, values that are not finite, constant features,
         or images with fewer than n_way - 1 others in their group.
     """
-    r = _correlations(features_true, features_pred, direction)
+    repeats = np.moveaxis(features_pred, 1, 0) if repeated else [features_pred]
+    r = np.mean(
+        [_similarities(features_true, pred, direction, similarity) for pred in repeats], axis=0
+    )
     others = ~np.eye(len(r), dtype=bool)
     if groups is not None:
         groups = np.asarray(groups)
@@ -85,12 +101,39 @@ def shuffled_identification(
     Takes what `identification` takes, and a numpy Generator `rng`. Returns (n_shuffles,) mean
     scores over images, one for each shuffle; their mean is 0.5 if the score is honest.
     """
-    r = _correlations(features_true, features_pred, direction)
+    r = _similarities(features_true, features_pred, direction, "correlation")
     scores = []
     for _ in range(n_shuffles):
         own = rng.permutation(len(r))
         scores.append(_first_of(r, own, np.arange(len(r)) != own[:, None], 2).mean())
     return np.array(scores)
+
+
+def retrieval(features_true, features_pred, n_images=300):
+    """Retrieve images from decoded features, and decoded features from images.
+
+    Top-1 by cosine similarity among `n_images`, of which one is the right one: MindEye2's test
+    ("image" and "brain" retrieval), where means over 30 galleries of 300 are reported. Here all
+    galleries count: see n_way in `identification`.
+
+    Parameters
+    ----------
+    features_true, features_pred : array (n, ...)
+        Of the images, and decoded from the responses to them.
+    n_images : int
+        Size of the gallery, at most n.
+
+    Returns
+    -------
+    images, brains : arrays (n,)
+        In [0, 1], chance 1 / n_images: how often the right image is found for the decoded
+        features, and the right decoded features for the image.
+    """
+    found = [
+        identification(features_true, features_pred, direction, n_images, similarity="cosine")
+        for direction in ("reconstruction", "original")
+    ]
+    return tuple(found)
 
 
 def correlation_distance(features_true, features_pred):
@@ -134,12 +177,14 @@ def repeat_consistency(features_pred, features_true):
     return among, (total * standardise("features_true", true)).sum(axis=1) / n_repeats
 
 
-def _correlations(features_true, features_pred, direction):
-    """Correlate all pairs: (n, n), row i holds query i against the gallery, itself at i."""
+def _similarities(features_true, features_pred, direction, similarity):
+    """Compare all pairs: (n, n), row i holds query i against the gallery, itself at i."""
     if direction not in ("reconstruction", "original"):
         raise ValueError(
             f"Expected the direction 'reconstruction' or 'original', got {direction!r}."
         )
+    if similarity not in ("correlation", "cosine"):
+        raise ValueError(f"Expected similarity 'correlation' or 'cosine', got {similarity!r}.")
     true, pred = np.asarray(features_true), np.asarray(features_pred)
     check_shapes("features_true", true, "features_pred", pred)
     n = len(true)
@@ -147,6 +192,8 @@ def _correlations(features_true, features_pred, direction):
         raise ValueError("Identification needs at least two images, one to be told from the other.")
     rows = {"features_pred": pred.reshape(n, -1), "features_true": true.reshape(n, -1)}
     means = [row_means(name, values)[:, None] for name, values in rows.items()]
+    if similarity == "cosine":
+        means = [np.zeros_like(mean) for mean in means]
     products, squares = np.zeros((n, n)), np.zeros((2, n))
     for start in range(0, rows["features_true"].shape[1], BLOCK):
         some = slice(start, start + BLOCK)

@@ -9,11 +9,12 @@ from latentcortex.metrics.checks import finite, pair
 
 
 class Interval(NamedTuple):
-    """A mean and the two ends of its interval."""
+    """A mean, the two ends of its interval, and how many images or subjects it comes from."""
 
     mean: float
     low: float
     high: float
+    n: int
 
 
 def bootstrap_mean(scores, rng, n_resamples=2000, level=0.95):
@@ -44,7 +45,7 @@ def bootstrap_mean(scores, rng, n_resamples=2000, level=0.95):
         raise ValueError("One image has no interval: the bootstrap needs at least two.")
     means = scores[rng.integers(len(scores), size=(n_resamples, len(scores)))].mean(axis=1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(scores.mean()), float(low), float(high))
+    return Interval(float(scores.mean()), float(low), float(high), len(scores))
 
 
 def paired_difference(scores_a, scores_b, rng, n_resamples=2000, level=0.95):
@@ -76,4 +77,5 @@ def t_interval(values, level=0.95):
     if len(values) < 2:
         raise ValueError("One subject has no interval: a t interval needs at least two.")
     half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
-    return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+    mean = float(values.mean())
+    return Interval(mean, float(mean - half), float(mean + half), len(values))

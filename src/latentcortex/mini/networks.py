@@ -263,3 +263,53 @@ def _load(network, path):
 
     network.load_state_dict({name: weight.float() for name, weight in load_file(path).items()})
     return network.eval().requires_grad_(False)
+
+
+def load_instruments(folder=MODEL_FOLDER):
+    """Load what the protocol ``"mini"`` asks of networks.
+
+    Returns
+    -------
+    dict of str to callable
+        ``instruments[name](images, layers)`` for images (n, 3, 64, 64) in [0, 1] gives a dictionary
+        by layer: of "small_alexnet" activations of the layers "1" to "5"; of "judge" the
+        `readings`, and of "classical_judge" those of the judge without a network.
+    """
+    from latentcortex.mini.classical_judge import load_classical_judge
+
+    alexnet, judge = load_alexnet(folder / "alexnet"), load_judge(folder / "judge")
+    classical = load_classical_judge(folder / "judge")
+
+    def small_alexnet(images, layers):
+        return {layer: alexnet.activations(images, int(layer)).numpy() for layer in layers}
+
+    return {
+        "small_alexnet": small_alexnet,
+        "judge": lambda images, _layers: readings(judge(images)),
+        "classical_judge": lambda images, _layers: readings(classical(images)),
+    }
+
+
+def readings(answers):
+    """Turn a judge's logits into what it names.
+
+    Parameters
+    ----------
+    answers : dict of arrays
+        Of `Judge` or of `classical_judge.ClassicalJudge`.
+
+    Returns
+    -------
+    dict of arrays
+        ``setting`` int (n,), an index into SETTINGS or their number for "can't tell"; ``kinds``
+        bool (n, 10); and of a judge that says so ``colours`` bool (n, 10, 6) and ``places`` bool
+        (n, 10, 3): which kind is there in which colour, and where.
+    """
+    answers = {name: torch.as_tensor(values) for name, values in answers.items()}
+    there = answers["kind"] > 0
+    named = {"setting": answers["setting"].argmax(-1), "kinds": there}
+    for name, part in {"colours": "colour", "places": "place"}.items():
+        if part in answers:
+            most = torch.nn.functional.one_hot(answers[part].argmax(-1), answers[part].shape[-1])
+            named[name] = most.bool() & there[..., None]
+    return {name: values.numpy() for name, values in named.items()}

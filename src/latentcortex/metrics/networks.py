@@ -1,0 +1,199 @@
+"""The published scores' networks: what they need to be loaded, and how they see an image."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+# Means and deviations of the pixels, as the networks' own documentation gives them.
+_PIXELS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+}
+# name: torchvision's builder, arguments, enumeration of weights and which of them
+_TORCHVISION = {
+    "alexnet": ("alexnet", {}, "AlexNet_Weights", "IMAGENET1K_V1"),
+    # Trained on pixels in [-1, 1]: told to transform, it takes those of the other networks.
+    "inception_v3": (
+        "inception_v3",
+        {"transform_input": True, "init_weights": False},
+        "Inception_V3_Weights",
+        "IMAGENET1K_V1",
+    ),
+    "efficientnet_b1_v1": ("efficientnet_b1", {}, "EfficientNet_B1_Weights", "IMAGENET1K_V1"),
+    "efficientnet_b1_v2": ("efficientnet_b1", {}, "EfficientNet_B1_Weights", "IMAGENET1K_V2"),
+    "swav_resnet50": ("resnet50", {}, None, None),
+}
+_SWAV = "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar"
+_CLIP = {"clip_vit_l_14": ("ViT-L-14-quickgelu", "openai")}
+NETWORKS = (*_TORCHVISION, *_CLIP)
+
+
+@dataclass(frozen=True)
+class View:
+    """How images are brought to a network.
+
+    Attributes
+    ----------
+    size : int or None
+        Pixels; None leaves them as they are.
+    crop : bool
+        Whether the shorter side is brought to `size` and the centre cut out; otherwise both sides
+        are brought to `size`, which squashes images that are not square.
+    mode : {"bilinear", "bicubic"}
+    antialias : bool
+        What PIL does when it shrinks images, and torch only if it is told to.
+    normalise : {None, "imagenet", "clip"}
+        Whose mean and deviation the pixels are brought to.
+    """
+
+    size: int | None = None
+    crop: bool = False
+    mode: str = "bilinear"
+    antialias: bool = True
+    normalise: str | None = None
+
+    def __call__(self, images):
+        """Turn images, tensor (n, 3, h, w) in [0, 1], into what the network takes."""
+        if self.size is not None:
+            height, width = images.shape[-2:]
+            shape = (self.size, self.size)
+            if self.crop:
+                scale = self.size / min(height, width)
+                shape = (round(height * scale), round(width * scale))
+            if shape != (height, width):
+                images = F.interpolate(images, shape, mode=self.mode, antialias=self.antialias)
+            top, left = ((side - self.size) // 2 for side in shape)
+            # Bicubic interpolation overshoots where there are edges.
+            images = images[..., top : top + self.size, left : left + self.size].clamp(0, 1)
+        if self.normalise is not None:
+            mean, std = (images.new_tensor(v)[:, None, None] for v in _PIXELS[self.normalise])
+            images = (images - mean) / std
+        return images
+
+
+class Network:
+    """A frozen network that is asked for what some of its layers put out.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    """
+
+    def __init__(self, module):
+        self.module = module.eval().requires_grad_(False)
+
+    @torch.inference_mode()
+    def __call__(self, images, layers):
+        """Compute activations.
+
+        Parameters
+        ----------
+        images : float32 tensor (n, 3, h, w)
+            As a `View` leaves them.
+        layers : sequence of str
+            Names of submodules, such as ``"features.4"``; ``""`` for what the network returns.
+
+        Returns
+        -------
+        dict of str to float32 array (n, n_features)
+
+        Raises
+        ------
+        ValueError
+            No such layer.
+        """
+        modules = dict(self.module.named_modules())
+        unknown = [layer for layer in layers if layer not in modules]
+        if unknown:
+            raise ValueError(f"{type(self.module).__name__} has no layers {unknown}.")
+        found = {}
+
+        def keep(layer):
+            def hook(_module, _inputs, output):
+                # A copy: activations in place would change it.
+                found[layer] = output.float().flatten(1).cpu().numpy().copy()
+
+            return hook
+
+        hooks = [modules[layer].register_forward_hook(keep(layer)) for layer in layers]
+        try:
+            parameter = next(self.module.parameters())
+            self.module(images.to(parameter))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
+
+
+def load_network(name, folder=None, download=False, device="cpu"):
+    """Load one of the networks of the published scores.
+
+    Parameters
+    ----------
+    name : str
+        One of `NETWORKS`.
+    folder : path, optional
+        Where ``NAME.safetensors`` lies, the state of torchvision's or open_clip's network. An
+        AlexNet may lack its classifier.
+    download : bool
+        Whether weights that are not in `folder` may be fetched from where their authors keep
+        them, into torch's or the hub's own cache. No code is fetched.
+    device : str or torch.device
+
+    Returns
+    -------
+    Network
+
+    Raises
+    ------
+    FileNotFoundError
+        The weights are not there and must not be downloaded.
+    ValueError
+        There is no such network, or the file is not its state.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"There is no network {name!r}. Networks: {', '.join(NETWORKS)}.")
+    path = None if folder is None else Path(folder) / f"{name}.safetensors"
+    if (path is None or not path.is_file()) and not download:
+        raise FileNotFoundError(
+            f"No weights of {name}: expected {path or f'a folder with {name}.safetensors'}. Put "
+            "them there, or allow the download."
+        )
+    if name in _CLIP:
+        import open_clip
+
+        architecture, pretrained = _CLIP[name]
+        pretrained = str(path) if path and path.is_file() else pretrained
+        module = open_clip.create_model(architecture, pretrained=pretrained).visual
+    else:
+        module = _load_torchvision(name, path if path and path.is_file() else None)
+    return Network(module.float().to(device))
+
+
+def _load_torchvision(name, path):
+    import torchvision
+
+    builder, arguments, enumeration, which = _TORCHVISION[name]
+    module = torchvision.models.get_model(builder, weights=None, **arguments)
+    if path is not None:
+        from safetensors.torch import load_file
+
+        state = load_file(path)
+    elif enumeration is None:
+        state = torch.hub.load_state_dict_from_url(_SWAV, progress=False, weights_only=True)
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    else:
+        weights = getattr(torchvision.models, enumeration)[which]
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    missing, _ = module.load_state_dict(
+        {key: value for key, value in state.items() if key in module.state_dict()}, strict=False
+    )
+    # Classifiers are no features: SwAV has none, and AlexNet's is as large as all the rest.
+    absent = {key.split(".")[0] for key in missing if not key.endswith("num_batches_tracked")}
+    if not absent <= {"classifier", "fc"}:
+        raise ValueError(f"The weights of {name} lack {missing[:5]}: are they of this network?")
+    for part in absent:
+        setattr(module, part, torch.nn.Identity())
+    return module
