@@ -76,7 +76,7 @@ def decode(train, test, true_train, true_test, is_fit=slice(None), rescale=False
     for name, true in true_train.items():
         decoder = LinearDecoder(cv="gcv").fit(betas[is_fit], true[is_fit], image_ids[is_fit])
         if rescale:
-            decoder.fit_rescaling(betas[~is_fit], true[~is_fit])
+            decoder.fit_rescaling(betas[~is_fit], true[~is_fit], image_ids[~is_fit])
         predicted = decoder.predict(test[0], rescale=rescale)
         found = score(predicted, true_test[name], true[is_fit].mean(0))
         scores[name] = (*found, decoder.ridge_.edge_share_)

@@ -20,6 +20,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import products
+import reconstructions
 import torch
 from tqdm.auto import tqdm
 
@@ -33,20 +34,23 @@ GUIDANCE_SCALES = (1.5, 3.0, 5.0, 8.0)
 RESCALE = (False, True)
 N_VALIDATION = 100
 SEED = 60
+MODULES = ("sampler", "decoders", "ridge", "metrics", "mini/networks", "mini/classical_judge")
 
 
 def split(preset, model, root, subject, n_images):
     """Prepare what a subject's cells share: for both regions betas and features, and the split."""
     regions = []
     for k, rois in enumerate((preset.z_rois, preset.c_rois)):
-        (betas, image_ids, _), _ = study.responses(preset, root, subject, rois)  # no test image
+        (betas, image_ids, _), _ = reconstructions.responses(
+            preset, root, subject, rois
+        )  # no test image
         if k == 0:
             true = products.encode(preset, model, root, image_ids)
         regions.append((betas, true[k]))
     rng = np.random.default_rng([SEED, int(subject.removeprefix("subj"))])
     fit_ids, validation_ids = nsd.validation_split(image_ids, N_VALIDATION, rng=rng)
     validation_ids = np.sort(rng.permutation(validation_ids)[:n_images])
-    mean_image = torch.from_numpy(nsd.images(root, fit_ids, preset.image_size)).mean(0)
+    mean_image = reconstructions.mean_image(preset, root, fit_ids)
     originals = torch.from_numpy(nsd.images(root, validation_ids, preset.image_size))
     judges = study.load_judges(preset)
     originals = study.prepare_originals(judges, originals)
@@ -58,7 +62,7 @@ def decode(preset, shared, rescale):
     regions, image_ids, fit_ids, validation_ids, *_ = shared
     rows, held = np.isin(image_ids, fit_ids), np.isin(image_ids, validation_ids)
     return [
-        study.fit_decoder(
+        reconstructions.fit_decoder(
             preset, betas[rows], targets[rows], image_ids[rows], rescale
         ).predict(betas[held], rescale=rescale)
         for betas, targets in regions
@@ -69,7 +73,7 @@ def run_cell(preset, model, shared, decoded, strength, guidance_scale):
     """Score one cell of the grid: (n_images, n_criteria)."""
     *_, validation_ids, mean_image, originals, judges = shared
     preset = dataclasses.replace(preset, strength=strength, guidance_scale=guidance_scale)
-    images = study.draw(preset, model, "both", 0, *decoded, validation_ids)
+    images = reconstructions.draw(preset, model, "both", 0, *decoded, validation_ids)
     scores = study.score(judges, images, originals, mean_image)
     scores["low_level"] = (scores["colour"] + scores["gabor"]) / 2
     return np.stack([scores[name] for name in CRITERIA], axis=1)
@@ -98,12 +102,15 @@ def main():
     subjects = [f"subj{s:02d}" for s in args.subjects or preset.subjects[:1]]
     # Cells don't depend on what the preset says of the settings to choose.
     neutral = dataclasses.replace(preset, strength=1.0, guidance_scale=1.0, rescale=False)
-    description = study.describe(neutral, root, n_images=args.images, seed_of_choice=SEED)
-    sources = products.sources([__file__, study.__file__], study.MODULES)
+    networks = (*reconstructions.NETWORKS, "judge")
+    description = reconstructions.describe(
+        neutral, root, networks, n_images=args.images, seed_of_choice=SEED
+    )
+    sources = products.sources([__file__, study.__file__, reconstructions.__file__], MODULES)
     key = store.source_hash(sources, description)[:12]
     folder = store.cache_folder() / "6_choose_settings" / f"{root.name}-{key}"
 
-    means = np.zeros((len(subjects), len(cells), len(CRITERIA)))
+    scores = np.zeros((len(cells), len(subjects), args.images, len(CRITERIA)), np.float16)
     bar = tqdm(total=len(subjects) * len(cells), desc="cells", unit="cell")
     for s, subject in enumerate(subjects):
         shared, decoded = None, {}
@@ -113,14 +120,14 @@ def main():
                 shared = shared or split(preset, model, root, subject, args.images)
                 if rescale not in decoded:
                     decoded[rescale] = decode(preset, shared, rescale)
-                scores = run_cell(
+                found = run_cell(
                     preset, model, shared, decoded[rescale], strength, guidance_scale
                 )  # fmt: skip
-                store.save(path, provenance=description, image_ids=shared[3], scores=scores)
-            means[s, k] = store.load(path)["scores"].mean(axis=0)
+                store.save(path, provenance=description, image_ids=shared[3], scores=found)
+            scores[k, s] = store.load(path)["scores"]
             bar.update()
     bar.close()
-    table = choose(cells, means.mean(axis=0))
+    table = choose(cells, scores.mean(axis=(1, 2), dtype=float))
     print(table.to_string(index=False, float_format="{:.3f}".format))
     best = table.iloc[0]
     print(
@@ -134,8 +141,10 @@ def main():
             "script": "data_scripts/6_choose_settings.py",
             "subjects": subjects,
             "criteria": CRITERIA,
+            "axes": ["cell", "subject", "validation image", "criterion"],
         }
         columns = {name: table[name].to_numpy() for name in table.columns}
+        columns["scores"] = scores[table.index]
         print("wrote", store.save(path, provenance=described, **columns))
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from torch import cat, from_numpy
 
 import latentcortex
-from latentcortex import features, nsd, store
+from latentcortex import features, metrics, nsd, store
+from latentcortex.mini import networks
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -64,3 +65,12 @@ def encode(preset, model, root, image_ids):
     z = [features.encode_images(model.vae, images, preset.batch_size)
          for images in image_parts(preset, root, image_ids)]  # fmt: skip
     return cat(z), c
+
+
+def instruments(preset):
+    """Load the networks that the preset's protocol of scores asks for, by name."""
+    asked = {score.network for score in metrics.PROTOCOLS[preset.protocol].scores}
+    published = {name: metrics.load_network(name, download=True, device=preset.device)
+                 for name in asked.intersection(metrics.NETWORKS)}  # fmt: skip
+    own = networks.load_instruments() if asked & {"small_alexnet", "judge"} else {}
+    return published | own

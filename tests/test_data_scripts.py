@@ -262,7 +262,7 @@ def test_images_kept_out_of_a_decoder_teach_its_rescaling_and_nothing_else(rng, 
     )
     assert len(taught) == 1
     for found, expected in zip(
-        taught[0], (train[1][is_fit], betas[~is_fit], z[~is_fit]), strict=True
+        taught[0], (train[1][is_fit], betas[~is_fit], z[~is_fit], train[1][~is_fit]), strict=True
     ):
         np.testing.assert_array_equal(found, expected)
     # Each number is moved along a straight line: its correlation stays, what is identified may not.

@@ -74,7 +74,7 @@ def test_features_may_be_tensors(world):
     assert torch.is_tensor(decoded) and decoded.dtype == torch.float32
     expected = LinearDecoder().fit(betas[~test], latents[~test], image_ids[~test])
     np.testing.assert_allclose(decoded, expected.predict(betas[test]), atol=1e-5)
-    decoder.fit_rescaling(betas[test], tensors[test])
+    decoder.fit_rescaling(betas[test], tensors[test], image_ids[test])
     assert torch.is_tensor(decoder.predict(betas[test], rescale=True))
 
 
@@ -85,7 +85,7 @@ def test_rescaling_restores_mean_and_spread_of_validation_images(world):
     with pytest.raises(Exception, match="fit_rescaling"):
         decoder.predict(betas[test], rescale=True)
     plain = decoder.predict(betas[test])
-    decoder.fit_rescaling(betas[test], latents[test])
+    decoder.fit_rescaling(betas[test], latents[test], image_ids[test])
     rescaled = decoder.predict(betas[test], rescale=True)
     np.testing.assert_allclose(rescaled.std(0), latents[test].std(0), atol=1e-4)
     np.testing.assert_allclose(rescaled.mean(0), latents[test].mean(0), atol=1e-4)
@@ -93,6 +93,22 @@ def test_rescaling_restores_mean_and_spread_of_validation_images(world):
     # One row alone gives what it gives among others: no statistics of the rows predicted enter.
     alone = decoder.predict(betas[test][:1], rescale=True)
     np.testing.assert_allclose(alone, rescaled[:1], atol=1e-5)
+
+
+def test_a_decoder_refuses_to_be_tested_on_what_it_has_learned_from(world):
+    betas, latents, image_ids, test = world
+    decoder = LinearDecoder().fit(betas[~test], latents[~test], image_ids[~test])
+    known = image_ids[~test][:1]
+    with pytest.raises(ValueError, match=rf"learned from 1 of these images, such as {known[0]}"):
+        decoder.predict(betas[test], image_ids=[*image_ids[test][1:], *known])
+    with pytest.raises(ValueError, match="learned from"):
+        decoder.fit_rescaling(betas[~test], latents[~test], image_ids[~test])
+    half = np.flatnonzero(test)[:5]
+    decoder.fit_rescaling(betas[half], latents[half], image_ids[half])
+    with pytest.raises(ValueError, match="learned from"):
+        decoder.predict(betas[half], rescale=True, image_ids=image_ids[half])
+    # Without rescaling these images are new.
+    decoder.predict(betas[half], image_ids=image_ids[half])
 
 
 def test_errors(world):

@@ -84,7 +84,7 @@ class LinearDecoder(BaseEstimator):
         ).fit(self._like_features(betas), rows, groups=image_ids)
         return self
 
-    def fit_rescaling(self, betas, features):
+    def fit_rescaling(self, betas, features, image_ids):
         """Learn from validation images how much narrower predictions are than features.
 
         Ridge shrinks: predictions vary less than features do, the less the noisier the betas,
@@ -96,20 +96,28 @@ class LinearDecoder(BaseEstimator):
         features : array of shape (n_trials, ...)
             Both of validation images: on the rows fitted predictions vary too much, and the
             statistics of test images must not enter what is tested.
+        image_ids : array of int, shape (n_trials,)
+            Of these rows: `predict` refuses to be tested on them.
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError
+            If one of these images is among those the decoder was fitted on.
         """
-        predicted = torch.as_tensor(self.predict(betas))
+        predicted = torch.as_tensor(self.predict(betas, image_ids=image_ids))
         features = torch.as_tensor(features).to(predicted)
         gain = features.std(0) / predicted.std(0)
         # A number that is the same for every image, such as the first token's, stays as it is.
         gain = torch.where(torch.isfinite(gain), gain, 1)
         self.rescaling_ = predicted.mean(0), gain, features.mean(0)
+        self.rescaling_ids_ = np.asarray(image_ids)
         return self
 
-    def predict(self, betas, rescale=False):
+    def predict(self, betas, rescale=False, image_ids=None):
         """Decode features.
 
         Parameters
@@ -118,16 +126,35 @@ class LinearDecoder(BaseEstimator):
         rescale : bool
             Whether to give every number the mean and standard deviation that `fit_rescaling`
             found in the validation images.
+        image_ids : array of int, shape (n_trials,), optional
+            Of these rows, where the predictions are to be tested: overlap with what the decoder
+            has learned from is then an error.
 
         Returns
         -------
         array of shape (n_trials, *feature_shape_)
+
+        Raises
+        ------
+        ValueError
+            If one of `image_ids` was fitted on, or, with `rescale`, gave the rescaling.
         """
+        if rescale:
+            message = "Call fit_rescaling with validation images first."
+            check_is_fitted(self, "rescaling_", msg=message)
+        if image_ids is not None:
+            learned = [self.image_ids_, *([self.rescaling_ids_] if rescale else [])]
+            both = np.intersect1d(image_ids, np.concatenate(learned))
+            if len(both):
+                raise ValueError(
+                    f"The decoder has learned from {len(both)} of these images, such as "
+                    f"{both[0]}: what it predicts for them says nothing about new ones. Split by "
+                    "image before anything is fitted (nsd.split, nsd.validation_split)."
+                )
         predicted = self.ridge_.predict(self._like_features(betas))
         predicted = predicted.reshape(len(predicted), *self.feature_shape_)
         if not rescale:
             return predicted
-        check_is_fitted(self, "rescaling_", msg="Call fit_rescaling with validation images first.")
         predicted_mean, gain, feature_mean = self.rescaling_
         rescaled = (torch.as_tensor(predicted) - predicted_mean) * gain + feature_mean
         return rescaled if torch.is_tensor(predicted) else rescaled.numpy()

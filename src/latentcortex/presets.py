@@ -33,6 +33,8 @@ class Preset:
     guide, judge : str
         The CLIP image encoder whose features guide the sampler, and the network that judges
         reconstructions: a folder, or ``name/pretrained`` of open_clip.
+    protocol : str
+        The set of scores that reconstructions are measured by, one of `metrics.PROTOCOLS`.
     image_size : int
         Width and height of the model's images in pixels.
     latent_shape : tuple of int
@@ -71,6 +73,7 @@ class Preset:
     revision: str | None
     guide: str
     judge: str
+    protocol: str
     image_size: int
     latent_shape: tuple[int, int, int]
     n_tokens: int
@@ -167,6 +170,7 @@ PRESETS = {
         revision=None,
         guide=str(_MINI_MODEL / "guide"),
         judge=str(_MINI_MODEL / "judge"),
+        protocol="mini",
         image_size=64,
         latent_shape=(4, 16, 16),
         n_tokens=24,
@@ -196,6 +200,7 @@ PRESETS = {
         revision="133a221b8aa7292a167afc5127cb63fb5005638b",
         guide="ViT-B-32-quickgelu/openai",
         judge="ViT-L-14/openai",
+        protocol="mindeye2",
         image_size=512,
         latent_shape=(4, 64, 64),
         n_tokens=77,

@@ -23,6 +23,7 @@ def score(
     groups=None,
     mean_image=None,
     features_true=None,
+    features_pred=None,
     batch_size=32,
 ):
     """Score reconstructions by all scores of a protocol that can be computed.
@@ -46,6 +47,8 @@ def score(
         Mean of the training images, for centred scores.
     features_true : dict, optional
         What `extract` gave for the originals, where many sets are scored against them.
+    features_pred : list of dict, optional
+        The same for each drawing of the reconstructions.
     batch_size : int
         Images per pass of a network; does not change the result.
 
@@ -73,7 +76,8 @@ def score(
     if features_true is None:
         features_true = extract(protocol, originals, networks, batch_size)
     lacking = protocol.left_out(networks, groups, mean_image)
-    of_repeats = [extract(protocol, images, networks, batch_size) for images in repeats]
+    if features_pred is None:
+        features_pred = [extract(protocol, images, networks, batch_size) for images in repeats]
     found = {}
     for one in protocol.scores:
         if one.name in lacking:
@@ -85,7 +89,7 @@ def score(
                  for images in repeats], axis=0)  # fmt: skip
             continue
         key = _key(one)
-        true, preds = features_true[key], [features[key] for features in of_repeats]
+        true, preds = features_true[key], [features[key] for features in features_pred]
         within = groups if one.same_group else None
         if one.compare == "identification" and protocol.repeated:
             found[one.name] = identification(

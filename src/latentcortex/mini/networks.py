@@ -3,6 +3,7 @@
 `data_scripts/train_mini_models.py` trains them; the weights ship in ``mini/model``.
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -241,10 +242,14 @@ class SmallAlexNet(nn.Module):
         """
         if layer not in range(1, len(self.convolutions) + 1):
             raise ValueError(f"Expected a layer from 1 to {len(self.convolutions)}, got {layer}.")
+        return next(itertools.islice(self.each_activation(images), layer - 1, None))
+
+    def each_activation(self, images):
+        """Yield what comes out of the first convolution, the second and so on."""
         x = (images - 0.5) * 4
-        for convolution in self.convolutions[:layer]:
+        for convolution in self.convolutions:
             x = convolution(x)
-        return x
+            yield x
 
     def forward(self, images):
         """Return logits: ``setting`` (n, 6), ``time`` (n, 3), ``kind`` (n, 10; yes or no each)."""
@@ -281,7 +286,8 @@ def load_instruments(folder=MODEL_FOLDER):
     classical = load_classical_judge(folder / "judge")
 
     def small_alexnet(images, layers):
-        return {layer: alexnet.activations(images, int(layer)).numpy() for layer in layers}
+        found = enumerate(alexnet.each_activation(images), 1)
+        return {str(layer): values.numpy() for layer, values in found if str(layer) in layers}
 
     return {
         "small_alexnet": small_alexnet,

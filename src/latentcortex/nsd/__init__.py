@@ -1,8 +1,9 @@
 """The Natural Scenes Dataset: reading its files, and what every analysis does to its trials.
 
-`responses` reads design and betas, `stimuli` images and captions, `regions` the ROIs, all from
-NSD's own folders (`tree`), on the surface (`surfaces`) or in the volume (`volumes`). `repeats`
-works on arrays: split by image, z-scoring, averages over repeats, noise ceiling.
+`responses` reads design and betas, `stimuli` images and captions, `regions` the ROIs, `synthetic`
+the further session with other images, all from NSD's own folders (`tree`), on the surface
+(`surfaces`) or in the volume (`volumes`). `repeats` works on arrays: split by image, z-scoring,
+averages over repeats, noise ceiling.
 """
 
 from latentcortex.nsd.regions import roi, roi_mask, roi_names
@@ -16,6 +17,7 @@ from latentcortex.nsd.repeats import (
 )
 from latentcortex.nsd.responses import betas, image_responses, ncsnr, sessions, trials
 from latentcortex.nsd.stimuli import captions, images
+from latentcortex.nsd.synthetic import synthetic_images, synthetic_responses
 from latentcortex.nsd.tree import subjects
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "sessions",
     "split",
     "subjects",
+    "synthetic_images",
+    "synthetic_responses",
     "trials",
     "validation_split",
     "zscore",

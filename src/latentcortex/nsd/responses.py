@@ -121,7 +121,7 @@ def sessions(root, subject, space="fsaverage", betas=_BETAS):
     list of int
         1-based, sorted.
     """
-    reader, folder = _open_space(root, subject, space, betas)
+    reader, folder = open_space(root, subject, space, betas)
     return reader.sessions(folder)
 
 
@@ -153,7 +153,7 @@ def betas(root, subject, space="fsaverage", sessions=None, mask=None, betas=_BET
     FileNotFoundError, ValueError
         A session is missing, truncated, of integers or of another shape; a mask that doesn't fit.
     """
-    reader, folder = _open_space(root, subject, space, betas)
+    reader, folder = open_space(root, subject, space, betas)
     table = trials(root, subject, sessions)
     result, start = None, 0
     for session, rows in table.groupby("session", sort=False):
@@ -208,11 +208,11 @@ def ncsnr(root, subject, space="fsaverage", betas=_BETAS):
         trial. It was estimated from all trials, test images included: never select voxels for a
         decoder by it (see `estimate_ncsnr`).
     """
-    reader, folder = _open_space(root, subject, space, betas)
+    reader, folder = open_space(root, subject, space, betas)
     return reader.read_ncsnr(folder)
 
 
-def _open_space(root, subject, space, betas):
+def open_space(root, subject, space, betas):
     """Find the reader of a space and the folder of its betas."""
     check_subject(root, subject)
     if space not in (*surfaces.SPACES, *volumes.SPACES):

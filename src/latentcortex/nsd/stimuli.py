@@ -41,12 +41,12 @@ def images(root, image_ids, size=None):
         shape = brick.shape[1:3] if size is None else (size, size)
         pixels = np.empty((len(unique), 3, *shape), np.float32)
         for image, index in zip(pixels, unique, strict=True):
-            image[...] = _resize(np.moveaxis(brick[index], -1, 0), shape)
+            image[...] = resized(np.moveaxis(brick[index], -1, 0), shape)
     pixels /= 255
     return pixels if np.array_equal(unique, image_ids) else pixels[inverse]
 
 
-def _resize(image, shape):
+def resized(image, shape):
     """Bring an image (3, h, w) to another height and width."""
     if image.shape[1:] == shape:
         return image

@@ -3,6 +3,8 @@
 import nibabel
 import numpy as np
 
+from latentcortex.nsd.tree import session_name
+
 _HEMISPHERES = ("lh", "rh")
 
 
@@ -20,7 +22,7 @@ class Surface:
 
     def find_session(self, folder, session):
         """Return the two files of a session."""
-        return [folder / f"{h}.betas_session{session:02d}.mgh" for h in _HEMISPHERES]
+        return [folder / f"{h}.betas_{session_name(session)}.mgh" for h in _HEMISPHERES]
 
     def sessions(self, folder):
         """List the sessions that are on disk for both hemispheres, 1-based and sorted."""

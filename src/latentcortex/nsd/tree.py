@@ -58,3 +58,8 @@ def check_subject(root, subject):
     known = subjects(root)
     if subject not in known:
         raise ValueError(f"No subject {subject!r} in {root}. There are: {', '.join(known)}.")
+
+
+def session_name(session):
+    """Name a session as NSD's files do: ``"session01"``, or ``"nsdsynthetic"`` as it is."""
+    return session if isinstance(session, str) else f"session{session:02d}"

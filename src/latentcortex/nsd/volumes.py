@@ -13,6 +13,8 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
+from latentcortex.nsd.tree import session_name
+
 SPACES = ("func1pt8mm", "func1mm")
 SUFFIXES = (".hdf5", ".nii.gz")
 SCALE = 300  # the files hold integers: percent signal change times this
@@ -33,7 +35,7 @@ def _telling_damage(path):
 
 def find_session(folder, session):
     """Return the file of a session, hdf5 before NIfTI."""
-    names = [f"betas_session{session:02d}{suffix}" for suffix in SUFFIXES]
+    names = [f"betas_{session_name(session)}{suffix}" for suffix in SUFFIXES]
     for name in names:
         if (folder / name).is_file():
             return folder / name
