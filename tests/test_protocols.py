@@ -1,5 +1,7 @@
 """Named sets of scores: what they ask for, and that they compute what their sources compute."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -203,6 +205,32 @@ def test_several_drawings_are_averaged(images, rng):
 def test_bad_images_are_refused(images, spoil, message):
     with pytest.raises(ValueError, match=message):
         metrics.score(metrics.PROTOCOLS["mindeye2"], images, spoil(images))
+
+
+@pytest.mark.parametrize("protocol", ["mindeye2", "brain-diffuser", "mini"])
+@pytest.mark.parametrize("grey", [0.1, 0.5, 0.7, 1.0])
+def test_one_colour_is_refused_by_its_row_though_resizing_makes_it_vary(images, protocol, grey):
+    flat = images.copy()
+    flat[4] = grey
+    networks = load_instruments() if protocol == "mini" else None
+    with pytest.raises(metrics.UndefinedCorrelation, match=r"reconst.* constant in rows \[4\]"):
+        metrics.score(metrics.PROTOCOLS[protocol], images, flat, networks, batch_size=3)
+
+
+def test_what_equals_the_mean_image_has_no_centred_correlation(images):
+    mini, more = metrics.PROTOCOLS["mini"], {"mean_image": images[4], "batch_size": 3}
+    with pytest.raises(metrics.UndefinedCorrelation, match=r"originals is constant in rows \[4\]"):
+        metrics.score(mini, images, np.roll(images, 1, axis=0), **more)
+
+
+def test_images_are_checked_without_a_copy_of_them():
+    images = torch.zeros(40, 3, 64, 64)
+    tracemalloc.start()
+    try:
+        metrics.extract(metrics.PROTOCOLS["takagi"], images)
+        assert tracemalloc.get_traced_memory()[1] < images.numpy().nbytes / 10
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_single_image_can_be_compared_but_not_identified(images):

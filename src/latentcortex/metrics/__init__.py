@@ -16,6 +16,7 @@ from latentcortex.metrics.baselines import (
     shuffled_rows,
 )
 from latentcortex.metrics.brain import brain_correlation
+from latentcortex.metrics.checks import UndefinedCorrelation
 from latentcortex.metrics.contents import agreement, f1
 from latentcortex.metrics.identify import (
     correlation_distance,
@@ -42,6 +43,7 @@ __all__ = [
     "Interval",
     "Protocol",
     "Score",
+    "UndefinedCorrelation",
     "agreement",
     "blurred",
     "bootstrap_mean",

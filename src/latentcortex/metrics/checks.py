@@ -3,6 +3,10 @@
 import numpy as np
 
 
+class UndefinedCorrelation(ValueError):
+    """Something that does not vary was to be correlated: a baseline may, a result must not."""
+
+
 def finite(name, array, ndim=None):
     """Return float64, or raise ValueError naming the rows with NaN or infinite values."""
     array = np.asarray(array, dtype=np.float64)
@@ -50,11 +54,16 @@ def row_lengths(name, rows, squares):
     size = np.maximum(rows.max(axis=1), -rows.min(axis=1)) * np.sqrt(rows.shape[1])
     constant = np.sqrt(squares) <= 1e-12 * size
     if constant.any():
-        raise ValueError(
-            f"{name} is constant in rows {np.flatnonzero(constant)[:10].tolist()}: no correlation "
-            "is defined. A reconstruction of a single grey is a failure to report, not a number."
-        )
+        refuse_constant(name, constant)
     return np.sqrt(squares)
+
+
+def refuse_constant(name, rows):
+    """Raise UndefinedCorrelation naming the rows that are marked, boolean (n,)."""
+    raise UndefinedCorrelation(
+        f"{name} is constant in rows {np.flatnonzero(rows)[:10].tolist()}: no correlation "
+        "is defined. A reconstruction of a single grey is a failure to report, not a number."
+    )
 
 
 def standardise(name, rows):

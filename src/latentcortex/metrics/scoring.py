@@ -3,11 +3,14 @@
 import numpy as np
 import torch
 
-from latentcortex.metrics.checks import check_shapes, finite
+from latentcortex.metrics.checks import check_shapes, refuse_constant, row_means
 from latentcortex.metrics.contents import agreement, f1
 from latentcortex.metrics.identify import correlation_distance, identification
 from latentcortex.metrics.images import colour_means, gabor_energy, pixcorr, ssim
 
+# An image of one colour, resized in float32, varies by about 1e-6: that must not be correlated.
+# An image of 8 bits that varies at all does so by 4e-3.
+FLAT = 1e-5
 # layers as networks take them, though there is only one to ask for.
 _BUILT_IN = {
     "colour_means": lambda images, layers: dict.fromkeys(layers, colour_means(images.numpy())),
@@ -143,7 +146,11 @@ def _key(one):
 
 def _checked(name, images):
     """Return images as a float32 tensor (n, 3, h, w), or say what is wrong with them."""
-    array = finite(name, images, ndim=4)
+    # Not in float64, as elsewhere: a thousand images of 425 pixels would take 4.3 GB for that.
+    array = np.asarray(images)
+    if array.ndim != 4:
+        raise ValueError(f"Expected {name} with 4 axes, got shape {array.shape}.")
+    row_means(name, array.reshape(len(array), -1))
     if array.shape[1] != 3 or array.min() < 0 or array.max() > 1:
         raise ValueError(
             f"Expected {name} (n, 3, h, w) in [0, 1], got {array.shape} from {array.min():.3g} to "
@@ -157,8 +164,17 @@ def _compare_pixels(protocol, one, originals, reconstructions, mean_image, batch
     parts = []
     if mean_image is not None:
         mean_image = one.view(protocol.first(torch.as_tensor(mean_image)[None].float()))[0].numpy()
-    for pair in zip(originals.split(batch_size), reconstructions.split(batch_size), strict=True):
-        true, pred = (one.view(protocol.first(images)).numpy() for images in pair)
+    for start in range(0, len(originals), batch_size):
+        true, pred = (one.view(protocol.first(images[start : start + batch_size])).numpy()
+                      for images in (originals, reconstructions))  # fmt: skip
         check_shapes("originals", true, "reconstructions", pred)
-        parts.append(ssim(pred, true) if one.compare == "ssim" else pixcorr(pred, true, mean_image))
+        if one.compare == "ssim":
+            parts.append(ssim(pred, true))
+            continue
+        for name, images in {"originals": true, "reconstructions": pred}.items():
+            varied = images if mean_image is None else images - mean_image
+            constant = np.ptp(varied, axis=(1, 2, 3)) < FLAT
+            if constant.any():
+                refuse_constant(name, np.concatenate([np.zeros(start, bool), constant]))
+        parts.append(pixcorr(pred, true, mean_image))
     return np.concatenate(parts)
