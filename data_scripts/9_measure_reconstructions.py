@@ -38,6 +38,15 @@ ROWS = {
     **dict.fromkeys(("true_z", "true_c", "true_both"), 2),
     "vae": 1,
 }
+PICTURED = (
+    "no_brain",
+    "nearest",
+    *sampler.CONDITIONS,
+    "decoded_z",
+    "blurred_2",
+    "true_both",
+    "vae",
+)
 N_WAYS = (2, 5, 10, 20, 50, 100, 200)
 CURVES = ("AlexNet(2)", "AlexNet(5)")
 SHOWINGS = ("mean of all showings", "first showing", "mean of the others")
@@ -113,20 +122,31 @@ def visual_cortex(study, subject):
 
 
 def showings(study, subject):
-    """Read all of visual cortex: mean of all showings, the first, mean of the others."""
+    """Read all of visual cortex: mean of all showings, the first, mean of the others.
+
+    Returns three arrays (n, n_voxels); of images that were shown once the last holds NaN.
+    """
     table = nsd.trials(study.root, subject)
-    shared = table["shared"].to_numpy()
+    shared, ids = table["shared"].to_numpy(), table["image_id"].to_numpy()
     mask = visual_cortex(study, subject)
     betas = nsd.betas(study.root, subject, study.preset.space, mask=mask)
     betas = nsd.zscore(betas, table["session"].to_numpy(), ~shared)
-    first = shared & ~table.duplicated("image_id").to_numpy()
-    kept = table["image_id"].isin(study.image_ids).to_numpy()
-    parts = (shared & kept, first & kept, shared & ~first & kept)
-    found = [nsd.average_repeats(betas[rows], table["image_id"].to_numpy()[rows])
-             for rows in parts]  # fmt: skip
-    if any(not np.array_equal(ids, study.image_ids) for _, ids, _ in found):
-        raise ValueError(f"{subject} saw some test image only once: nothing is left to compare.")
-    return [averages for averages, *_ in found]
+    first = ~table.duplicated("image_id").to_numpy()
+    kept, found = shared & np.isin(ids, study.image_ids), []
+    for rows in (kept, kept & first, kept & ~first):
+        averages, shown, _ = nsd.average_repeats(betas[rows], ids[rows])
+        found.append(np.full((len(study.image_ids), betas.shape[1]), np.nan, np.float32))
+        found[-1][np.searchsorted(study.image_ids, shown)] = averages
+    return found
+
+
+def brain_correlations(measured, encoded):
+    """Correlate with each of the `showings`: (n, 3), NaN where an image has none."""
+    found = np.full((len(encoded), len(measured)), np.nan)
+    for k, betas in enumerate(measured):
+        rows = np.isfinite(betas).all(axis=1)
+        found[rows, k] = metrics.brain_correlation(betas[rows], encoded[rows])
+    return found
 
 
 def measure(study, subject, networks):
@@ -166,10 +186,8 @@ def measure(study, subject, networks):
             repeats = np.stack([one[keys[-1]] for one in features], axis=1)
             both = metrics.repeat_consistency(repeats, true[keys[-1]])
             consistency[:, row] = np.stack(both, axis=1)
-        encoded = encoder(features[0])
-        brain[:, row] = np.stack([metrics.brain_correlation(m, encoded) for m in measured], axis=1)
-    encoded = encoder(true)
-    brain[:, -1] = np.stack([metrics.brain_correlation(m, encoded) for m in measured], axis=1)
+        brain[:, row] = brain_correlations(measured, encoder(features[0]))
+    brain[:, -1] = brain_correlations(measured, encoder(true))
     return {
         "scores": scores, "score_names": np.array(names), "curve": curve,
         "consistency": consistency, "brain": brain, "retrieved": retrieved(study, subject),
@@ -200,7 +218,7 @@ def write_product(study, folder, parts):
     chosen = np.sort(rng.choice(study.image_ids, N_PICTURES, replace=False))
     rows, subject = np.isin(study.image_ids, chosen), study.subjects[0]
     pictures = np.stack([(images_of(study, subject, name, 0)[rows] * 255).round().byte()
-                         for name in ROWS])  # fmt: skip
+                         for name in PICTURED])  # fmt: skip
     arrays = {name: np.stack([part[name] for part in parts], axis=1)
               for name in ("scores", "curve", "consistency", "brain", "retrieved")}  # fmt: skip
     # All drawings of the three conditions, the mean over drawings of everything.
@@ -222,7 +240,6 @@ def write_product(study, folder, parts):
             "n_ways": n_ways_of(study),
             "curves": CURVES,
             "showings": SHOWINGS,
-            "pictures": {"image_ids": chosen.tolist(), "subject": subject},
             "axes": {
                 "scores": ["image", "subject", "row", "score"],
                 "drawings": ["image", "subject", "condition", "drawing", "score"],
@@ -237,7 +254,7 @@ def write_product(study, folder, parts):
         **{name: values.astype(np.float16) for name, values in arrays.items()},
     ), store.save(
         folder / f"9_measure_reconstructions-{study.root.name}-pictures.npz",
-        provenance={**study.description, "rows": list(ROWS), "subject": subject},
+        provenance={**study.description, "rows": PICTURED, "subject": subject},
         image_ids=chosen,
         pictures=pictures.transpose(1, 0, 3, 4, 2),
     )

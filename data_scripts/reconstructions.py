@@ -81,20 +81,16 @@ def through_bottleneck(preset, made, n_dimensions):
 
     Returns z and c like those of `decode`.
     """
-    rng = np.random.default_rng([SEED, 1])
-    is_fit = np.isin(made.train_ids, nsd.validation_split(made.train_ids, rng=rng)[0])
+    is_fit = np.isin(made.train_ids, made.decoders[0].image_ids_)
     decoded = []
     for decoder, betas, test, true in zip(
         made.decoders, made.train_betas, made.test_betas, made.true_train, strict=True
     ):
-        fitted, held, new = (
-            decoder.predict(rows).numpy()
-            for rows in (betas[is_fit if preset.rescale else slice(None)], betas[~is_fit], test)
-        )
+        fitted, new = (decoder.predict(rows).numpy() for rows in (betas[is_fit], test))
         new = metrics.bottleneck(new, fitted, n_dimensions)
         if preset.rescale:
+            held, true = decoder.predict(betas[~is_fit]).numpy(), true[~is_fit].numpy()
             held = metrics.bottleneck(held, fitted, n_dimensions)
-            true = true[~is_fit].numpy()
             spread = held.std(0)
             # As in LinearDecoder: what never varies stays as it is.
             gain = np.divide(true.std(0), spread, out=np.ones_like(spread), where=spread > 1e-9)

@@ -1,6 +1,7 @@
 """Tests on data made by others, which lie beside the project and are not part of it."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -109,20 +110,26 @@ def responses_to_pixels(images, rng, n_voxels=2000, ncsnr=0.45, n_repeats=3):
     return (signal + noise).astype(np.float32)
 
 
-def alexnet_2(images):
-    """Compute AlexNet's activations after the second convolution, (n, 192, 27, 27)."""
-    weights = load_file(real_input("alexnet_conv") / "alexnet_conv.safetensors")
-    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
-    first, second = (
-        [weights[f"features.{k}.{part}"] for part in ("weight", "bias")] for k in (0, 3)
-    )
-    x = torch.nn.functional.interpolate(images, (224, 224), mode="bilinear", antialias=True)
-    x = torch.nn.functional.conv2d((x - mean) / std, *first, stride=4, padding=2).relu()
-    x = torch.nn.functional.max_pool2d(x, 3, 2)
-    return torch.nn.functional.conv2d(x, *second, padding=2).relu().numpy()
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """AlexNet's real convolutions, where the protocols look for them."""
+    folder = tmp_path_factory.mktemp("weights")
+    path = real_input("alexnet_conv") / "alexnet_conv.safetensors"
+    shutil.copy(path, folder / "alexnet.safetensors")
+    return {"alexnet": metrics.load_network("alexnet", folder)}
 
 
-def test_photographs_are_identified_from_responses_to_their_pixels(taesd):
+# AlexNet(2) and AlexNet(5) of Brain-Diffuser's protocol, at 224 pixels.
+ALEXNET = metrics.Protocol("alexnet", "", metrics.PROTOCOLS["brain-diffuser"].scores[2:4])
+
+
+def alexnet_layers(images, networks):
+    """Compute AlexNet(2) and AlexNet(5) of photographs, each (84, n_features)."""
+    found = metrics.extract(ALEXNET, images, networks)
+    return {layer: values for (_, _, layer), values in found.items()}
+
+
+def test_photographs_are_identified_from_responses_to_their_pixels(taesd, networks):
     """Decode z of real photographs from simulated responses, each from the others: no photograph
     trains its own decoder. Beside it what the training latents can express of the truth at all."""
     images = photographs(128)
@@ -137,12 +144,66 @@ def test_photographs_are_identified_from_responses_to_their_pixels(taesd):
         mean = z[train].mean(axis=0)
         basis = np.linalg.svd(z[train] - mean, full_matrices=False)[2][: train.sum() - 1]
         in_span[test] = mean + (z[test] - mean) @ basis.T @ basis
-    of_originals, found = alexnet_2(images), {}
+    of_originals, found = alexnet_layers(images, networks)["features.4"], {}
     for name, latents in {"decoded": decoded, "in the training span": in_span}.items():
         latents = torch.from_numpy(latents).unflatten(1, (4, 16, 16))
         made = decode_latents(taesd, latents).clamp(0, 1)
-        scores = metrics.identification(of_originals, alexnet_2(made))
+        scores = metrics.identification(of_originals, alexnet_layers(made, networks)["features.4"])
         found[name] = metrics.bootstrap_mean(scores, np.random.default_rng(2))
         print(f"\n84 photographs, {name}: {found[name]}")
     assert found["decoded"].mean >= 0.70 and found["decoded"].low > 0.6
     assert found["in the training span"].mean > found["decoded"].mean
+
+
+DIRECTIONS = ("reconstruction", "original")
+
+
+def test_round_trips_of_photographs_are_all_identified(taesd, networks):
+    images = photographs(256)
+    decoded = decode_latents(taesd, encode_images(taesd, images, 8), 8).clamp(0, 1)
+    found = metrics.score(ALEXNET, images, decoded, networks)
+    assert list(found) == ["AlexNet(2)", "AlexNet(5)"]
+    true, pred = (alexnet_layers(x, networks) for x in (images, decoded))
+    for layer in true:
+        for direction in DIRECTIONS:
+            scores = metrics.identification(true[layer], pred[layer], direction)
+            assert (scores == 1).all(), (layer, direction)
+
+
+def test_the_mean_photograph_is_identified_in_exactly_one_half(networks):
+    images = photographs(128)
+    same = torch.from_numpy(metrics.mean_image(images, len(images))).float()
+    true, pred = (alexnet_layers(x, networks) for x in (images, same))
+    for layer in true:
+        by_drawing, by_original = (
+            metrics.identification(true[layer], pred[layer], direction) for direction in DIRECTIONS
+        )
+        # Each original finds all drawings alike; the one drawing finds one original nearest.
+        np.testing.assert_array_equal(by_original, 0.5)
+        assert by_drawing.mean() == pytest.approx(0.5, abs=1e-12)
+        assert by_drawing.max() == 1 and by_drawing.min() == 0
+
+
+def test_identification_never_rises_with_growing_blur(networks):
+    images = photographs(128)
+    true, curves = alexnet_layers(images, networks), {}
+    for sigma in (0, 1, 2, 4, 8, 16, 32):
+        softer = torch.from_numpy(metrics.blurred(images, sigma)).float().clamp(0, 1)
+        for layer, pred in alexnet_layers(softer, networks).items():
+            for direction in DIRECTIONS:
+                scores = metrics.identification(true[layer], pred, direction)
+                curves.setdefault((layer, direction), []).append(scores.mean())
+    for key, curve in curves.items():
+        print(f"\nblur of photographs, {key}: {np.round(curve, 3)}")
+        assert curve[0] == 1 and (np.diff(curve) <= 0).all() and curve[-1] < 1
+
+
+def test_the_two_directions_are_the_rows_and_columns_of_one_matrix(networks):
+    images = photographs(128)
+    softer = torch.from_numpy(metrics.blurred(images, 8)).float().clamp(0, 1)
+    true, pred = (alexnet_layers(x, networks)["features.4"] for x in (images, softer))
+    r = np.corrcoef(true.astype(float), pred.astype(float))[:84, 84:]  # originals x drawings
+    columns, rows = (metrics.identification(true, pred, direction) for direction in DIRECTIONS)
+    np.testing.assert_allclose(columns, (r < np.diag(r)).sum(0) / 83, atol=1e-12)
+    np.testing.assert_allclose(rows, (r < np.diag(r)[:, None]).sum(1) / 83, atol=1e-12)
+    assert abs(columns.mean() - rows.mean()) > 0.01
