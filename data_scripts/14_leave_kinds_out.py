@@ -13,6 +13,7 @@ writes. A second file, ``-pictures``, holds a few images drawn at random.
 """
 
 import argparse
+import importlib
 import json
 
 import numpy as np
@@ -25,10 +26,13 @@ from tqdm.auto import tqdm
 from latentcortex import features, metrics, nsd, presets, store
 from latentcortex.mini.scenes import KINDS, SETTINGS
 
+measure = importlib.import_module("9_measure_reconstructions")  # a name that starts with a digit
+
 SEED = 14
 WAYS = ("without", "as many, with")
 HELD_BACK_ROWS = ("both", "shuffled", "vae", "true_both")
 N_PICTURES = 8
+N_OTHERS = 20  # images that don't show a kind, drawn to count how often it is named all the same
 MODULES = ("sampler", "decoders", "ridge", "metrics", "mini/networks", "mini/classical_judge")
 
 
@@ -45,8 +49,8 @@ def contents(root, name, ids):
     return table["setting"].map(SETTINGS.index).to_numpy(), np.stack(kinds, axis=1)
 
 
-def decode_without(study, made, shows_train, shows_test, rng):
-    """Decode the test images that show something by decoders that have never met it.
+def decode_without(study, made, shows_train, test_rows, rng):
+    """Decode some test images by decoders that have never met what `shows_train` marks.
 
     Returns two pairs of z and c, in the order of WAYS.
     """
@@ -61,24 +65,28 @@ def decode_without(study, made, shows_train, shows_test, rng):
             decoder = reconstructions.fit_decoder(
                 study.preset, betas[rows], true[rows], made.train_ids[rows], study.preset.rescale
             )
-            test_ids = made.image_ids[shows_test]
-            pair.append(decoder.predict(test[shows_test], study.preset.rescale, test_ids))
+            test_ids = made.image_ids[test_rows]
+            pair.append(decoder.predict(test[test_rows], study.preset.rescale, test_ids))
         decoded.append(pair)
     return decoded
 
 
-def leave_out(study, made, train_labels, test_labels, rng):
+def leave_out(study, made, train_labels, test_labels, rng, n_others=0):
     """Leave out each label (columns of bool arrays) in turn.
 
-    Returns the (test row, label) of each drawing and, for each of WAYS, the drawings.
+    Drawn are the test images that show it, and `n_others` that don't. Returns the (test row, label)
+    of each drawing and, for each of WAYS, the drawings.
     """
     pairs, z, c = [], ([], []), ([], [])
     for label in tqdm(range(train_labels.shape[1]), desc="decoders", leave=False):
-        shows = test_labels[:, label]
-        if not shows.any():
+        shows = np.flatnonzero(test_labels[:, label])
+        if not len(shows):
             continue
-        decoded = decode_without(study, made, train_labels[:, label], shows, rng)
-        pairs += [(row, label) for row in np.flatnonzero(shows)]
+        others = np.flatnonzero(~test_labels[:, label])
+        others = rng.choice(others, min(n_others, len(others)), replace=False)
+        rows = np.concatenate([shows, others])
+        decoded = decode_without(study, made, train_labels[:, label], rows, rng)
+        pairs += [(row, label) for row in rows]
         for way, (new_z, new_c) in enumerate(decoded):
             z[way].append(new_z)
             c[way].append(new_c)
@@ -108,23 +116,26 @@ def run_subject(study, subject, networks):
     order = np.argsort(pairs[:, 0])  # each test image shows one setting: one drawing of each
     drawn = [images[order] for images in drawn]
     true = metrics.extract(protocol, study.originals, networks)
-    scored = [metrics.score(protocol, study.originals, images, networks, test_setting,
+    groups = measure.judged_groups(protocol, true)
+    scored = [metrics.score(protocol, study.originals, images, networks, groups,
                             made.mean_image, true) for images in drawn]  # fmt: skip
     found["setting_scores"] = np.stack([np.stack(list(s.values()), -1) for s in scored], 1)
     found["setting_named"] = np.stack([named(networks, images)["setting"] for images in drawn], 1)
     found["setting_pixels"] = to_bytes(torch.stack(drawn, 1))
     score_names = list(scored[0])
 
-    pairs, drawn = leave_out(study, made, train_kinds, test_kinds, rng)
+    # The others tell how often a kind is named where it isn't: what finding it is worth.
+    pairs, drawn = leave_out(study, made, train_kinds, test_kinds, rng, N_OTHERS)
     rows = np.arange(len(pairs))
     found["kind_pairs"] = pairs
-    found["kind_found"] = np.stack(
+    found["kind_shown"] = test_kinds[pairs[:, 0], pairs[:, 1]]
+    found["kind_named"] = np.stack(
         [named(networks, images)["kinds"][rows, pairs[:, 1]] for images in drawn], axis=1
     )
-    # How often a kind is named where it isn't: what finding it is worth.
-    always = named(networks, study.images(subject, "both"))["kinds"]
-    found["kind_false_alarms"] = (always & ~test_kinds).sum(0) / (~test_kinds).sum(0)
-    return found | held_back(study, subject, made, networks), score_names
+    of_held_back, held_back_names = held_back(study, subject, made, networks)
+    if held_back_names != score_names:
+        raise ValueError(f"Scores differ: {score_names} and, held back, {held_back_names}.")
+    return found | of_held_back, score_names
 
 
 def held_back(study, subject, made, networks):
@@ -136,7 +147,9 @@ def held_back(study, subject, made, networks):
         mask = nsd.roi_mask(study.root, "streams", rois, preset.space, subject)
         betas, ids, _ = nsd.synthetic_responses(study.root, subject, preset.space, mask)
         decoded.append(decoder.predict(betas, preset.rescale))
+    originals = originals[ids]
     texts = json.loads((study.root / "simulation/captions_held_back.json").read_text())
+    texts = [texts[synthetic_id] for synthetic_id in ids]
     true_z = features.encode_images(model.vae, originals, preset.batch_size)
     true_c = features.encode_captions(model.text_encoder, model.tokenizer, texts).float().cpu()
     noise = 1_000_000 + ids  # other noise than that of the ordinary images
@@ -148,8 +161,9 @@ def held_back(study, subject, made, networks):
         "true_both": reconstructions.draw(preset, model, "both", 0, true_z, true_c, noise),
     }
     protocol = metrics.PROTOCOLS[preset.protocol]
-    groups, kinds = contents(study.root, "ground_truth_held_back", ids)
+    _, kinds = contents(study.root, "ground_truth_held_back", ids)
     true = metrics.extract(protocol, originals, networks)
+    groups = measure.judged_groups(protocol, true)
     scored = [metrics.score(protocol, originals, rows[name], networks, groups, made.mean_image,
                             true) for name in HELD_BACK_ROWS]  # fmt: skip
     return {
@@ -158,8 +172,7 @@ def held_back(study, subject, made, networks):
             [named(networks, rows[name])["kinds"] for name in HELD_BACK_ROWS], 1
         ),
         "held_back_kinds": kinds,
-        "held_back_pixels": to_bytes(torch.stack([originals, both], 1)),
-    }
+    }, list(scored[0])
 
 
 def named(networks, images):
@@ -176,15 +189,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="run one share of subjects")
     args = parser.parse_args()
-    shard, n_shards = map(int, args.shard.split("/"))
+    shard, n_shards = products.parse_shard(args.shard)
     preset = presets.get()
     study = reconstructions.Study(preset, preset.open())
     networks = products.instruments(preset)
-    sources = products.sources([__file__, reconstructions.__file__], MODULES)
+    sources = products.sources([__file__, measure.__file__, reconstructions.__file__], MODULES)
+    instruments = products.weights_hash(preset, "judge", "alexnet")
     folder = (
         store.cache_folder()
         / "14_leave_kinds_out"
-        / store.source_hash(sources, study.description)[:12]
+        / store.source_hash(sources, [study.description, instruments])[:12]
     )
     paths = {subject: folder / f"{subject}.npz" for subject in study.subjects}
     for subject in tqdm(study.subjects[shard::n_shards], desc="leave out", unit="subject"):
@@ -200,7 +214,7 @@ def main():
     provenance = {
         **study.description,
         "script": "data_scripts/14_leave_kinds_out.py",
-        "weights": products.weights_hash(preset, *reconstructions.NETWORKS, "judge"),
+        "instruments": instruments,
         "subjects": study.subjects,
         "scores": store.provenance(next(iter(paths.values())))["scores"],
         "settings_left_out": SETTINGS,
@@ -217,10 +231,10 @@ def main():
     store.save(path, provenance=provenance, test_image_ids=study.image_ids, **arrays)
     rng = np.random.default_rng([SEED, 0])
     rows = np.sort(rng.choice(len(study.image_ids), N_PICTURES, replace=False))
-    pictures = {name: parts[0][name][rows] for name in ("setting_pixels", "held_back_pixels")}
     store.save(
-        path.with_stem(f"{path.stem}-pictures"), provenance=provenance, rows=rows, **pictures
-    )
+        path.with_stem(f"{path.stem}-pictures"),
+        provenance=provenance, rows=rows, setting_pixels=parts[0]["setting_pixels"][rows],
+    )  # fmt: skip
     print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -201,7 +201,7 @@ def main():
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="run one share of subjects")
     parser.add_argument("--results", type=Path, default=products.RESULTS)
     args = parser.parse_args()
-    shard, n_shards = map(int, args.shard.split("/"))
+    shard, n_shards = products.parse_shard(args.shard)
     preset = presets.get()
     root = preset.open()
     model = features.load_latent_diffusion(preset.model, preset.revision, device=preset.device)

@@ -64,7 +64,7 @@ def decode(preset, shared, rescale):
     return [
         reconstructions.fit_decoder(
             preset, betas[rows], targets[rows], image_ids[rows], rescale
-        ).predict(betas[held], rescale=rescale)
+        ).predict(betas[held], rescale, validation_ids)
         for betas, targets in regions
     ]  # fmt: skip
 

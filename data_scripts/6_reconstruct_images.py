@@ -156,7 +156,7 @@ def main():
     parser.add_argument("--draws", type=int, default=N_DRAWS)
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="run one share of the parts")
     args = parser.parse_args()
-    shard, n_shards = map(int, args.shard.split("/"))
+    shard, n_shards = products.parse_shard(args.shard)
     preset = presets.get()
     study = reconstructions.Study(preset, preset.open(), args.images)
     drawn = [(name, repeat) for repeat in range(args.draws) for name in sampler.CONDITIONS]

@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 from tqdm.auto import tqdm
 
 from latentcortex import metrics, nsd, presets, sampler, store
+from latentcortex.metrics.checks import standardise
 from latentcortex.ridge import Ridge
 
 SEED = 9
@@ -29,7 +30,6 @@ ROWS = {
     "random_training": N_DRAWS,
     "no_brain": N_DRAWS,
     "shuffled_brain": 1,
-    "shuffled_pairs": 1,
     **dict.fromkeys(("nearest_z", "nearest_c", "nearest"), 1),
     **{f"blurred_{sigma}": 1 for sigma in BLURS},
     "one_showing": 1,
@@ -37,6 +37,7 @@ ROWS = {
     "in_span": 1,
     **dict.fromkeys(("true_z", "true_c", "true_both"), 2),
     "vae": 1,
+    "shuffled_pairs": 1,  # last: it needs decoders of its own
 }
 PICTURED = (
     "no_brain",
@@ -66,8 +67,7 @@ def training_rows(name, made, n_images, repeat):
         for target, true, decoded in zip("zc", made.true_train, (made.z, made.c), strict=True)
     }  # fmt: skip
     if name == "nearest":  # the sum of both correlations
-        unit = {t: [x / np.linalg.norm(x, axis=1, keepdims=True) for x in pair]
-                for t, pair in pairs.items()}  # fmt: skip
+        unit = {t: [standardise(t, x) for x in pair] for t, pair in pairs.items()}
         pairs[name] = [np.concatenate([unit["z"][k], unit["c"][k]], axis=1) for k in (0, 1)]
     return metrics.nearest_training_rows(*pairs[name.removeprefix("nearest_")])[0]
 
@@ -153,13 +153,12 @@ def measure(study, subject, networks):
     """Score all rows for a subject; the axes of the arrays stand in the provenance."""
     protocol = metrics.PROTOCOLS[study.preset.protocol]
     true = metrics.extract(protocol, study.originals, networks)
-    answers = {key[::2]: values for key, values in true.items()}
-    groups = answers.get(("judge", "setting"))
+    groups = judged_groups(protocol, true)
     mean_image = study.decoded(subject).mean_image
     encoder = Encoder(study, subject, protocol, networks)
     measured = showings(study, subject)
     curves = [one for one in protocol.scores if one.name in CURVES]
-    keys = [(one.network, one.view, one.layer) for one in curves]
+    keys = [one.key for one in curves]
     n, n_rows, n_ways = len(study.image_ids), len(ROWS), n_ways_of(study)
     names = [one.name for one in protocol.scores
              if one.name not in protocol.left_out(networks, groups, mean_image)]  # fmt: skip
@@ -194,6 +193,18 @@ def measure(study, subject, networks):
     }  # fmt: skip
 
 
+def judged_groups(protocol, features):
+    """Read each image's setting, for distractors of the same; None where nobody names it.
+
+    A setting of a single image has nothing to tell it from: then there are no groups.
+    """
+    for one in protocol.scores:
+        if one.name == "setting" and one.key in features:
+            groups = features[one.key]
+            return groups if np.unique(groups, return_counts=True)[1].min() > 1 else None
+    return None
+
+
 def n_ways_of(study):
     """List how many images are told from one another: no more than there are."""
     return [k for k in N_WAYS if k <= len(study.image_ids)]
@@ -215,7 +226,8 @@ def retrieved(study, subject):
 def write_product(study, folder, parts):
     """Gather what the subjects gave, and the pictures of a few images drawn at random."""
     rng = np.random.default_rng([SEED, 100])
-    chosen = np.sort(rng.choice(study.image_ids, N_PICTURES, replace=False))
+    n = min(N_PICTURES, len(study.image_ids))
+    chosen = np.sort(rng.choice(study.image_ids, n, replace=False))
     rows, subject = np.isin(study.image_ids, chosen), study.subjects[0]
     pictures = np.stack([(images_of(study, subject, name, 0)[rows] * 255).round().byte()
                          for name in PICTURED])  # fmt: skip
@@ -232,7 +244,7 @@ def write_product(study, folder, parts):
         provenance={
             **study.description,
             "script": "data_scripts/9_measure_reconstructions.py",
-            "weights": products.weights_hash(study.preset, *reconstructions.NETWORKS, "judge"),
+            "instruments": products.weights_hash(study.preset, "judge", "alexnet"),
             "protocol": study.preset.protocol,
             "subjects": study.subjects,
             "rows": list(ROWS),
@@ -266,12 +278,13 @@ def main():
                         "the product of such a slice is left in the cache")  # fmt: skip
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="run one share of subjects")
     args = parser.parse_args()
-    shard, n_shards = map(int, args.shard.split("/"))
+    shard, n_shards = products.parse_shard(args.shard)
     preset = presets.get()
     study = reconstructions.Study(preset, preset.open(), args.images)
     networks = products.instruments(preset)
     sources = products.sources([__file__, reconstructions.__file__], MODULES)
-    key = store.source_hash(sources, study.description)[:12]
+    instruments = products.weights_hash(preset, "judge", "alexnet")
+    key = store.source_hash(sources, [study.description, instruments])[:12]
     folder = store.cache_folder() / "9_measure_reconstructions" / key
     paths = {subject: folder / f"{subject}.npz" for subject in study.subjects}
     for subject in study.subjects[shard::n_shards]:

@@ -135,15 +135,16 @@ def read_image(path):
     if (image == image[0, 0, 0]).all():
         raise ValueError(
             f"{path} is constant: no correlation is defined. That is a failure to report, not a "
-            "number. To score the rest, remove it, pass --only-common, and say so."
+            "number. To go on without it, remove it (a reconstruction: with --only-common), and "
+            "say so."
         )
     return image
 
 
 def _read_png(path):
     with Image.open(path) as image:
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(f"{path} has 16 bits of grey: save it in 8 bits, or as npy.")
+        if image.mode.startswith(("I", "F")) or ";16" in str(image.tile[0][-1]):
+            raise ValueError(f"{path} has 16 bits a channel: save it in 8 bits, or as npy.")
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             image = image.convert("RGBA")
             if image.getextrema()[3][0] < 255:

@@ -40,9 +40,13 @@ def weights_hash(preset, *parts):
     preset : latentcortex.presets.Preset
     *parts : str
         Of ``"vae"``, ``"unet"``, ``"text_encoder"``, ``"tokenizer"``, ``"scheduler"``, ``"guide"``,
-        ``"judge"``.
+        ``"judge"``, ``"alexnet"``.
     """
-    elsewhere = {"guide": preset.guide, "judge": preset.judge}
+    elsewhere = {
+        "guide": preset.guide,
+        "judge": preset.judge,
+        "alexnet": networks.MODEL_FOLDER / "alexnet",
+    }
     folders = [Path(elsewhere.get(part) or Path(preset.model, part)) for part in parts]
     missing = [folder for folder in folders if folder.is_absolute() and not folder.is_dir()]
     if missing:
@@ -74,3 +78,13 @@ def instruments(preset):
                  for name in asked.intersection(metrics.NETWORKS)}  # fmt: skip
     own = networks.load_instruments() if asked & {"small_alexnet", "judge"} else {}
     return published | own
+
+
+def parse_shard(text):
+    """Read which share of the work to do, such as ``"0/2"``: 0-based number and how many."""
+    numbers = text.split("/")
+    if len(numbers) == 2 and all(map(str.isdecimal, numbers)):
+        shard, n_shards = map(int, numbers)
+        if shard < n_shards:
+            return shard, n_shards
+    raise ValueError(f"Expected --shard I/N with 0 <= I < N, such as 0/2 and 1/2, got {text}.")

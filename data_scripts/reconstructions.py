@@ -12,7 +12,7 @@ import products
 import torch
 
 from latentcortex import features, metrics, nsd, sampler, store
-from latentcortex.decoders import LinearDecoder
+from latentcortex.decoders import LinearDecoder, rescale_by, rescaling
 
 SEED = 6
 BOTTLENECKS = (1, 2, 4, 8, 16, 32, 64, 128)  # dimensions between the brain and each of z and c
@@ -89,13 +89,10 @@ def through_bottleneck(preset, made, n_dimensions):
         fitted, new = (decoder.predict(rows).numpy() for rows in (betas[is_fit], test))
         new = metrics.bottleneck(new, fitted, n_dimensions)
         if preset.rescale:
-            held, true = decoder.predict(betas[~is_fit]).numpy(), true[~is_fit].numpy()
-            held = metrics.bottleneck(held, fitted, n_dimensions)
-            spread = held.std(0)
-            # As in LinearDecoder: what never varies stays as it is.
-            gain = np.divide(true.std(0), spread, out=np.ones_like(spread), where=spread > 1e-9)
-            new = (new - held.mean(0)) * gain + true.mean(0)
-        decoded.append(torch.from_numpy(new).float())
+            held = decoder.predict(betas[~is_fit]).numpy()
+            held = torch.from_numpy(metrics.bottleneck(held, fitted, n_dimensions))
+            new = rescale_by(rescaling(held, true[~is_fit]), torch.from_numpy(new))
+        decoded.append(torch.as_tensor(new).float())
     return decoded
 
 
@@ -168,8 +165,13 @@ class Study:
             self.image_ids = np.sort(rng.choice(self.image_ids, n_images, replace=False))
         images = nsd.images(root, self.image_ids, preset.image_size)
         self.originals = torch.from_numpy(images)
-        self.description = describe(preset, root, NETWORKS, n_images=len(self.image_ids))
-        key = store.source_hash(products.sources([__file__], MODULES), self.description)[:12]
+        # Of a tree only its name is known: more of NSD may have been downloaded since.
+        n_trials = {subject: len(nsd.trials(root, subject)) for subject in self.subjects}
+        self.description = describe(
+            preset, root, NETWORKS, n_trials=n_trials, n_images=len(self.image_ids)
+        )
+        seen = {**self.description, "image_ids": self.image_ids.tolist()}
+        key = store.source_hash(products.sources([__file__], MODULES), seen)[:12]
         self.folder = store.cache_folder() / "reconstructions" / f"{root.name}-{key}"
         self._decoded = {}
 
@@ -222,8 +224,10 @@ class Study:
             z, c = z[rows], c[rows]
         elif name == "in_span":
             true = products.encode(preset, model, self.root, ids)
-            z, c = (torch.from_numpy(metrics.project_on_span(new.numpy(), known.numpy())).float()
+            fitted = np.isin(made.train_ids, made.decoders[0].image_ids_)
+            z, c = (metrics.project_on_span(new.numpy(), known[fitted].numpy())
                     for new, known in zip(true, made.true_train, strict=True))  # fmt: skip
+            z, c = torch.from_numpy(z).float(), torch.from_numpy(c).float()
         elif name == "one_showing":
             z, c = first_showings(preset, self.root, subject, made)
             rows = np.isin(nsd.split(nsd.trials(self.root, subject))[1], ids)

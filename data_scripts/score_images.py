@@ -11,9 +11,10 @@ many of every one, and one original. The scores of drawings are averaged, as the
 Ids that only one side has are an error, or with --only-common left out and named in the report, and
 so are files with another ending or without a number.
 
-All originals have one size, and all reconstructions. Where the two differ, reconstructions (and
-training images) are brought to the size of the originals by bilinear interpolation with
-antialiasing, which squashes them if their shape is another one; the report says so.
+All originals have one size, and all reconstructions. The published protocols resize both by rules
+of their own. Protocols that look at pictures as they are (mini) need equal sizes: reconstructions
+are then brought to the size of the originals by bilinear interpolation with antialiasing, which
+squashes them if their shape is another one, and the report says so. Training images always are.
 
 Beside the reconstructions stand baselines: reconstructions handed to other originals, originals
 blurred by a sixteenth of their width, and with --training the mean of training images and some of
@@ -34,6 +35,7 @@ import numpy as np
 import pandas as pd
 import score_report
 import torch
+from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
 
 from latentcortex import metrics
@@ -113,12 +115,15 @@ def read_images(args):
         )
     paths = [path for k in ids for path in drawn[k]]
     own = folders.read_image(paths[0]).shape[1:]
-    drawings = folders.load(paths, shape).unflatten(0, (len(ids), -1))
+    as_they_are = any(one.view.size is None and protocol.first.size is None
+                      for protocol in (metrics.PROTOCOLS[name] for name in args.protocol)
+                      for one in protocol.scores)  # fmt: skip
+    drawings = folders.load(paths, shape if as_they_are else own).unflatten(0, (len(ids), -1))
     notes = [
         f"{len(ids)} originals of {shape[0]} x {shape[1]} pixels from `{args.originals}`; "
         f"reconstructions of {own[0]} x {own[1]} from `{args.reconstructions}`, drawings of each: "
         f"{drawings.shape[1]}.",
-        *resized("Reconstructions", own, shape),
+        *resized("Reconstructions", own, drawings.shape[3:]),
         *(f"Left out, for there is {side}: {len(which)} ids ({', '.join(map(str, which))})."
           for side, which in left_out.items() if which),
         *strays([*stray, *more]),
@@ -218,6 +223,11 @@ def make_rows(args, originals, drawings, training, mean_image):
 
     rows = {"reconstructions": lambda: drawings, "shuffled": shuffled, "blurred truth": blurred}
     if training:
+        if len(training) < n:
+            raise ValueError(
+                f"--training has {len(training)} images for {n} originals: give at least as many, "
+                "or leave the option out."
+            )
         rng = np.random.default_rng([args.seed, TRAINING])
         chosen = [training[k] for k in metrics.random_training_rows(len(training), n, rng)]
         rows["mean training image"] = lambda: mean_image.expand(n, -1, -1, -1)
@@ -252,8 +262,12 @@ def consistency(protocols, originals, drawings, networks, batch_size):
     """
     if drawings.shape[1] == 1:
         return {}
-    parts = [metrics.repeat_consistency(*pair) for pair in zip(
-        drawings.split(batch_size), originals.split(batch_size), strict=True)]  # fmt: skip
+    parts = []
+    for some, true in zip(drawings.split(batch_size), originals.split(batch_size), strict=True):
+        if some.shape[3:] != true.shape[2:]:
+            some = interpolate(some.flatten(0, 1), true.shape[2:], mode="bilinear", antialias=True)
+            some = some.unflatten(0, (len(true), -1))
+        parts.append(metrics.repeat_consistency(some, true))
     found = {"pixels": [np.concatenate(values) for values in zip(*parts, strict=True)]}
     for protocol in protocols:
         for one in (one for one in protocol.scores if one.name == "AlexNet(5)"):

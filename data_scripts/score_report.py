@@ -170,7 +170,8 @@ def markdown(scored):
     n = len(scored.ids)
     rows = {
         RESULT: "what was handed in",
-        "shuffled": "the reconstructions, each handed to another original (one shuffle)",
+        "shuffled": "the reconstructions, each handed to another original (one shuffle, which "
+        "leaves none its own: identification then lies a little below chance)",
         "blurred truth": "originals blurred by a Gaussian of a sixteenth of their width: what "
         "knowing where it is light gives",
         "mean training image": "the mean of the training images for every original",

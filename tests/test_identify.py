@@ -5,7 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from latentcortex.metrics import correlation_distance, identification, repeat_consistency
+from latentcortex.metrics import (
+    correlation_distance,
+    identification,
+    repeat_consistency,
+    retrieval,
+)
 
 
 def make_features(rng, n=14, noise=1.5):
@@ -118,3 +123,20 @@ def test_repeats_are_compared_with_one_another_and_with_the_truth(rng):
     assert to_truth[1:].mean() < 0.3
     with pytest.raises(ValueError, match="two repeats"):
         repeat_consistency(repeats[:, :1], true)
+
+
+def test_retrieval_agrees_with_drawn_galleries(rng):
+    """MindEye2's way: galleries drawn at random, cosine similarity, both directions."""
+    true = rng.normal(size=(40, 12)) + 1
+    pred = true + rng.normal(0, 1.2, true.shape)
+    images, brains = retrieval(true, pred, n_images=10)
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (true, pred)]
+    hits = np.zeros((2, 4000))
+    for k in range(4000):
+        some = rng.choice(40, 10, replace=False)
+        similar = unit[1][some] @ unit[0][some].T  # brain x image
+        hits[0, k] = (similar.argmax(1) == np.arange(10)).mean()
+        hits[1, k] = (similar.argmax(0) == np.arange(10)).mean()
+    assert images.mean() == pytest.approx(hits[0].mean(), abs=0.01)
+    assert brains.mean() == pytest.approx(hits[1].mean(), abs=0.01)
+    assert abs(images.mean() - brains.mean()) > 1e-4

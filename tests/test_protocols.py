@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 
 from latentcortex import metrics
 from latentcortex.metrics.networks import Network, View
-from latentcortex.mini.networks import load_instruments, readings
+from latentcortex.mini.networks import load_instruments
 
 
 @pytest.fixture
@@ -54,6 +54,65 @@ def test_the_protocols_differ_where_their_sources_do():
     assert metrics.PROTOCOLS["takagi"].repeated
 
 
+# (network, layer, size, mode, antialias, cropped, normalised as, direction), after the sources
+RESNET_LIKE = {
+    "mindeye2": [
+        ("alexnet", "features.4", 256), ("alexnet", "features.11", 256),
+        ("inception_v3", "avgpool", 342), ("clip_vit_l_14", "", 224),
+        ("efficientnet_b1_v2", "avgpool", 255), ("swav_resnet50", "avgpool", 224),
+    ],
+    "brain-diffuser": [
+        ("alexnet", "features.4", 224), ("alexnet", "features.11", 224),
+        ("inception_v3", "avgpool", 224), ("clip_vit_l_14", "", 224),
+        ("efficientnet_b1_v1", "avgpool", 224), ("swav_resnet50", "avgpool", 224),
+    ],
+    "takagi": [
+        ("inception_v3", "avgpool", 299), ("alexnet", "features.5", 299),
+        ("alexnet", "features.12", 299), ("alexnet", "classifier.5", 299),
+        ("clip_vit_l_14", "transformer.resblocks.5", 224),
+        ("clip_vit_l_14", "transformer.resblocks.11", 224), ("clip_vit_l_14", "", 224),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESNET_LIKE)
+def test_networks_layers_and_views_are_those_of_the_sources(name):
+    scores = [score for score in metrics.PROTOCOLS[name].scores if score.network]
+    found = [(score.network, score.layer, score.view.size) for score in scores]
+    assert found == RESNET_LIKE[name]
+    for score in scores:
+        view, is_clip = score.view, score.network.startswith("clip")
+        assert view.normalise == ("clip" if is_clip else "imagenet")
+        assert view.antialias == (name != "mindeye2")
+        assert view.crop == (name == "takagi")
+        assert view.mode == ("bicubic" if name == "takagi" and is_clip else "bilinear")
+        distance = score.network.startswith(("efficientnet", "swav"))
+        assert score.compare == ("distance" if distance else "identification")
+        assert score.direction == ("original" if name == "takagi" else "reconstruction")
+
+
+def test_pixels_are_looked_at_in_the_sizes_of_the_sources():
+    for name, mode, antialias in (
+        ("mindeye2", "bilinear", False),
+        ("brain-diffuser", "bicubic", True),
+    ):
+        for score in metrics.PROTOCOLS[name].scores[:2]:
+            view = score.view
+            assert (view.size, view.mode, view.antialias) == (425, mode, antialias)
+
+
+def test_normalisation_is_that_of_the_models():
+    import open_clip
+    from torchvision.models import AlexNet_Weights
+
+    transforms = AlexNet_Weights.IMAGENET1K_V1.transforms()
+    x = torch.full((1, 3, 4, 4), 0.3)
+    expected = v2.Normalize(transforms.mean, transforms.std)(x)
+    torch.testing.assert_close(View(normalise="imagenet")(x), expected)
+    constants = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+    torch.testing.assert_close(View(normalise="clip")(x), v2.Normalize(*constants)(x))
+
+
 @pytest.mark.parametrize("size", [40, 96])
 @pytest.mark.parametrize("antialias", [True, False])
 def test_a_view_resizes_and_normalises_as_torchvision_does(images, size, antialias):
@@ -66,16 +125,21 @@ def test_a_view_resizes_and_normalises_as_torchvision_does(images, size, antiali
     torch.testing.assert_close(seen(x), steps(x))
 
 
-def test_a_cropping_view_keeps_the_shape_of_things(rng):
-    wide = torch.from_numpy(rng.random((2, 3, 40, 60))).float()
-    steps = v2.Compose([v2.Resize(20, antialias=True), v2.CenterCrop(20)])
-    torch.testing.assert_close(View(20, crop=True)(wide), steps(wide))
-    assert View(20)(wide).shape == (2, 3, 20, 20)
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40), (48, 64), (97, 150)])
+@pytest.mark.parametrize("size", [20, 29, 30])
+def test_a_cropping_view_keeps_the_shape_of_things(rng, shape, size):
+    wide = torch.from_numpy(rng.random((2, 3, *shape))).float()
+    steps = v2.Compose([v2.Resize(size, antialias=True), v2.CenterCrop(size)])
+    torch.testing.assert_close(View(size, crop=True)(wide), steps(wide))
+    assert View(size)(wide).shape == (2, 3, size, size)
 
 
-def test_alexnet_scores_equal_a_loop_over_torchvision(images, rng, alexnet_folder):
+@pytest.mark.parametrize("large", [False, True])
+def test_alexnet_scores_equal_a_loop_over_torchvision(images, rng, alexnet_folder, large):
     """MindEye2's own steps, written out: resize to 256, features, one corrcoef for each pair."""
     folder, module = alexnet_folder
+    if large:  # so that antialiasing would make a difference
+        images = rng.random((6, 3, 320, 320))
     others = np.clip(images + rng.normal(0, 0.1, images.shape), 0, 1)
     networks = {"alexnet": metrics.load_network("alexnet", folder)}
     found = metrics.score(metrics.PROTOCOLS["mindeye2"], images, others, networks)
@@ -85,6 +149,11 @@ def test_alexnet_scores_equal_a_loop_over_torchvision(images, rng, alexnet_folde
         v2.Resize((256, 256), antialias=False),
         v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     ])  # fmt: skip
+    at_425 = v2.Compose([v2.Resize((256, 256), antialias=False),
+                         v2.Resize((425, 425), antialias=False)])  # fmt: skip
+    pixels = [at_425(torch.from_numpy(x).float()).flatten(1) for x in (images, others)]
+    expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(*pixels, strict=True)]
+    np.testing.assert_allclose(found["PixCorr"], expected, atol=1e-5)
     for name, layer in {"AlexNet(2)": 5, "AlexNet(5)": 12}.items():
         with torch.inference_mode():
             true, pred = (module.features[:layer](steps(torch.from_numpy(x).float())).flatten(1)
@@ -157,6 +226,38 @@ def test_a_layer_that_is_not_there_is_named(alexnet_folder):
     network = metrics.load_network("alexnet", alexnet_folder[0])
     with pytest.raises(ValueError, match=r"AlexNet has no layers \['classifier.5'\]"):
         network(torch.zeros(1, 3, 64, 64), ["features.4", "classifier.5"])
+
+
+def test_networks_are_frozen_and_not_in_training(alexnet_folder):
+    module = metrics.load_network("alexnet", alexnet_folder[0]).module
+    assert not module.training and not any(p.requires_grad for p in module.parameters())
+
+
+def test_the_small_alexnet_numbers_its_layers_from_the_picture_on(images):
+    from latentcortex.mini.networks import load_alexnet
+
+    alexnet, x = load_alexnet(), torch.from_numpy(images).float()
+    found = load_instruments()["small_alexnet"](x, ["1", "2", "5"])
+    values = (x - 0.5) * 4
+    for k, convolution in enumerate(alexnet.convolutions, 1):
+        values = convolution(values)
+        if str(k) in found:
+            np.testing.assert_allclose(found[str(k)], values, atol=1e-5)
+    mini = {score.name: score for score in metrics.PROTOCOLS["mini"].scores}
+    for k in range(1, 6):
+        assert mini[f"AlexNet({k})"].layer == str(k)
+    for k in (2, 5):
+        assert mini[f"AlexNet({k}), by original"].direction == "original"
+        assert mini[f"AlexNet({k}), same group"].same_group
+        assert mini[f"AlexNet({k}), by original"].layer == str(k)
+
+
+def test_features_of_as_many_drawings_are_asked_for(images):
+    mini = metrics.PROTOCOLS["mini"]
+    drawings = np.stack([images, images], axis=1)
+    one = metrics.extract(mini, images)
+    with pytest.raises(ValueError, match="each of 2 drawings, got 1"):
+        metrics.score(mini, images, drawings, features_true=one, features_pred=[one])
 
 
 def test_activations_in_place_do_not_change_what_was_kept():
@@ -238,42 +339,3 @@ def test_a_single_image_can_be_compared_but_not_identified(images):
     assert pixels["PixCorr"] == pytest.approx(1)
     with pytest.raises(ValueError, match="at least two images"):
         metrics.score(metrics.PROTOCOLS["mini"], images[:1], images[:1])
-
-
-def test_f1_equals_scikit_learn(rng):
-    from sklearn.metrics import f1_score
-
-    true, pred = rng.random((2, 50, 10)) < 0.2
-    expected = [f1_score(a, b, zero_division=1.0) for a, b in zip(true, pred, strict=True)]
-    np.testing.assert_allclose(metrics.f1(true, pred), expected)
-    assert metrics.f1(np.zeros((1, 3), bool), np.zeros((1, 3), bool)) == [1]
-    with pytest.raises(ValueError, match="as bool"):
-        metrics.f1(true.astype(int), pred)
-
-
-def test_readings_bind_colours_and_places_to_kinds_that_are_there():
-    kind = torch.tensor([[1.0, -1.0]])
-    colour = torch.tensor([[[0.0, 2.0, 1.0], [5.0, 0.0, 0.0]]])
-    answers = {"setting": torch.tensor([[0.0, 3.0]]), "kind": kind, "colour": colour}
-    named = readings(answers)
-    assert named["setting"].tolist() == [1]
-    assert named["kinds"].tolist() == [[True, False]]
-    assert named["colours"].tolist() == [[[False, True, False], [False] * 3]]
-    assert "places" not in named
-
-
-def test_retrieval_agrees_with_drawn_galleries(rng):
-    """MindEye2's way: galleries drawn at random, cosine similarity, both directions."""
-    true = rng.normal(size=(40, 12)) + 1
-    pred = true + rng.normal(0, 1.2, true.shape)
-    images, brains = metrics.retrieval(true, pred, n_images=10)
-    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (true, pred)]
-    hits = np.zeros((2, 4000))
-    for k in range(4000):
-        some = rng.choice(40, 10, replace=False)
-        similar = unit[1][some] @ unit[0][some].T  # brain x image
-        hits[0, k] = (similar.argmax(1) == np.arange(10)).mean()
-        hits[1, k] = (similar.argmax(0) == np.arange(10)).mean()
-    assert images.mean() == pytest.approx(hits[0].mean(), abs=0.01)
-    assert brains.mean() == pytest.approx(hits[1].mean(), abs=0.01)
-    assert abs(images.mean() - brains.mean()) > 1e-4

@@ -192,3 +192,129 @@ def test_a_way_to_draw_that_is_unknown_is_named(monkeypatch):
     monkeypatch.setattr(study, "decoded", lambda *_: SimpleNamespace(z=0, c=0))
     with pytest.raises(ValueError, match="No way 'bothe' to draw"):
         study._make("subj01", "bothe", 0)
+
+
+@pytest.fixture
+def brains(monkeypatch, preset, rng):
+    """A subject whose early cortex knows z and whose ventral cortex knows c, by image id."""
+    ids = rng.permutation(5000)[:212]
+    z = dict(zip(ids.tolist(), rng.normal(size=(212, 2, 3)), strict=True))
+    c = dict(zip(ids.tolist(), rng.normal(size=(212, 2, 2)), strict=True))
+    train_ids, test_ids = np.sort(ids[:200]), np.sort(ids[200:])
+    weights = {"early": rng.normal(size=(6, 15)), "ventral": rng.normal(size=(4, 15))}
+    responses = {}
+    for region, true in {"early": z, "ventral": c}.items():
+        responses[region] = [
+            (np.stack([true[i].ravel() for i in part]) @ weights[region]
+             + rng.normal(0, 0.3, (len(part), 15))).astype(np.float32)
+            for part in (train_ids, test_ids)
+        ]  # fmt: skip
+
+    def read(_preset, _root, _subject, rois):
+        train, test = responses[rois[0]]
+        return (train, train_ids, 3), (test, test_ids, 3)
+
+    def encode(_preset, _model, _root, image_ids):
+        return [torch.from_numpy(np.stack([true[i] for i in image_ids.tolist()])).float()
+                for true in (z, c)]  # fmt: skip
+
+    monkeypatch.setattr(reconstructions, "responses", read)
+    monkeypatch.setattr(reconstructions.products, "encode", encode)
+    monkeypatch.setattr(reconstructions, "mean_image", lambda *_: torch.zeros(3, 4, 4))
+    preset = dataclasses.replace(preset, z_rois=("early",), c_rois=("ventral",))
+    return SimpleNamespace(preset=preset, responses=responses, z=z, c=c, test_ids=test_ids)
+
+
+def correlation(a, b):
+    return np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_what_is_decoded_belongs_to_its_image_and_its_region(brains):
+    made = reconstructions.decode(brains.preset, None, None, "subj01")
+    np.testing.assert_array_equal(made.image_ids, brains.test_ids)
+    for decoded, true in ((made.z, brains.z), (made.c, brains.c)):
+        expected = np.stack([true[i] for i in made.image_ids.tolist()])
+        assert correlation(decoded, expected) > 0.95
+    shuffled = reconstructions.decode(brains.preset, None, None, "subj01", shuffle_pairs=True)
+    expected = np.stack([brains.z[i] for i in made.image_ids.tolist()])
+    assert abs(correlation(shuffled.z, expected)) < 0.4
+    # Whole brains change places: both regions by one permutation.
+    of_z, of_c = (
+        [np.flatnonzero((known == row).all(1))[0] for row in exchanged[:20]]
+        for known, exchanged in zip(made.train_betas, shuffled.train_betas, strict=True)
+    )
+    assert of_z == of_c != list(range(20))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_one_test_image_is_decoded_alike_whatever_the_others_are(brains):
+    """With the rescaling on, which the preset uses: no statistic of the test set enters."""
+    made = reconstructions.decode(brains.preset, None, None, "subj01")
+    narrow = reconstructions.through_bottleneck(brains.preset, made, 2)
+    for _, test in brains.responses.values():
+        test[1:] = test[1:] * 5 + 3
+    again = reconstructions.decode(brains.preset, None, None, "subj01")
+    narrow_again = reconstructions.through_bottleneck(brains.preset, again, 2)
+    for one, other in ((made.z, again.z), (made.c, again.c),
+                       *zip(narrow, narrow_again, strict=True)):  # fmt: skip
+        np.testing.assert_allclose(one[0], other[0], atol=1e-4)
+        assert np.abs(np.asarray(one[1:] - other[1:])).max() > 0.1
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    ("name", "condition", "true"),
+    [("true_z", "z_only", "z"), ("true_c", "c_only", "c"), ("true_both", "both", "zc"),
+     ("both", "both", ""), ("z_only", "z_only", ""), ("in_span", "both", ""),
+     ("shuffled_brain", "both", "")],
+)  # fmt: skip
+def test_every_row_is_drawn_from_what_it_says(brains, monkeypatch, name, condition, true):
+    study = object.__new__(reconstructions.Study)
+    study.preset, study.model, study.root = brains.preset, None, None
+    study.image_ids, study._decoded = brains.test_ids, {}
+    asked = {}
+
+    def draw(_model, z, c, **options):
+        asked.update(options, z=z, c=c)
+        return torch.zeros(12, 3, 4, 4)
+
+    monkeypatch.setattr(reconstructions.sampler, "reconstruct", draw)
+    study._make("subj01", name, 4)
+    assert asked["condition"] == condition and asked["repeat"] == 4
+    np.testing.assert_array_equal(asked["image_ids"], brains.test_ids)
+    truth = {key: np.stack([getattr(brains, key)[i] for i in brains.test_ids.tolist()])
+             for key in "zc"}  # fmt: skip
+    for key in true:
+        np.testing.assert_allclose(asked[key], truth[key], atol=1e-6)
+    own = correlation(asked["z"], truth["z"])
+    if name == "shuffled_brain":
+        assert abs(own) < 0.5
+    elif name == "in_span":  # 100 training images span all of six numbers
+        np.testing.assert_allclose(asked["z"], truth["z"], atol=1e-5)
+    else:
+        assert own > 0.95
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_span_is_that_of_training_images(brains, monkeypatch):
+    """Training images that vary in one number alone leave nothing of the others."""
+    for image_id, value in brains.z.items():
+        if image_id not in brains.test_ids:
+            value.ravel()[1:] = 0
+    study = object.__new__(reconstructions.Study)
+    study.preset, study.model, study.root = brains.preset, None, None
+    study.image_ids, study._decoded, asked = brains.test_ids, {}, {}
+    monkeypatch.setattr(
+        reconstructions.sampler, "reconstruct",
+        lambda _model, z, _c, **_: asked.update(z=z) or torch.zeros(12, 3, 4, 4),
+    )  # fmt: skip
+    study._make("subj01", "in_span", 0)
+    np.testing.assert_allclose(asked["z"].flatten(1)[:, 1:], 0, atol=1e-6)
+
+
+def test_shards_are_read_and_wrong_ones_refused():
+    assert reconstructions.products.parse_shard("1/2") == (1, 2)
+    for wrong in ("2/2", "0/0", "1", "-1/2", "a/b"):
+        with pytest.raises(ValueError, match="0 <= I < N"):
+            reconstructions.products.parse_shard(wrong)

@@ -1,5 +1,6 @@
 """Scoring folders of pictures: matched by id whatever the files are called, or refused by name."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -187,6 +188,21 @@ def test_reconstructions_of_another_size_are_resized_and_the_report_says_so(fold
     np.testing.assert_allclose(of(table)["small/PixCorr"], expected, atol=1e-6)
 
 
+def test_published_protocols_see_pictures_in_their_own_size(folders, pictures, monkeypatch):
+    """Resized once, by the protocol, not twice."""
+    view = metrics.PROTOCOLS["mindeye2"].scores[0].view
+    at_20 = dataclasses.replace(view, size=20)
+    own = metrics.Protocol("own", "", (metrics.Score("PixCorr", "pixcorr", view=at_20),))
+    monkeypatch.setitem(metrics.PROTOCOLS, "own", own)
+    large = pictures[1].repeat(2, axis=1).repeat(2, axis=2)
+    for image_id, image in zip(IDS, large, strict=True):
+        put(folders / "reconstructions", f"{image_id:05}.png", image)
+    table, text = run(folders, protocol="own")
+    expected = metrics.score(own, as_floats(pictures[0]), as_floats(large))["PixCorr"]
+    np.testing.assert_allclose(of(table)["own/PixCorr"], expected, atol=1e-9)
+    assert "were resized" not in text
+
+
 def test_grey_and_opaque_pictures_become_rgb(tmp_path, pictures):
     image = pictures[0][0]
     put(tmp_path, "rgba.png", np.dstack([image, np.full((16, 16), 255, np.uint8)]))
@@ -245,7 +261,7 @@ def spoiled(value):
         (change("00007.png", np.zeros_like), "00007.png is constant"),
         (change("00007.png", np.zeros_like, "originals"), "originals/00007.png is constant"),
         (change("00007.png", lambda x: np.dstack([x, x[..., 0]])), "00007.png is transparent"),
-        (change("00007.png", lambda x: x[..., 0].astype(np.uint16)), "16 bits of grey"),
+        (change("00007.png", lambda x: x[..., 0].astype(np.uint16)), "16 bits a channel"),
         (remove("00003", "00007", "00012", "00040"), "There is no reconstruction of 4 ids"),
         (remove(*(f"{k:05}" for k in IDS)), "No picture in .*expected files ending in .png"),
         (lambda root, _: (root / "reconstructions" / "00007.png").write_bytes(b"\x89PNG"),

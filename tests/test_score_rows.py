@@ -169,7 +169,7 @@ def test_bad_groups_are_refused(folders, content, message):
 def test_what_does_not_fit_a_protocol_is_refused(folders, pictures):
     with pytest.raises(ValueError, match="--groups is for the scores of --protocol mini"):
         run(folders, "--groups", folders / "groups.csv")
-    with pytest.raises(ValueError, match="Can't draw 4 different images out of 3"):
+    with pytest.raises(ValueError, match="has 3 images for 4 originals"):
         for path in sorted((folders / "training").iterdir())[:2]:
             path.unlink()
         run(folders, "--training", folders / "training")

@@ -63,6 +63,8 @@ class LinearDecoder(BaseEstimator):
             the sign of rows out of order.
         """
         image_ids = np.asarray(image_ids)
+        for of_another_fit in ("rescaling_", "rescaling_ids_"):
+            self.__dict__.pop(of_another_fit, None)
         if not len(betas) == len(features) == len(image_ids):
             raise ValueError(
                 "betas, features and image_ids must have one row per trial; got "
@@ -108,12 +110,8 @@ class LinearDecoder(BaseEstimator):
         ValueError
             If one of these images is among those the decoder was fitted on.
         """
-        predicted = torch.as_tensor(self.predict(betas, image_ids=image_ids))
-        features = torch.as_tensor(features).to(predicted)
-        gain = features.std(0) / predicted.std(0)
-        # A number that is the same for every image, such as the first token's, stays as it is.
-        gain = torch.where(torch.isfinite(gain), gain, 1)
-        self.rescaling_ = predicted.mean(0), gain, features.mean(0)
+        predicted = self.predict(betas, image_ids=image_ids)
+        self.rescaling_ = rescaling(torch.as_tensor(predicted), features)
         self.rescaling_ids_ = np.asarray(image_ids)
         return self
 
@@ -143,6 +141,11 @@ class LinearDecoder(BaseEstimator):
             message = "Call fit_rescaling with validation images first."
             check_is_fitted(self, "rescaling_", msg=message)
         if image_ids is not None:
+            if len(image_ids) != len(betas):
+                raise ValueError(
+                    f"Expected one image id for each of {len(betas)} rows of betas, got "
+                    f"{len(image_ids)}."
+                )
             learned = [self.image_ids_, *([self.rescaling_ids_] if rescale else [])]
             both = np.intersect1d(image_ids, np.concatenate(learned))
             if len(both):
@@ -155,8 +158,7 @@ class LinearDecoder(BaseEstimator):
         predicted = predicted.reshape(len(predicted), *self.feature_shape_)
         if not rescale:
             return predicted
-        predicted_mean, gain, feature_mean = self.rescaling_
-        rescaled = (torch.as_tensor(predicted) - predicted_mean) * gain + feature_mean
+        rescaled = rescale_by(self.rescaling_, torch.as_tensor(predicted))
         return rescaled if torch.is_tensor(predicted) else rescaled.numpy()
 
     def score(self, betas, features):
@@ -169,3 +171,21 @@ class LinearDecoder(BaseEstimator):
         if torch.is_tensor(self._kind):
             return torch.as_tensor(betas, device=self._kind.device)
         return betas.cpu().numpy() if torch.is_tensor(betas) else betas
+
+
+def rescaling(predicted, features):
+    """Find how predictions (n, ...) of validation images are brought to the spread of features.
+
+    Returns the three tensors that `rescale_by` takes.
+    """
+    features = torch.as_tensor(features).to(predicted)
+    gain = features.std(0) / predicted.std(0)
+    # A number that is the same for every image, such as the first token's, stays as it is.
+    gain = torch.where(predicted.std(0) > 1e-9, gain, 1)
+    return predicted.mean(0), gain, features.mean(0)
+
+
+def rescale_by(found, predicted):
+    """Give predictions (n, ...) the mean and spread that `rescaling` has found."""
+    predicted_mean, gain, feature_mean = found
+    return (predicted - predicted_mean) * gain + feature_mean

@@ -81,8 +81,9 @@ def shuffled_rows(n, rng):
 def project_on_span(features, features_train):
     """Project features on the affine span of the training images' features.
 
-    No linear decoder with an intercept and one penalty predicts anything outside of it; what the
-    true features lose there is lost to every such decoder.
+    A linear decoder with an intercept and one penalty for all numbers predicts nothing outside of
+    it; what the true features lose there is lost to every such decoder. With a penalty for each
+    number, or rescaled number by number, predictions may leave it a little.
 
     Parameters
     ----------
@@ -94,12 +95,7 @@ def project_on_span(features, features_train):
     -------
     projected : array (n, ...)
     """
-    features = finite("features", features)
-    train = finite("features_train", features_train).reshape(len(features_train), -1)
-    mean = train.mean(axis=0)
-    directions = _principal_directions(train - mean)
-    rows = features.reshape(len(features), -1) - mean
-    return (mean + rows @ directions.T @ directions).reshape(features.shape)
+    return _project("features", features, "features_train", features_train)
 
 
 def bottleneck(features_pred, fitted_train, n_dimensions):
@@ -125,15 +121,15 @@ def bottleneck(features_pred, fitted_train, n_dimensions):
     """
     if n_dimensions < 1:
         raise ValueError(f"Expected a bottleneck of at least 1 dimension, got {n_dimensions}.")
-    pred = finite("features_pred", features_pred)
-    fitted = finite("fitted_train", fitted_train).reshape(len(fitted_train), -1)
-    mean = fitted.mean(axis=0)
-    directions = _principal_directions(fitted - mean)[:n_dimensions]
-    rows = pred.reshape(len(pred), -1) - mean
-    return (mean + rows @ directions.T @ directions).reshape(pred.shape)
+    return _project("features_pred", features_pred, "fitted_train", fitted_train, n_dimensions)
 
 
-def _principal_directions(centred):
-    """Return orthonormal rows that span centred rows, by falling variance."""
-    _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
-    return directions[sizes > 1e-10 * sizes[0]]
+def _project(name, features, name_of_span, spanning, n_dimensions=None):
+    """Project on the mean of some rows and their first principal directions, by default all."""
+    features = finite(name, features)
+    rows = finite(name_of_span, spanning).reshape(len(spanning), -1)
+    mean = rows.mean(axis=0)
+    _, sizes, directions = np.linalg.svd(rows - mean, full_matrices=False)
+    directions = directions[sizes > 1e-10 * sizes[0]][:n_dimensions]
+    projected = (features.reshape(len(features), -1) - mean) @ directions.T @ directions
+    return (mean + projected).reshape(features.shape)

@@ -60,11 +60,11 @@ class View:
             height, width = images.shape[-2:]
             shape = (self.size, self.size)
             if self.crop:
-                scale = self.size / min(height, width)
-                shape = (round(height * scale), round(width * scale))
+                short = min(height, width)  # torchvision cuts the longer side off to whole pixels
+                shape = (self.size * height // short, self.size * width // short)
             if shape != (height, width):
                 images = F.interpolate(images, shape, mode=self.mode, antialias=self.antialias)
-            top, left = ((side - self.size) // 2 for side in shape)
+            top, left = (round((side - self.size) / 2) for side in shape)
             # Bicubic interpolation overshoots where there are edges.
             images = images[..., top : top + self.size, left : left + self.size].clamp(0, 1)
         if self.normalise is not None:
@@ -187,13 +187,18 @@ def _load_torchvision(name, path):
     else:
         weights = getattr(torchvision.models, enumeration)[which]
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
-    missing, _ = module.load_state_dict(
-        {key: value for key, value in state.items() if key in module.state_dict()}, strict=False
-    )
+    expected = module.state_dict()
+    fitting = {key: value for key, value in state.items()
+               if key in expected and value.shape == expected[key].shape}  # fmt: skip
+    missing, _ = module.load_state_dict(fitting, strict=False)
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     # Classifiers are no features: SwAV has none, and AlexNet's is as large as all the rest.
-    absent = {key.split(".")[0] for key in missing if not key.endswith("num_batches_tracked")}
+    absent = {key.split(".")[0] for key in missing}
     if not absent <= {"classifier", "fc"}:
-        raise ValueError(f"The weights of {name} lack {missing[:5]}: are they of this network?")
+        raise ValueError(
+            f"The weights of {name} lack {missing[:5]}, or have them in other shapes: are they of "
+            "this network?"
+        )
     for part in absent:
         setattr(module, part, torch.nn.Identity())
     return module

@@ -43,6 +43,11 @@ class Score:
         return 0.5 if self.compare == "identification" else None
 
     @property
+    def key(self):
+        """Where `extract` keeps what this score compares: (network, view, layer)."""
+        return self.network, self.view, self.layer
+
+    @property
     def best(self):
         """What equal images score."""
         return 0.0 if self.compare == "distance" else 1.0

@@ -16,6 +16,7 @@ _BUILT_IN = {
     "colour_means": lambda images, layers: dict.fromkeys(layers, colour_means(images.numpy())),
     "gabor_energy": lambda images, layers: dict.fromkeys(layers, gabor_energy(images.numpy())),
 }
+_COMPARISONS = {"distance": correlation_distance, "agreement": agreement, "f1": f1}
 
 
 def score(
@@ -79,6 +80,11 @@ def score(
     if features_true is None:
         features_true = extract(protocol, originals, networks, batch_size)
     lacking = protocol.left_out(networks, groups, mean_image)
+    if features_pred is not None and len(features_pred) != len(repeats):
+        raise ValueError(
+            f"Expected what was extracted from each of {len(repeats)} drawings, got "
+            f"{len(features_pred)}."
+        )
     if features_pred is None:
         features_pred = [extract(protocol, images, networks, batch_size) for images in repeats]
     found = {}
@@ -91,23 +97,15 @@ def score(
                 [_compare_pixels(protocol, one, originals, images, centre, batch_size)
                  for images in repeats], axis=0)  # fmt: skip
             continue
-        key = _key(one)
-        true, preds = features_true[key], [features[key] for features in features_pred]
-        within = groups if one.same_group else None
-        if one.compare == "identification" and protocol.repeated:
-            found[one.name] = identification(
-                true, np.stack(preds, axis=1), one.direction, groups=within, repeated=True
-            )
-            continue
-        compare = {
-            "identification": lambda a, b, o=one, g=within: identification(
-                a, b, o.direction, groups=g
-            ),
-            "distance": correlation_distance,
-            "agreement": agreement,
-            "f1": f1,
-        }[one.compare]
-        found[one.name] = np.mean([compare(true, pred) for pred in preds], axis=0)
+        true, preds = features_true[one.key], [features[one.key] for features in features_pred]
+        if one.compare == "identification":
+            drawings = [np.stack(preds, axis=1)] if protocol.repeated else preds
+            options = {"direction": one.direction, "groups": groups if one.same_group else None,
+                       "repeated": protocol.repeated}  # fmt: skip
+            of_drawings = [identification(true, pred, **options) for pred in drawings]
+        else:
+            of_drawings = [_COMPARISONS[one.compare](true, pred) for pred in preds]
+        found[one.name] = np.mean(of_drawings, axis=0)
     return found
 
 
@@ -140,10 +138,6 @@ def extract(protocol, images, networks=None, batch_size=32):
     return found
 
 
-def _key(one):
-    return one.network, one.view, one.layer
-
-
 def _checked(name, images):
     """Return images as a float32 tensor (n, 3, h, w), or say what is wrong with them."""
     # Not in float64, as elsewhere: a thousand images of 425 pixels would take 4.3 GB for that.
@@ -156,7 +150,7 @@ def _checked(name, images):
             f"Expected {name} (n, 3, h, w) in [0, 1], got {array.shape} from {array.min():.3g} to "
             f"{array.max():.3g}. Divide bytes by 255; clamp what a decoder gave."
         )
-    return torch.as_tensor(images).float().cpu()
+    return torch.as_tensor(images).float()
 
 
 def _compare_pixels(protocol, one, originals, reconstructions, mean_image, batch_size):

@@ -1,7 +1,9 @@
 """Read NSD-synthetic, a further session with images unlike those of the main experiment.
 
-Source: the NSD data manual, "NSD-synthetic".
-In the simulated tree its images hold a kind of thing, or a combination, that no other image does.
+Source: the NSD data manual, "NSD-synthetic". In the simulated tree its images hold a kind of
+thing, or a combination, that no other image does. The real session also has 64 images of colours,
+other ones for each subject and in files of their own, two tasks and immediate repeats: it is not
+read here yet, and refused rather than read in part.
 """
 
 import h5py
@@ -14,6 +16,7 @@ from latentcortex.nsd.stimuli import resized
 from latentcortex.nsd.tree import existing_path
 
 _BETAS = "nsdsyntheticbetas_fithrf_GLMdenoise_RR"
+_STIMULI = "nsddata_stimuli/stimuli/nsdsynthetic/nsdsynthetic_stimuli.hdf5"
 
 
 def synthetic_images(root, size=None):
@@ -30,8 +33,7 @@ def synthetic_images(root, size=None):
     float32 array (n, 3, height, width)
         RGB in [0, 1]; row i is the image with the 0-based synthetic id i.
     """
-    path = existing_path(root, "nsddata_stimuli/stimuli/nsdsynthetic/nsdsynthetic_stimuli.hdf5")
-    with h5py.File(path, "r") as file:
+    with h5py.File(existing_path(root, _STIMULI), "r") as file:
         brick = file["imgBrick"][...]
     shape = brick.shape[1:3] if size is None else (size, size)
     return np.stack([resized(np.moveaxis(image, -1, 0), shape) for image in brick]) / np.float32(
@@ -59,6 +61,12 @@ def synthetic_responses(root, subject, space="fsaverage", mask=None):
     """
     path = existing_path(root, "nsddata/experiments/nsdsynthetic/nsdsynthetic_expdesign.mat")
     order = loadmat(path)["masterordering"].ravel().astype(int) - 1
+    if order.max() >= _n_images(root):
+        raise ValueError(
+            f"The design names {order.max() + 1} images and the stimulus file holds "
+            f"{_n_images(root)}: this is NSD's own further session, with images of colours in "
+            "files for each subject, which can't be read yet."
+        )
     reader, folder = open_space(root, subject, space, _BETAS)
     files = reader.find_session(folder, "nsdsynthetic")
     shape = reader.shape_of_session(files)
@@ -71,3 +79,8 @@ def synthetic_responses(root, subject, space="fsaverage", mask=None):
     betas = np.empty((len(order), np.count_nonzero(mask)), np.float32)
     reader.read_session(files, len(order), mask, betas)
     return average_repeats(zscore(betas, None, np.ones(len(order), bool)), order)
+
+
+def _n_images(root):
+    with h5py.File(existing_path(root, _STIMULI), "r") as file:
+        return len(file["imgBrick"])
