@@ -181,7 +181,7 @@ MUTANTS = [
         "metrics/scoring.py",
         "networks[network](view(protocol.first(batch)), list(layers))",
         "networks[network](view(batch), list(layers))",
-        "test_protocols.py::test_alexnet_scores_equal_a_loop_over_torchvision",
+        "test_protocols.py::test_images_are_brought_to_a_protocols_first_size_before_anything_else",
     ),
     (
         "Inception sees pixels of another scale",
@@ -195,7 +195,7 @@ MUTANTS = [
         "metrics/scoring.py",
         "FLAT = 1e-5",
         "FLAT = 0",
-        "test_protocols.py::test_bad_images_are_refused",
+        "test_protocols.py::test_one_colour_is_refused_by_its_row_though_resizing_makes_it_vary",
     ),
     (
         "bottleneck a dimension too wide",
