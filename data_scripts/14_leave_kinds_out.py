@@ -121,7 +121,7 @@ def run_subject(study, subject, networks):
                             made.mean_image, true) for images in drawn]  # fmt: skip
     found["setting_scores"] = np.stack([np.stack(list(s.values()), -1) for s in scored], 1)
     found["setting_named"] = np.stack([named(networks, images)["setting"] for images in drawn], 1)
-    found["setting_pixels"] = to_bytes(torch.stack(drawn, 1))
+    found["setting_pixels"] = reconstructions.to_bytes(torch.stack(drawn, 1))
     score_names = list(scored[0])
 
     # The others tell how often a kind is named where it isn't: what finding it is worth.
@@ -178,11 +178,6 @@ def held_back(study, subject, made, networks):
 def named(networks, images):
     """Let the judge read images."""
     return networks["judge"](images, ["setting", "kinds"])
-
-
-def to_bytes(images):
-    """Turn images (..., 3, h, w) in [0, 1] into uint8 (..., h, w, 3)."""
-    return (images * 255).round().to(torch.uint8).movedim(-3, -1).numpy()
 
 
 def main():

@@ -41,9 +41,8 @@ def split(preset, model, root, subject, n_images):
     """Prepare what a subject's cells share: for both regions betas and features, and the split."""
     regions = []
     for k, rois in enumerate((preset.z_rois, preset.c_rois)):
-        (betas, image_ids, _), _ = reconstructions.responses(
-            preset, root, subject, rois
-        )  # no test image
+        # Nothing of the test images is looked at.
+        (betas, image_ids, _), _ = reconstructions.responses(preset, root, subject, rois)
         if k == 0:
             true = products.encode(preset, model, root, image_ids)
         regions.append((betas, true[k]))

@@ -126,11 +126,9 @@ def showings(study, subject):
 
     Returns three arrays (n, n_voxels); of images that were shown once the last holds NaN.
     """
-    table = nsd.trials(study.root, subject)
-    shared, ids = table["shared"].to_numpy(), table["image_id"].to_numpy()
     mask = visual_cortex(study, subject)
-    betas = nsd.betas(study.root, subject, study.preset.space, mask=mask)
-    betas = nsd.zscore(betas, table["session"].to_numpy(), ~shared)
+    table, betas = nsd.scaled_betas(study.root, subject, study.preset.space, mask=mask)
+    shared, ids = table["shared"].to_numpy(), table["image_id"].to_numpy()
     first = ~table.duplicated("image_id").to_numpy()
     kept, found = shared & np.isin(ids, study.image_ids), []
     for rows in (kept, kept & first, kept & ~first):
@@ -213,12 +211,11 @@ def n_ways_of(study):
 def retrieved(study, subject):
     """Retrieve among all test images, by decoded z and c: (n, 2 targets, 2 directions)."""
     made = study.decoded(subject)
-    true = products.encode(study.preset, study.model, study.root, study.image_ids)
     found = [
         metrics.retrieval(
             features.flatten(1).numpy(), decoded.flatten(1).numpy(), len(study.image_ids)
         )
-        for features, decoded in zip(true, (made.z, made.c), strict=True)
+        for features, decoded in zip(study.true, (made.z, made.c), strict=True)
     ]
     return np.moveaxis(np.array(found), -1, 0)
 
@@ -229,16 +226,14 @@ def write_product(study, folder, parts):
     n = min(N_PICTURES, len(study.image_ids))
     chosen = np.sort(rng.choice(study.image_ids, n, replace=False))
     rows, subject = np.isin(study.image_ids, chosen), study.subjects[0]
-    pictures = np.stack([(images_of(study, subject, name, 0)[rows] * 255).round().byte()
-                         for name in PICTURED])  # fmt: skip
+    pictures = [reconstructions.to_bytes(images_of(study, subject, name, 0)[rows])
+                for name in PICTURED]  # fmt: skip
     arrays = {name: np.stack([part[name] for part in parts], axis=1)
               for name in ("scores", "curve", "consistency", "brain", "retrieved")}  # fmt: skip
     # All drawings of the three conditions, the mean over drawings of everything.
-    n_conditions = len(sampler.CONDITIONS)
-    drawings = arrays["scores"][:, :, :n_conditions]
+    arrays["drawings"] = arrays["scores"][:, :, : len(sampler.CONDITIONS)]
     with np.errstate(invalid="ignore"):
         arrays["scores"] = np.nansum(arrays["scores"], 3) / (~np.isnan(arrays["scores"])).sum(3)
-    arrays |= {"drawings": drawings}
     return store.save(
         folder / f"9_measure_reconstructions-{study.root.name}.npz",
         provenance={
@@ -268,7 +263,7 @@ def write_product(study, folder, parts):
         folder / f"9_measure_reconstructions-{study.root.name}-pictures.npz",
         provenance={**study.description, "rows": PICTURED, "subject": subject},
         image_ids=chosen,
-        pictures=pictures.transpose(1, 0, 3, 4, 2),
+        pictures=np.stack(pictures, axis=1),
     )
 
 

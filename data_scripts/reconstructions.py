@@ -5,6 +5,7 @@ baseline, a ceiling) with the noise of one repeat. Whoever needs it first makes 
 """
 
 import dataclasses
+import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -98,15 +99,13 @@ def through_bottleneck(preset, made, n_dimensions):
 
 def first_showings(preset, root, subject, made):
     """Decode z and c from the first showing of each test image alone."""
-    table = nsd.trials(root, subject)
-    first = table["shared"] & ~table.duplicated("image_id")
-    ids = table["image_id"][first].to_numpy()
     decoded = []
     for decoder, rois in zip(made.decoders, (preset.z_rois, preset.c_rois), strict=True):
         mask = nsd.roi_mask(root, "streams", rois, preset.space, subject)
-        betas = nsd.betas(root, subject, preset.space, mask=mask)
-        betas = nsd.zscore(betas, table["session"].to_numpy(), ~table["shared"].to_numpy())
-        rows = betas[first.to_numpy()][np.argsort(ids)]
+        table, betas = nsd.scaled_betas(root, subject, preset.space, mask=mask)
+        first = (table["shared"] & ~table.duplicated("image_id")).to_numpy()
+        ids = table["image_id"].to_numpy()[first]
+        rows = betas[first][np.argsort(ids)]
         decoded.append(decoder.predict(rows, preset.rescale, np.sort(ids)))
     return decoded
 
@@ -118,6 +117,11 @@ def draw(preset, model, condition, repeat, z, c, image_ids):
         strength=preset.strength, n_steps=preset.n_steps, guidance_scale=preset.guidance_scale,
         batch_size=preset.batch_size,
     ).cpu()  # fmt: skip
+
+
+def to_bytes(images):
+    """Turn images (..., 3, h, w) in [0, 1] into uint8 (..., h, w, 3)."""
+    return (images * 255).round().to(torch.uint8).movedim(-3, -1).numpy()
 
 
 def describe(preset, root, networks, **more):
@@ -153,7 +157,8 @@ class Study:
             preset.model, preset.revision, preset.dtype, preset.device
         )
         self.subjects = [f"subj{subject:02d}" for subject in preset.subjects]
-        tests = {tuple(nsd.split(nsd.trials(root, s))[1].tolist()) for s in self.subjects}
+        tables = {subject: nsd.trials(root, subject) for subject in self.subjects}
+        tests = {tuple(nsd.split(table)[1].tolist()) for table in tables.values()}
         if len(tests) != 1:
             raise ValueError(
                 "The subjects saw different shared images: choose sessions in which all of them "
@@ -166,7 +171,7 @@ class Study:
         images = nsd.images(root, self.image_ids, preset.image_size)
         self.originals = torch.from_numpy(images)
         # Of a tree only its name is known: more of NSD may have been downloaded since.
-        n_trials = {subject: len(nsd.trials(root, subject)) for subject in self.subjects}
+        n_trials = {subject: len(table) for subject, table in tables.items()}
         self.description = describe(
             preset, root, NETWORKS, n_trials=n_trials, n_images=len(self.image_ids)
         )
@@ -186,6 +191,11 @@ class Study:
             self._decoded = {key: made}
         return self._decoded[key]
 
+    @functools.cached_property
+    def true(self):
+        """Encode the test images: z (n, 4, h, w) and c (n, n_tokens, d)."""
+        return products.encode(self.preset, self.model, self.root, self.image_ids)
+
     def path(self, subject, name, repeat):
         """Say where a drawing lies."""
         subject = "all" if name in NO_SUBJECT else subject
@@ -196,15 +206,15 @@ class Study:
         path = self.path(subject, name, repeat)
         if not path.is_file():
             drawn = self._make(subject, name, repeat)
-            pixels = (drawn * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-            store.save(path, provenance=self.description, image_ids=self.image_ids, images=pixels)
+            store.save(path, provenance=self.description, image_ids=self.image_ids,
+                       images=to_bytes(drawn))  # fmt: skip
         pixels = store.load(path, self.image_ids)["images"]
         return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
 
     def _make(self, subject, name, repeat):
         preset, model, ids = self.preset, self.model, self.image_ids
         if name in NO_SUBJECT:
-            z, c = products.encode(preset, model, self.root, ids)
+            z, c = self.true
             if name == "vae":
                 return features.decode_latents(model.vae, z, preset.batch_size).clamp(0, 1)
             if name == "no_brain":  # the empty caption, from noise alone
@@ -223,10 +233,9 @@ class Study:
             rows = metrics.shuffled_rows(len(ids), np.random.default_rng([SEED, 7]))
             z, c = z[rows], c[rows]
         elif name == "in_span":
-            true = products.encode(preset, model, self.root, ids)
             fitted = np.isin(made.train_ids, made.decoders[0].image_ids_)
             z, c = (metrics.project_on_span(new.numpy(), known[fitted].numpy())
-                    for new, known in zip(true, made.true_train, strict=True))  # fmt: skip
+                    for new, known in zip(self.true, made.true_train, strict=True))  # fmt: skip
             z, c = torch.from_numpy(z).float(), torch.from_numpy(c).float()
         elif name == "one_showing":
             z, c = first_showings(preset, self.root, subject, made)

@@ -26,7 +26,6 @@ three names are replaced. Takes memory for three times the originals (a thousand
 import argparse
 import contextlib
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
@@ -38,7 +37,7 @@ import torch
 from torch.nn.functional import interpolate
 from tqdm.auto import tqdm
 
-from latentcortex import metrics
+from latentcortex import metrics, store
 from latentcortex.metrics.networks import Network
 
 SHUFFLE, TRAINING = 1, 2  # what a seed is for
@@ -281,16 +280,6 @@ def consistency(protocols, originals, drawings, networks, batch_size):
     return found
 
 
-def write(path, content):
-    """Write bytes under a temporary name and rename: a reader sees a whole file or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def main(argv=None):
     args = parse(argv)
     check_arguments(args)
@@ -329,9 +318,9 @@ def main(argv=None):
         "scores.md": score_report.markdown(found).encode(),
         "scores.png": score_report.picture(found, originals, drawings),
     }
-    args.out.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        write(args.out / name, content)
+        with store.replacing(args.out / name) as temporary:
+            temporary.write_bytes(content)
     print(f"Wrote {', '.join(contents)} to {args.out}")
 
 

@@ -103,7 +103,7 @@ def save(path, *, provenance, image_ids=None, **arrays):
                     "image_ids. Each array needs one row per id; save others in their own file."
                 )
     text = _to_json(provenance)
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         if path.suffix == ".safetensors":
             save_file(arrays, temporary, metadata={_PROVENANCE: text})
         else:
@@ -240,7 +240,7 @@ def _to_json(value):
 
 
 @contextlib.contextmanager
-def _replacing(path):
+def replacing(path):
     """Give a temporary path beside `path`; rename it on success, delete it on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)

@@ -1,6 +1,6 @@
 """Compare a reconstruction with the brain instead of the image."""
 
-from latentcortex.metrics.checks import pair, standardise
+from latentcortex.metrics.checks import row_correlations
 
 
 def brain_correlation(betas, encoded):
@@ -27,5 +27,4 @@ def brain_correlation(betas, encoded):
     ValueError
         For unequal shapes, values that are not finite, or a row without variance.
     """
-    betas, encoded = pair("betas", betas, "encoded", encoded, ndim=2)
-    return (standardise("betas", betas) * standardise("encoded", encoded)).sum(axis=1)
+    return row_correlations("betas", betas, "encoded", encoded, ndim=2)

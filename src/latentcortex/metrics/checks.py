@@ -71,3 +71,9 @@ def standardise(name, rows):
     rows = rows.reshape(len(rows), -1)
     centred = rows - row_means(name, rows)[:, None]
     return centred / row_lengths(name, rows, (centred**2).sum(axis=1))[:, None]
+
+
+def row_correlations(name_a, a, name_b, b, ndim=None):
+    """Correlate row i of one array with row i of the other, both (n, ...): r (n,)."""
+    a, b = pair(name_a, a, name_b, b, ndim)
+    return (standardise(name_a, a) * standardise(name_b, b)).sum(axis=1)

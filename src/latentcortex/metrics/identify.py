@@ -6,7 +6,7 @@ from scipy.special import comb
 from latentcortex.metrics.checks import (
     check_shapes,
     finite,
-    pair,
+    row_correlations,
     row_lengths,
     row_means,
     standardise,
@@ -142,9 +142,7 @@ def correlation_distance(features_true, features_pred):
     The distance that is reported for EfficientNet and SwAV features. Arguments and errors as in
     `identification`.
     """
-    true, pred = pair("features_true", features_true, "features_pred", features_pred)
-    true, pred = standardise("features_true", true), standardise("features_pred", pred)
-    return 1 - (true * pred).sum(axis=1)
+    return 1 - row_correlations("features_true", features_true, "features_pred", features_pred)
 
 
 def repeat_consistency(features_pred, features_true):

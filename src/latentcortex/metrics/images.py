@@ -4,7 +4,7 @@ import numpy as np
 from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
 
-from latentcortex.metrics.checks import finite, pair, standardise
+from latentcortex.metrics.checks import finite, pair, row_correlations
 
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709
 
@@ -39,8 +39,7 @@ def pixcorr(images_a, images_b, mean_image=None):
                 f"{mean_image.shape}."
             )
         images_a, images_b = images_a - mean_image, images_b - mean_image
-    a, b = standardise("images_a", images_a), standardise("images_b", images_b)
-    return (a * b).sum(axis=1)
+    return row_correlations("images_a", images_a, "images_b", images_b)
 
 
 def ssim(images_a, images_b):

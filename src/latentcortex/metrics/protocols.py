@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 
+from latentcortex.metrics.images import colour_means, gabor_energy
 from latentcortex.metrics.networks import View
 
-WITHOUT_WEIGHTS = ("colour_means", "gabor_energy")  # features that need no network
+# Features that need no network; called as networks are, though there is one layer to ask for.
+WITHOUT_WEIGHTS = {
+    "colour_means": lambda images, layers: dict.fromkeys(layers, colour_means(images.numpy())),
+    "gabor_energy": lambda images, layers: dict.fromkeys(layers, gabor_energy(images.numpy())),
+}
 
 
 @dataclass(frozen=True)
@@ -88,12 +93,12 @@ class Protocol:
         return lacking
 
 
-def _identified(name, network, layer, view, **more):
-    return Score(name, "identification", network, layer, view, **more)
+def _identified(name, network, layer, *view, **more):
+    return Score(name, "identification", network, layer, *view, **more)
 
 
-def _distance(name, network, layer, view):
-    return Score(name, "distance", network, layer, view)
+def _distance(name, network, layer, *view):
+    return Score(name, "distance", network, layer, *view)
 
 
 def _seen(size, normalise="imagenet", **more):
@@ -165,7 +170,6 @@ def _takagi():
 
 def _mini():
     """Compare alike with networks that were trained on the miniature world's scenes."""
-    as_it_is = View()
     alexnet = [f"AlexNet({k})" for k in range(1, 6)]
     return Protocol(
         "mini",
@@ -174,14 +178,14 @@ def _mini():
             Score("PixCorr", "pixcorr"),
             Score("centred PixCorr", "pixcorr", centred=True),
             Score("SSIM", "ssim"),
-            _identified("colours in cells", "colour_means", None, as_it_is),
-            _identified("contrast energy", "gabor_energy", None, as_it_is),
-            *(_identified(name, "small_alexnet", name[-2], as_it_is) for name in alexnet),
-            *(_identified(f"{alexnet[k - 1]}, same group", "small_alexnet", str(k), as_it_is,
+            _identified("colours in cells", "colour_means", None),
+            _identified("contrast energy", "gabor_energy", None),
+            *(_identified(name, "small_alexnet", name[-2]) for name in alexnet),
+            *(_identified(f"{alexnet[k - 1]}, same group", "small_alexnet", str(k),
                           same_group=True) for k in (2, 5)),
-            *(_identified(f"{alexnet[k - 1]}, by original", "small_alexnet", str(k), as_it_is,
+            *(_identified(f"{alexnet[k - 1]}, by original", "small_alexnet", str(k),
                           direction="original") for k in (2, 5)),
-            _distance("AlexNet(5) distance", "small_alexnet", "5", as_it_is),
+            _distance("AlexNet(5) distance", "small_alexnet", "5"),
             Score("setting", "agreement", "judge", "setting"),
             Score("kinds", "f1", "judge", "kinds"),
             Score("kinds with colours", "f1", "judge", "colours"),

@@ -6,16 +6,12 @@ import torch
 from latentcortex.metrics.checks import check_shapes, refuse_constant, row_means
 from latentcortex.metrics.contents import agreement, f1
 from latentcortex.metrics.identify import correlation_distance, identification
-from latentcortex.metrics.images import colour_means, gabor_energy, pixcorr, ssim
+from latentcortex.metrics.images import pixcorr, ssim
+from latentcortex.metrics.protocols import WITHOUT_WEIGHTS
 
 # An image of one colour, resized in float32, varies by about 1e-6: that must not be correlated.
 # An image of 8 bits that varies at all does so by 4e-3.
 FLAT = 1e-5
-# layers as networks take them, though there is only one to ask for.
-_BUILT_IN = {
-    "colour_means": lambda images, layers: dict.fromkeys(layers, colour_means(images.numpy())),
-    "gabor_energy": lambda images, layers: dict.fromkeys(layers, gabor_energy(images.numpy())),
-}
 _COMPARISONS = {"distance": correlation_distance, "agreement": agreement, "f1": f1}
 
 
@@ -66,7 +62,7 @@ def score(
         Unequal numbers, values outside [0, 1] or not finite, a single image, constant images: as
         the functions that compare say.
     """
-    networks = {**_BUILT_IN, **(networks or {})}
+    networks = {**WITHOUT_WEIGHTS, **(networks or {})}
     originals = _checked("originals", originals)
     shape = np.shape(reconstructions)
     if len(shape) not in (4, 5) or shape[0] != len(originals):
@@ -123,7 +119,7 @@ def extract(protocol, images, networks=None, batch_size=32):
     dict of (network, view, layer) to array (n, ...)
         Of those networks that are there.
     """
-    networks = {**_BUILT_IN, **(networks or {})}
+    networks = {**WITHOUT_WEIGHTS, **(networks or {})}
     images = _checked("images", images)
     asked = {}
     for one in protocol.scores:

@@ -15,7 +15,7 @@ from latentcortex.nsd.repeats import (
     validation_split,
     zscore,
 )
-from latentcortex.nsd.responses import betas, image_responses, ncsnr, sessions, trials
+from latentcortex.nsd.responses import betas, image_responses, ncsnr, scaled_betas, sessions, trials
 from latentcortex.nsd.stimuli import captions, images
 from latentcortex.nsd.synthetic import synthetic_images, synthetic_responses
 from latentcortex.nsd.tree import subjects
@@ -32,6 +32,7 @@ __all__ = [
     "roi",
     "roi_mask",
     "roi_names",
+    "scaled_betas",
     "sessions",
     "split",
     "subjects",

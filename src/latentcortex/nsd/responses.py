@@ -173,6 +173,27 @@ def betas(root, subject, space="fsaverage", sessions=None, mask=None, betas=_BET
     return result
 
 
+def scaled_betas(root, subject, space="fsaverage", sessions=None, mask=None):
+    """Read single trials, z-scored session by session by the training trials beside them.
+
+    Parameters
+    ----------
+    root, subject, space, sessions, mask
+        See `betas`.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Of `trials`.
+    values : float32 array (n_trials, n_voxels)
+        One row for each of its rows.
+    """
+    table = trials(root, subject, sessions)
+    is_train = ~table["shared"].to_numpy()
+    values = betas(root, subject, space, sessions, mask)
+    return table, zscore(values, table["session"].to_numpy(), is_train)
+
+
 def image_responses(root, subject, space="fsaverage", sessions=None, mask=None):
     """Read a subject's responses as most analyses want them: one row an image.
 
@@ -189,11 +210,8 @@ def image_responses(root, subject, space="fsaverage", sessions=None, mask=None):
     train, test : tuples of (betas, image_ids, n_repeats)
         float32 (n_images, n_voxels), int (n_images,) in ascending order, int (n_images,).
     """
-    table = trials(root, subject, sessions)
+    table, values = scaled_betas(root, subject, space, sessions, mask)
     image_ids, is_train = table["image_id"].to_numpy(), ~table["shared"].to_numpy()
-    values = zscore(
-        betas(root, subject, space, sessions, mask), table["session"].to_numpy(), is_train
-    )
     train, test = (average_repeats(values[rows], image_ids[rows]) for rows in (is_train, ~is_train))
     return train, test
 

@@ -36,9 +36,8 @@ def synthetic_images(root, size=None):
     with h5py.File(existing_path(root, _STIMULI), "r") as file:
         brick = file["imgBrick"][...]
     shape = brick.shape[1:3] if size is None else (size, size)
-    return np.stack([resized(np.moveaxis(image, -1, 0), shape) for image in brick]) / np.float32(
-        255
-    )
+    images = np.stack([resized(np.moveaxis(image, -1, 0), shape) for image in brick])
+    return images / np.float32(255)
 
 
 def synthetic_responses(root, subject, space="fsaverage", mask=None):
