@@ -6,29 +6,13 @@ import open_clip
 import pytest
 import torch
 import torch.nn.functional as F
-from open_clip.transformer import VisionTransformer
 from safetensors.torch import save_file
+from tiny_models import CLIP_CONFIG, tiny_clip_image_encoder
 
-from latentcortex.features import ClipImageEncoder, encode_clip_layers, load_clip_image_encoder
+from latentcortex.features import encode_clip_layers, load_clip_image_encoder
 from latentcortex.mini import networks
 
-CONFIG = {"image_size": 16, "patch_size": 8, "width": 12, "layers": 3, "heads": 2,
-          "mlp_ratio": 2.0, "output_dim": 6}  # fmt: skip
-
-
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def random_encoder(dtype=torch.float32):
-    torch.manual_seed(0)
-    visual = VisionTransformer(**CONFIG).eval().requires_grad_(False)
-    for parameter in visual.parameters():  # the class token and others start at zero or one
-        parameter.add_(0.2 * torch.randn_like(parameter))
-    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
-    shape = (3, 1, 1)
-    return ClipImageEncoder(
-        visual.to(dtype), mean.reshape(shape).to(dtype), std.reshape(shape).to(dtype), 16
-    )
 
 
 @pytest.fixture
@@ -63,7 +47,7 @@ def by_hand(encoder, images):
 
 
 def test_g_is_the_output_of_each_blocks_mlp_before_the_residual(images):
-    encoder = random_encoder()
+    encoder = tiny_clip_image_encoder()
     features = encode_clip_layers(encoder, images, layers=(1, 2, 3), batch_size=2)
     expected = by_hand(encoder, images)
     assert list(features) == [1, 2, 3]
@@ -76,7 +60,7 @@ def test_g_is_the_output_of_each_blocks_mlp_before_the_residual(images):
 
 
 def test_gradients_are_those_of_finite_differences(images):
-    encoder = random_encoder(torch.float64)
+    encoder = tiny_clip_image_encoder(torch.float64)
     images = images[:2].double()
 
     def loss(images):
@@ -89,7 +73,7 @@ def test_gradients_are_those_of_finite_differences(images):
 
 
 def test_hooks_are_gone_after_an_error(images):
-    encoder = random_encoder()
+    encoder = tiny_clip_image_encoder()
     with pytest.raises(ValueError, match=r"blocks 1 to 3, got \[0, 4\]"):
         encode_clip_layers(encoder, images, layers=(0, 1, 4))
     with pytest.raises(RuntimeError):
@@ -98,10 +82,10 @@ def test_hooks_are_gone_after_an_error(images):
 
 
 def test_a_saved_encoder_is_loaded_with_its_own_settings(tmp_path, images):
-    encoder = random_encoder()
+    encoder = tiny_clip_image_encoder()
     state = {name: value.contiguous() for name, value in encoder.visual.state_dict().items()}
     save_file(state, tmp_path / "visual.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({**CONFIG, "mean": 0.5, "std": 0.25}))
+    (tmp_path / "config.json").write_text(json.dumps({**CLIP_CONFIG, "mean": 0.5, "std": 0.25}))
     loaded = load_clip_image_encoder(tmp_path)
     assert loaded.image_size == 16 and not any(p.requires_grad for p in loaded.visual.parameters())
     expected = encode_clip_layers(encoder, images * 0 + 0.5, layers=[2])

@@ -5,13 +5,16 @@ from types import SimpleNamespace
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from open_clip.transformer import VisionTransformer
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
-from latentcortex.features import LatentDiffusion
+from latentcortex.features import ClipImageEncoder, LatentDiffusion
 from latentcortex.sampler import make_generator
 
 N_TOKENS, WIDTH, LATENT_SIZE = 12, 8, 8
 LATENT_SHAPE = (4, LATENT_SIZE, LATENT_SIZE)
+CLIP_CONFIG = {"image_size": 16, "patch_size": 8, "width": 12, "layers": 3, "heads": 2,
+               "mlp_ratio": 2.0, "output_dim": 6}  # fmt: skip
 
 
 def tiny_tokenizer():
@@ -93,6 +96,16 @@ def tiny_latent_diffusion(text_encoder_class=CLIPTextModelWithProjection):
         scheduler=stable_diffusion_schedule(),
         **{part: network.eval().requires_grad_(False) for part, network in networks.items()},
     )
+
+
+def tiny_clip_image_encoder(dtype=torch.float32):
+    torch.manual_seed(0)
+    visual = VisionTransformer(**CLIP_CONFIG).eval().requires_grad_(False)
+    for parameter in visual.parameters():  # the class token and others start at zero or one
+        parameter.add_(0.2 * torch.randn_like(parameter))
+    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
+    of_pixels = (values.reshape(3, 1, 1).to(dtype) for values in (mean, std))
+    return ClipImageEncoder(visual.to(dtype), *of_pixels, 16, "tiny")
 
 
 class FakeUNet:

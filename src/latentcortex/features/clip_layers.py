@@ -1,5 +1,6 @@
 """Images to g: layers of a CLIP image encoder."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,16 @@ class ClipImageEncoder:
     visual : open_clip's VisionTransformer
     mean, std : tensors (3, 1, 1), of the pixels, from the model's own settings
     image_size : int, pixels
+    name : str
+        Tells this encoder from others: features of two encoders can't be compared. Of open_clip
+        ``name/pretrained``; of a folder its name and a hash of the weights.
     """
 
     visual: torch.nn.Module
     mean: torch.Tensor
     std: torch.Tensor
     image_size: int
+    name: str
 
 
 def load_clip_image_encoder(guide, device="cpu"):
@@ -53,13 +58,16 @@ def load_clip_image_encoder(guide, device="cpu"):
         config = json.loads((folder / "config.json").read_text())
         mean, std = (torch.full((3,), float(config.pop(name))) for name in ("mean", "std"))
         visual = VisionTransformer(**config)
-        weights = load_file(folder / "visual.safetensors")
+        path = folder / "visual.safetensors"
+        weights = load_file(path)
         visual.load_state_dict({name: weight.float() for name, weight in weights.items()})
         size = config["image_size"]
+        encoder_name = f"{folder.name}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
     elif not folder.exists() and str(guide).count("/") == 1:
         import open_clip
 
-        name, pretrained = str(guide).split("/")
+        encoder_name = str(guide)
+        name, pretrained = encoder_name.split("/")
         visual = open_clip.create_model(name, pretrained=pretrained).visual
         settings = visual.preprocess_cfg
         mean, std = (torch.tensor(settings[name]) for name in ("mean", "std"))
@@ -71,7 +79,7 @@ def load_clip_image_encoder(guide, device="cpu"):
         )
     visual = visual.float().to(device).eval().requires_grad_(False)
     mean, std = (values.reshape(3, 1, 1).to(device) for values in (mean, std))
-    return ClipImageEncoder(visual, mean, std, size)
+    return ClipImageEncoder(visual, mean, std, size, encoder_name)
 
 
 def encode_clip_layers(encoder, images, layers=range(1, 7), batch_size=32):

@@ -1,0 +1,33 @@
+"""Draw images from latents and token states with a diffusion model, guided or not.
+
+`loop` is the sampler, one visible loop; `noise` says what a drawing starts from; `reconstruct`
+draws under the conditions of system A; `guidance` corrects the predicted noise along the gradient
+of a guide, and `guides` makes guides.
+"""
+
+from latentcortex.sampler.guidance import Guidance, GuidedStep
+from latentcortex.sampler.guides import (
+    FeatureTargets,
+    brain_guide,
+    colour_guide,
+    equivalent_feature_scale,
+    feature_guide,
+)
+from latentcortex.sampler.loop import sample
+from latentcortex.sampler.noise import denoising_timesteps, make_generator
+from latentcortex.sampler.reconstruct import CONDITIONS, reconstruct
+
+__all__ = [
+    "CONDITIONS",
+    "FeatureTargets",
+    "Guidance",
+    "GuidedStep",
+    "brain_guide",
+    "colour_guide",
+    "denoising_timesteps",
+    "equivalent_feature_scale",
+    "feature_guide",
+    "make_generator",
+    "reconstruct",
+    "sample",
+]

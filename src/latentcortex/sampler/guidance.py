@@ -1,0 +1,190 @@
+"""Guidance: turn a loss on the predicted image into a correction of the predicted noise."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from latentcortex import features
+
+
+class GuidedStep(NamedTuple):
+    """What happened to some images in one guided step, for those who watch.
+
+    ``loss`` (n,); ``gradient`` (n, 4, h, w) of the loss with respect to the noisy latents;
+    ``relative_step`` (n,): how far the correction moves the guess of the noise-free latents, as a
+    share of their length, :math:`|x_0' - x_0| / |x_0|`.
+    """
+
+    step: int
+    timestep: int
+    image_ids: torch.Tensor
+    loss: torch.Tensor
+    gradient: torch.Tensor
+    relative_step: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Guidance:
+    r"""Correct the predicted noise along the gradient of a guide's loss.
+
+    From the conditional prediction follow the noise-free latents and what the guide looks at,
+
+    .. math:: x_0 = (z_t - \sqrt{1 - \bar\alpha_t} \, \epsilon_\theta(z_t, c))
+                    / \sqrt{\bar\alpha_t}, \qquad
+              \tilde z = \gamma x_0 + (1 - \gamma) z_t, \qquad
+              \gamma = \sqrt{1 - \bar\alpha_t},
+
+    and what is added to the noise (of classifier-free guidance, too) is
+
+    .. math:: \kappa \sqrt{1 - \bar\alpha_t} \, \nabla_{z_t} L(D(\tilde z)),
+
+    the same as :math:`x_0' = x_0 - \kappa (1 - \bar\alpha_t) / \sqrt{\bar\alpha_t} \,
+    \nabla_{z_t} L` for the noise-free latents.
+
+    Attributes
+    ----------
+    guide : callable
+        ``guide(images, image_ids)`` gives a loss for each image, a tensor (n,), differentiably.
+        Images are (n, 3, h, w), near [0, 1] and not clamped: a clamp has no gradient outside. See
+        `guides`.
+    feature_scale : float or callable
+        :math:`\kappa`, at least 0; or a function from the timestep (int) to it. At 0 nothing is
+        computed, and the result is that without guidance bit by bit.
+    guided_share : float
+        :math:`\eta`: of the n steps taken, ``floor(guided_share * n)`` are guided, in [0, 1].
+    guided_from : float
+        Where they lie: the first one is step ``floor(guided_from * n)``, in [0, 1). What would lie
+        behind the last step is left out.
+    decoder : AutoencoderKL or AutoencoderTiny, optional
+        D, which turns latents into the images that the guide looks at. Without, it is given the
+        latents themselves.
+    through_unet : bool
+        Whether the gradient passes through the U-Net, as published. Otherwise its prediction
+        counts as a constant, so that :math:`\nabla_{z_t} L = (\gamma / \sqrt{\bar\alpha_t} + 1 -
+        \gamma) \, dL / d\tilde z`: cheaper, and another direction.
+    blend : bool
+        Whether the guide looks at :math:`\tilde z`, as published, or at :math:`x_0` itself
+        (:math:`\gamma = 1`).
+    normalise : bool
+        Whether the gradient of each image is divided by its root mean square, so that
+        `feature_scale` sets the length of the step whatever the loss.
+    watch : callable, optional
+        Called with the `GuidedStep` of every batch.
+
+    Notes
+    -----
+    Source: Li et al. (2025), NeuralDiffuser, from its public code. Two lines of that code are
+    corrected: its x0 has :math:`1 - \bar\alpha_t` in place of its root, and images are clamped.
+    """
+
+    guide: Callable
+    feature_scale: float | Callable
+    guided_share: float = 1.0
+    guided_from: float = 0.0
+    decoder: torch.nn.Module | None = None
+    through_unet: bool = True
+    blend: bool = True
+    normalise: bool = False
+    watch: Callable | None = None
+
+    def __post_init__(self):
+        if not callable(self.guide):
+            raise ValueError(f"Expected a callable guide(images, image_ids), got {self.guide!r}.")
+        if not callable(self.feature_scale) and not 0 <= self.feature_scale < math.inf:
+            raise ValueError(
+                f"Expected a feature_scale of at least 0, or a function of the timestep, got "
+                f"{self.feature_scale}."
+            )
+        if not 0 <= self.guided_share <= 1 or not 0 <= self.guided_from < 1:
+            raise ValueError(
+                "Expected guided_share in [0, 1] and guided_from in [0, 1), got "
+                f"{self.guided_share} and {self.guided_from}."
+            )
+
+    def acts_in(self, step, n_steps):
+        """Say whether a step (from 0) of the n_steps taken is guided."""
+        # Rounded first: 0.29 * 100 is less than 29 in floating point.
+        first, n_guided = (
+            math.floor(round(share * n_steps, 9)) for share in (self.guided_from, self.guided_share)
+        )
+        return self.feature_scale != 0 and first <= step < first + n_guided
+
+    def correct(self, predict_noise, noisy, abar, image_ids, step, timestep):
+        r"""Predict the noise under the condition, and compute what is to be added to it.
+
+        Parameters
+        ----------
+        predict_noise : callable
+            From noisy latents to the noise under the condition, (n, 4, h, w) to the same shape.
+            Called once.
+        noisy : tensor (n, 4, h, w)
+        abar : tensor ()
+            :math:`\bar\alpha_t`.
+        image_ids : tensor (n,)
+        step, timestep : int
+
+        Returns
+        -------
+        noise_pred_cond : tensor (n, 4, h, w)
+        correction : tensor (n, 4, h, w)
+            Both in the dtype of `noisy`; gradients are kept in float32 at least.
+
+        Raises
+        ------
+        ValueError
+            If the guide does not give one loss for each image.
+        FloatingPointError
+            If loss or gradient are not finite.
+        """
+        scale = self.feature_scale
+        scale = scale(timestep) if callable(scale) else scale
+        if not 0 < scale < math.inf:
+            raise ValueError(
+                f"Expected a feature_scale above 0, got {scale} for timestep {timestep}. Leave "
+                "steps out by guided_share and guided_from."
+            )
+        precise = torch.promote_types(noisy.dtype, torch.float32)
+        abar = abar.to(precise)
+        with torch.enable_grad():
+            leaf = noisy.detach().to(precise).requires_grad_()
+            with torch.set_grad_enabled(self.through_unet):
+                noise_pred = predict_noise(leaf.to(noisy.dtype))
+            original = self.pred_original_sample(leaf, noise_pred.to(precise), abar)
+            gamma = (1 - abar).sqrt() if self.blend else 1
+            seen = gamma * original + (1 - gamma) * leaf
+            if self.decoder is not None:
+                seen = features.decode_latents(self.decoder, seen, len(seen))
+            loss = self.guide(seen, image_ids)
+            if loss.shape != (len(noisy),):
+                raise ValueError(
+                    f"A guide gives one loss for each image: expected ({len(noisy)},), got "
+                    f"{tuple(loss.shape)}."
+                )
+            # Scaled before it goes back: in half precision small gradients would vanish on the
+            # way through the U-Net. Each image has its own loss: the sum parts them again.
+            (gradient,) = torch.autograd.grad((scale * loss).sum(), leaf)
+        finite = torch.isfinite(gradient).flatten(1).all(dim=1) & torch.isfinite(loss)
+        if not finite.all():
+            raise FloatingPointError(
+                f"In step {step} (timestep {timestep}) the loss of the guide or its gradient is "
+                f"not finite for the images {image_ids[~finite.cpu()].tolist()[:10]}. Lower "
+                f"feature_scale ({scale:g} here) or guided_share, or sample in float32."
+            )
+        correction = (1 - abar).sqrt() * gradient
+        if self.normalise:
+            rms = gradient.square().flatten(1).mean(dim=1).sqrt().clamp(min=1e-30)
+            correction = correction * (scale / rms)[:, None, None, None]
+        if self.watch is not None:
+            moved = ((1 - abar) / abar).sqrt() * correction
+            relative = moved.flatten(1).norm(dim=1) / original.detach().flatten(1).norm(dim=1)
+            self.watch(
+                GuidedStep(step, timestep, image_ids, loss.detach(), gradient / scale, relative)
+            )
+        return noise_pred.detach(), correction.to(noisy.dtype)
+
+    def pred_original_sample(self, noisy, noise_pred, abar):
+        """Compute the noise-free latents that follow from a prediction of the noise."""
+        return (noisy - (1 - abar).sqrt() * noise_pred) / abar.sqrt()

@@ -1,0 +1,344 @@
+"""Guidance against closed forms, finite differences and the sampler without it."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DPMSolverMultistepScheduler
+from tiny_models import (
+    LATENT_SHAPE,
+    gaussian_unet,
+    generators,
+    random_states,
+    stable_diffusion_schedule,
+    states_with_mean,
+    tiny_clip_image_encoder,
+    tiny_latent_diffusion,
+    tiny_unet,
+    tiny_vae,
+)
+
+from latentcortex.features import encode_clip_layers
+from latentcortex.sampler import (
+    FeatureTargets,
+    Guidance,
+    denoising_timesteps,
+    feature_guide,
+    make_generator,
+    sample,
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+ABAR = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
+
+
+def exact_schedule(**changes):
+    """Compute the schedule in float64, so that nothing is rounded to float32 on the way."""
+    scheduler = stable_diffusion_schedule(**changes)
+    scheduler.alphas_cumprod = torch.from_numpy(ABAR)
+    final = 1.0 if scheduler.config.set_alpha_to_one else ABAR[0]
+    scheduler.final_alpha_cumprod = torch.tensor(final, dtype=torch.float64)
+    return scheduler
+
+
+def quadratic(goals):
+    """Make the guide 1/2 |z - goal|^2 on latents, image i of row i."""
+    return lambda latents, ids: 0.5 * (latents - goals[ids]).square().flatten(1).sum(1)
+
+
+# The closed-form Gaussian model: the optimal denoiser is linear, so every step is affine
+
+
+@pytest.mark.parametrize("through_unet", [True, False])
+@pytest.mark.parametrize("blend", [True, False])
+def test_with_a_quadratic_guide_every_step_is_the_affine_map_that_follows_by_hand(
+    blend, through_unet
+):
+    std, mean, kappa, n_steps = 0.6, 0.7, 1.0, 12
+    scheduler = exact_schedule()
+    goals = torch.randn(3, *LATENT_SHAPE, generator=torch.Generator().manual_seed(1)).double()
+    got = sample(
+        gaussian_unet(scheduler, std), scheduler, states_with_mean([mean] * 3).double(),
+        n_steps=n_steps, guidance_scale=1.0, generators=generators(3),
+        guidance=Guidance(quadratic(goals), kappa, 0.5, 0.25, through_unet=through_unet,
+                          blend=blend),
+    )  # fmt: skip
+
+    # z -> slope z + from_goal goal + constant, composed over the steps.
+    timesteps = 1 + np.arange(n_steps)[::-1] * (1000 // n_steps)
+    levels = np.append(ABAR[timesteps], ABAR[0])
+    total = np.array([1.0, 0.0, 0.0])
+    for step, (a, after) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+        variance = a * std**2 + 1 - a
+        root, left = np.sqrt(a), np.sqrt(1 - a)
+        noise = np.array([left / variance, 0, -left * root * mean / variance])
+        z = np.array([1.0, 0.0, 0.0])
+        original = (z - left * noise) / root
+        gamma = left if blend else 1.0
+        seen = gamma * original + (1 - gamma) * z
+        slope = gamma * root * std**2 / variance + 1 - gamma  # of `seen` by z
+        if not through_unet:
+            slope = gamma / root + 1 - gamma
+        if 3 <= step < 9:  # half of the steps, from a quarter of them on
+            noise = noise + kappa * left * slope * (seen - np.array([0, 1, 0]))
+        z = np.sqrt(after) * (z - left * noise) / root + np.sqrt(1 - after) * noise
+        total = z[0] * total + np.array([0, z[1], z[2]])
+    start = torch.cat([torch.randn((1, *LATENT_SHAPE), generator=g, dtype=torch.float64)
+                       for g in generators(3)])  # fmt: skip
+    expected = total[0] * start + total[1] * goals + total[2]
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-7)
+    assert total[1] > 0.1  # the goal is in it
+
+
+def sampled_posterior(scheduler, n_steps, exact):
+    """Sample the posterior of z ~ N(0.5, 0.6^2) given goal = z + N(0, 0.3^2): bias and spread.
+
+    The map from start to end is affine, so it carries the mean to the mean. Of the start the mean
+    is taken that the posterior asks for at its noise level; the sampler's own, 0, is off by 7 % of
+    it. The guide is the log likelihood of the goal, of the variance 0.3^2 alone or, exactly, with
+    the variance of z given z_t added. Bias and spread are in units of the posterior's own spread.
+    """
+    std, mean, sigma, goal = 0.6, 0.5, 0.3, 1.5
+
+    def inverse_variance(timestep):
+        abar = float(scheduler.alphas_cumprod[timestep])
+        left = std**2 * (1 - abar) / (abar * std**2 + 1 - abar)
+        return 1 / (sigma**2 + (left if exact else 0))
+
+    drawn = sample(
+        gaussian_unet(scheduler, std), scheduler, states_with_mean([mean]).double(),
+        n_steps=n_steps, guidance_scale=1.0, generators=generators(1),
+        guidance=Guidance(quadratic(torch.full((1, 1, 1, 1), goal)), inverse_variance, blend=False),
+    )  # fmt: skip
+    start = torch.randn((1, *LATENT_SHAPE), generator=generators(1)[0], dtype=torch.float64)
+    slope, constant = np.polyfit(start.flatten(), drawn.flatten(), 1)
+    precision = 1 / std**2 + 1 / sigma**2
+    posterior = (mean / std**2 + goal / sigma**2) / precision
+    first = float(scheduler.alphas_cumprod[denoising_timesteps(scheduler, n_steps)[0]])
+    bias = slope * first**0.5 * posterior + constant - posterior
+    spread = abs(slope) * (first / precision + 1 - first) ** 0.5
+    return bias * precision**0.5, spread * precision**0.5
+
+
+def test_the_plain_guide_is_biased_and_the_variance_left_removes_the_bias():
+    # Song et al. 2023 (Pi-GDM): the likelihood of a goal given z_t is as wide as what z_t leaves
+    # open. Without that, guidance trusts its first guesses too much, and more steps do not help.
+    scheduler = exact_schedule(set_alpha_to_one=True, steps_offset=0)
+    plain = [sampled_posterior(scheduler, n_steps, exact=False) for n_steps in (100, 1000)]
+    exact = [sampled_posterior(scheduler, n_steps, exact=True) for n_steps in (10, 100, 1000)]
+    assert min(bias for bias, _ in plain) > 1  # more than one spread of the posterior too far
+    assert max(abs(bias) for bias, _ in exact) < 1e-9
+    off = [abs(spread - 1) for _, spread in exact]
+    assert off[0] > off[1] > off[2]
+    assert off[2] < 0.02
+
+
+def test_dpm_solver_ends_at_the_same_posterior():
+    dpm = DPMSolverMultistepScheduler.from_config(exact_schedule(steps_offset=0).config)
+    dpm.alphas_cumprod = torch.from_numpy(ABAR)
+    found = [sampled_posterior(dpm, n_steps, exact=True) for n_steps in (10, 25, 100)]
+    assert max(abs(bias) for bias, _ in found) < 1e-6  # its own table of noise levels is in float32
+    off = [abs(spread - 1) for _, spread in found]
+    assert off[0] > off[1] > off[2]
+    assert off[2] < 0.07
+
+
+# Real networks, finite differences
+
+
+@pytest.fixture(scope="module")
+def networks():
+    unet, vae = (network.double().eval().requires_grad_(False)
+                 for network in (tiny_unet(), tiny_vae()))  # fmt: skip
+    return unet, vae, tiny_clip_image_encoder(torch.float64)
+
+
+def random_targets(encoder, n, seed=3):
+    images = torch.rand(n, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+    layers = encode_clip_layers(encoder, images.to(encoder.mean), (1, 3))
+    return FeatureTargets({k: g.float() for k, g in layers.items()}, range(n), encoder.name)
+
+
+@pytest.mark.parametrize("blend", [True, False])
+def test_the_gradient_is_that_of_finite_differences(networks, blend):
+    unet, vae, encoder = networks
+    targets = random_targets(encoder, 2)
+    generator = torch.Generator().manual_seed(4)
+    noisy = torch.randn(2, *LATENT_SHAPE, generator=generator).double()
+    states, abar = random_states(2).double(), torch.tensor(0.3, dtype=torch.float64)
+
+    def loss_of(noisy):
+        noise = unet(noisy, 400, encoder_hidden_states=states).sample
+        seen = (noisy - (1 - abar) ** 0.5 * noise) / abar**0.5
+        if blend:
+            seen = (1 - abar) ** 0.5 * seen + (1 - (1 - abar) ** 0.5) * noisy
+        images = (vae.decode(seen / 0.4).sample + 1) / 2
+        found = encode_clip_layers(encoder, images, (1, 3))
+        return sum(w * (found[k] - targets.layers[k]).square().mean((1, 2))
+                   for k, w in {1: 0.7, 3: 0.2}.items())  # fmt: skip
+
+    guidance = Guidance(feature_guide(encoder, targets, {1: 0.7, 3: 0.2}), 50.0, decoder=vae,
+                        blend=blend)  # fmt: skip
+    noise_pred, correction = guidance.correct(
+        lambda z: unet(z, 400, encoder_hidden_states=states).sample, noisy, abar,
+        torch.arange(2), 0, 400,
+    )  # fmt: skip
+    torch.testing.assert_close(noise_pred, unet(noisy, 400, encoder_hidden_states=states).sample)
+    for _ in range(5):
+        direction = torch.randn(noisy.shape, generator=generator).double()
+        ahead, behind = (loss_of(noisy + h * direction) for h in (1e-5, -1e-5))
+        slope = 50 * (1 - abar) ** 0.5 * (ahead - behind) / 2e-5
+        along = (correction * direction).flatten(1).sum(1)
+        torch.testing.assert_close(along, slope, rtol=1e-5, atol=1e-9)
+
+
+def test_without_the_unet_it_is_the_gradient_of_the_decoder_times_one_number(networks):
+    unet, vae, encoder = networks
+    guide = feature_guide(encoder, random_targets(encoder, 2))
+    noisy = torch.randn(2, *LATENT_SHAPE, generator=torch.Generator().manual_seed(5)).double()
+    noise, abar = torch.randn_like(noisy), torch.tensor(0.2, dtype=torch.float64)
+    guidance = Guidance(guide, 7.0, decoder=vae, through_unet=False)
+    _, correction = guidance.correct(lambda _: noise, noisy, abar, torch.arange(2), 0, 400)
+    gamma = (1 - abar) ** 0.5
+    seen = gamma * (noisy - gamma * noise) / abar**0.5 + (1 - gamma) * noisy
+    seen.requires_grad_()
+    loss = guide((vae.decode(seen / 0.4).sample + 1) / 2, torch.arange(2)).sum()
+    (of_seen,) = torch.autograd.grad(loss, seen)
+    expected = 7 * gamma * (gamma / abar**0.5 + 1 - gamma) * of_seen
+    torch.testing.assert_close(correction, expected, rtol=1e-9, atol=0)
+
+
+# In the sampler
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_latent_diffusion()
+
+
+def draw(model, guidance=None, n=4, rows=None, scheduler=None, **changes):
+    """Draw n images, or some rows of them, of a start and a condition of their own."""
+    rows = torch.arange(n) if rows is None else torch.as_tensor(rows)
+    latents = torch.randn(n, *LATENT_SHAPE, generator=torch.Generator().manual_seed(13))
+    settings = {"strength": 0.8, "n_steps": 10, "guidance_scale": 4.0} | changes
+    return sample(
+        model.unet, scheduler or model.scheduler, random_states(n)[rows], random_states(1, seed=11),
+        latents=latents[rows], generators=[make_generator(int(row), 0) for row in rows],
+        guidance=guidance, image_ids=rows, **settings,
+    )  # fmt: skip
+
+
+def features_of(model, n=4):
+    encoder = tiny_clip_image_encoder()
+    return {"guide": feature_guide(encoder, random_targets(encoder, n)), "decoder": model.vae}
+
+
+SCHEDULERS = {
+    "ddim": stable_diffusion_schedule(),
+    "dpm": DPMSolverMultistepScheduler.from_config(stable_diffusion_schedule().config),
+}
+
+
+@pytest.mark.parametrize("scheduler", list(SCHEDULERS))
+def test_x0_and_noise_are_corrected_alike(model, scheduler):
+    # eps' = eps + k sqrt(1 - abar) grad is x0' = x0 - k (1 - abar) / sqrt(abar) grad: in the
+    # first step, which starts from the same noisy latents, both differences must agree.
+    scheduler, watched, originals = SCHEDULERS[scheduler], [], []
+
+    def callback(step, _timestep, _latents, pred_original_sample):
+        if step == 0:
+            originals.append(pred_original_sample)
+
+    draw(model, scheduler=scheduler, callback=callback)
+    draw(model, Guidance(**features_of(model), feature_scale=30.0, watch=watched.append),
+         scheduler=scheduler, callback=callback)  # fmt: skip
+    first = watched[0]
+    abar = scheduler.alphas_cumprod[first.timestep]
+    expected = originals[0] - 30 * (1 - abar) / abar**0.5 * first.gradient
+    torch.testing.assert_close(originals[1], expected, rtol=1e-4, atol=1e-4)
+    assert (first.relative_step > 0.01).all()  # there is something to compare
+
+
+def test_at_scale_zero_nothing_changes_bit_by_bit(model):
+    guided = draw(model, Guidance(**features_of(model), feature_scale=0.0))
+    assert torch.equal(guided, draw(model))
+    guided = draw(model, Guidance(**features_of(model), feature_scale=9.0, guided_share=0.1))
+    assert torch.equal(guided, draw(model))  # a tenth of eight steps is none
+
+
+@pytest.mark.parametrize("through_unet", [True, False])
+@pytest.mark.parametrize("scheduler", list(SCHEDULERS))
+def test_batches_with_targets_of_their_own_equal_singles(model, scheduler, through_unet):
+    guidance = Guidance(**features_of(model), feature_scale=20.0, guided_share=0.5,
+                        through_unet=through_unet)  # fmt: skip
+    scheduler = SCHEDULERS[scheduler]
+    together = draw(model, guidance, scheduler=scheduler, batch_size=3)
+    moved = (together - draw(model, scheduler=scheduler)).flatten(1).abs().amax(1)
+    assert (moved > 0.01).all()
+    for row in range(4):
+        alone = draw(model, guidance, rows=[row], scheduler=scheduler)
+        torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-4)
+    turned = draw(model, guidance, rows=[3, 1, 0, 2], scheduler=scheduler)
+    torch.testing.assert_close(turned, together[[3, 1, 0, 2]], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("share", "start", "expected"),
+    [(0.2, 0, [0]), (0.25, 0.5, [4, 5]), (1, 0, range(8)), (0.5, 0.75, [6, 7]), (0.3, 0.1, [0, 1])],
+)
+def test_the_guided_steps_lie_where_they_were_asked_for(model, share, start, expected):
+    watched = []
+    guidance = Guidance(**features_of(model), feature_scale=1.0, guided_share=share,
+                        guided_from=start, watch=watched.append)  # fmt: skip
+    draw(model, guidance, batch_size=4)
+    assert [step.step for step in watched] == list(expected)
+    timesteps = [701, 601, 501, 401, 301, 201, 101, 1]
+    assert [step.timestep for step in watched] == [timesteps[k] for k in expected]
+
+
+def test_as_published_seven_of_37_steps_are_guided():
+    guidance = Guidance(lambda x, _: x, 3e5, 0.2)
+    assert [guidance.acts_in(step, 37) for step in range(37)] == [True] * 7 + [False] * 30
+    # 0.29 * 100 is 28.999999999999996
+    assert sum(Guidance(lambda x, _: x, 1.0, 0.29).acts_in(step, 100) for step in range(100)) == 29
+
+
+def test_no_pass_of_the_unet_is_added_and_each_image_is_passed_as_often():
+    scheduler = stable_diffusion_schedule()
+    unet = gaussian_unet(scheduler, 1.0)
+    means = states_with_mean([0.0] * 5), states_with_mean([0.0])
+    settings = {"n_steps": 3, "generators": generators(5), "guidance_scale": 3.0}
+    sample(unet, scheduler, *means, **settings)
+    unguided = sum(rows for _, rows in unet.calls)
+    unet.calls.clear()
+    settings["generators"] = generators(5)
+    guidance = Guidance(quadratic(torch.zeros(5, 1, 1, 1)), 0.1)
+    sample(unet, scheduler, *means, **settings, guidance=guidance)
+    assert sum(rows for _, rows in unet.calls) == unguided
+
+
+def test_normalised_gradients_take_steps_of_a_size_that_the_loss_does_not_decide(model):
+    def far(images, image_ids):
+        return 1000 * near(images, image_ids)
+
+    near = features_of(model)["guide"]
+    drawn = [
+        draw(model, Guidance(guide, 0.05, 0.5, decoder=model.vae, normalise=True))
+        for guide in (near, far)
+    ]
+    torch.testing.assert_close(*drawn, rtol=0, atol=1e-4)
+
+
+def test_the_networks_are_left_as_they_were_found(model):
+    processors = dict(model.unet.attn_processors)
+    before = copy.deepcopy(model.scheduler.__dict__)
+    draw(model, Guidance(**features_of(model), feature_scale=10.0))
+    assert model.unet.attn_processors == processors
+    assert model.scheduler.num_inference_steps == before["num_inference_steps"]
+    assert torch.equal(model.scheduler.timesteps, before["timesteps"])
+    for network in (model.unet, model.vae):
+        assert not network.training
+        assert all(p.grad is None and not p.requires_grad for p in network.parameters())
