@@ -95,7 +95,7 @@ class Encoder:
     def __init__(self, study, subject, protocol, networks):
         curves = tuple(one for one in protocol.scores if one.name in CURVES)
         protocol = metrics.Protocol("layers", "", curves, protocol.first)
-        mask = visual_cortex(study, subject)
+        mask = reconstructions.visual_cortex(study.preset, study.root, subject)
         (betas, ids, _), _ = nsd.image_responses(study.root, subject, study.preset.space, mask=mask)
         parts = [metrics.extract(protocol, images, networks)
                  for images in products.image_parts(study.preset, study.root, ids)]  # fmt: skip
@@ -115,18 +115,12 @@ class Encoder:
         return self._ridge.predict(self._reduce(features))
 
 
-def visual_cortex(study, subject):
-    """Mark all of visual cortex."""
-    space = study.preset.space
-    return nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral", space, subject)
-
-
 def showings(study, subject):
     """Read all of visual cortex: mean of all showings, the first, mean of the others.
 
     Returns three arrays (n, n_voxels); of images that were shown once the last holds NaN.
     """
-    mask = visual_cortex(study, subject)
+    mask = reconstructions.visual_cortex(study.preset, study.root, subject)
     table, betas = nsd.scaled_betas(study.root, subject, study.preset.space, mask=mask)
     shared, ids = table["shared"].to_numpy(), table["image_id"].to_numpy()
     first = ~table.duplicated("image_id").to_numpy()

@@ -68,6 +68,35 @@ def score_vae(args, test):
     }
 
 
+def score_tiny_vae(args, test):
+    """Compare the tiny autoencoder with the VAE it stands for, in pictures and in gradients."""
+    vae = features.load_latent_diffusion(args.out).vae
+    tiny = features.load_tiny_vae(args.out / "tiny_vae")
+    encoder = features.load_clip_image_encoder(args.out / "guide")
+    images = to_float(test["images"], "cpu")
+    latents = features.encode_images(vae, images)
+    pictures, by_tiny = (
+        features.decode_latents(each, latents).clamp(0, 1) for each in (vae, tiny)
+    )
+    goals = features.encode_clip_layers(encoder, images.flip(0))
+
+    def gradient(decoder):
+        leaf = latents.clone().requires_grad_()
+        found = features.encode_clip_layers(encoder, features.decode_latents(decoder, leaf))
+        loss = sum((found[k] - goals[k]).square().mean((1, 2)) for k in found)
+        return torch.autograd.grad(loss.sum(), leaf)[0].flatten(1)
+
+    similar = F.cosine_similarity(gradient(vae), gradient(tiny))
+    psnr = {"to_the_vae": by_tiny - pictures, "to_the_scenes": by_tiny - images}
+    return {
+        **{f"psnr_db_{of}": -10 * off.square().mean((1, 2, 3)).log10().mean().item()
+           for of, off in psnr.items()},
+        "r_of_latents": float(np.corrcoef(features.encode_images(tiny, images).flatten(),
+                                          latents.flatten())[0, 1]),
+        "cosine_of_gradients": similar.mean().item(),
+    }  # fmt: skip
+
+
 @torch.no_grad()
 def score_clip(args, test, tokenizer_and_modules):
     """Pick an image's own caption, which names all there is to name, among those of 100 images."""

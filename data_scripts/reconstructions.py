@@ -29,6 +29,11 @@ def responses(preset, root, subject, rois):
     return nsd.image_responses(root, subject, preset.space, mask=mask)
 
 
+def visual_cortex(preset, root, subject):
+    """Mark all of visual cortex."""
+    return nsd.roi_mask(root, "nsdgeneral", "nsdgeneral", preset.space, subject)
+
+
 def fit_decoder(preset, betas, targets, image_ids, rescale):
     """Fit on one row an image; for the rescaling, 100 further images are kept out of the fit."""
     decoder = LinearDecoder(preset.alphas, cv="gcv")

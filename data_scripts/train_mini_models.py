@@ -1,8 +1,8 @@
 """Train the miniature world's models: reads nothing, writes checkpoints to --work, models to --out.
 
-Stages: scenes, vae, clip, judge, alexnet, unet, scores. Each is resumed where it was killed, runs
-on the CPU or a GPU, and is skipped when done. Batches are drawn by step number, so that a training
-that is resumed by as many processes sees what an uninterrupted one would have seen.
+Stages: scenes, vae, tiny_vae, clip, judge, alexnet, unet, scores. Each is resumed where it was
+killed, runs on the CPU or a GPU, and is skipped when done. Batches are drawn by step number, so
+that a training that is resumed by as many processes sees what an uninterrupted one would have seen.
 
 One training may be shared by several processes, each with batches of its own:
 torchrun --nproc-per-node 2 data_scripts/train_mini_models.py --stages unet
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from diffusers import AutoencoderKL
 from mini_model_fit import N_PROCESSES, RANK, first_process_first, fit
 from mini_model_instruments import train_alexnet, train_judge, write_weights
 from mini_model_scenes import (
@@ -23,20 +24,28 @@ from mini_model_scenes import (
     N_HELD_BACK,
     N_TEST,
     SEED,
+    blur,
     load_scenes,
     make_scenes,
     to_float,
     tokenize,
     tokenize_captions,
 )
-from mini_model_scores import score_alexnet, score_clip, score_judge, score_unet, score_vae
+from mini_model_scores import (
+    score_alexnet,
+    score_clip,
+    score_judge,
+    score_tiny_vae,
+    score_unet,
+    score_vae,
+)
 from tqdm.auto import tqdm
 from transformers import CLIPTokenizer
 
-from latentcortex import store
+from latentcortex import features, store
 from latentcortex.mini import networks
 
-STAGES = ("scenes", "vae", "clip", "judge", "alexnet", "unet", "scores")
+STAGES = ("scenes", "vae", "tiny_vae", "clip", "judge", "alexnet", "unet", "scores")
 
 
 def write_model(model, folder):
@@ -62,6 +71,33 @@ def train_vae(args):
         latents = vae.encode(x).latent_dist.mean
     vae.register_to_config(scaling_factor=float(1 / latents.std()))
     write_model(vae, args.out / "vae")
+
+
+def train_tiny_vae(args):
+    """Distil the VAE into a tiny one: the same latents, the same pictures of any latents."""
+    images = load_scenes(args, "train")["images"]
+    vae = AutoencoderKL.from_pretrained(args.out / "vae", low_cpu_mem_usage=False).to(args.device)
+    vae.eval().requires_grad_(False)
+    tiny = networks.make_tiny_vae()
+
+    def loss_of(rows, generator):
+        x = to_float(images[rows], args.device)
+        with torch.no_grad():
+            z = features.encode_images(vae, x)
+            # Guides look at latents on the way: blurred, and with noise left in them.
+            shown = torch.where(
+                torch.rand(len(z), 1, 1, 1, generator=generator).to(z) < 1 / 3, blur(z, 2), z
+            )
+            spread = 0.5 * torch.rand(len(z), 1, 1, 1, generator=generator)
+            shown = shown + (spread * torch.randn(z.shape, generator=generator)).to(z)
+            pictures = features.decode_latents(vae, shown)
+        of_images = features.encode_images(tiny, x).float()
+        of_latents = features.decode_latents(tiny, shown).float()
+        off = of_latents - pictures
+        return off.square().mean() + 0.1 * off.abs().mean() + 0.1 * F.mse_loss(of_images, z)
+
+    fit(args, "tiny_vae", {"tiny_vae": tiny}, loss_of, len(images), lr=2e-3, batch_size=24)
+    write_model(tiny, args.out / "tiny_vae")
 
 
 def clip_modules(args):
@@ -124,14 +160,12 @@ def conditions(args, data, vae, text, tokenizer):
 
 
 def train_unet(args):
-    from latentcortex.features import load_latent_diffusion
-
     (scheduler := networks.make_scheduler()).save_pretrained(args.out / "scheduler")
     unet = networks.make_unet().to(args.device)
     with first_process_first():
         if not (args.out / "unet").exists():  # load_latent_diffusion wants a whole folder
             write_model(unet, args.out / "unet")
-        parts = load_latent_diffusion(args.out, device=args.device)
+        parts = features.load_latent_diffusion(args.out, device=args.device)
         latents, states = conditions(
             args, load_scenes(args, "train"), parts.vae, parts.text_encoder, parts.tokenizer
         )
@@ -164,15 +198,20 @@ def train_unet(args):
 
 
 def write_scores(args):
-    """Score every model on scenes that trained none of them, and write provenance.json."""
+    """Score models on scenes that trained none of them, and write provenance.json.
+
+    Of models that were not trained in --work the file keeps what it says.
+    """
     test = load_scenes(args, "test")
-    scores = {
-        "vae": score_vae(args, test),
-        "clip": score_clip(args, test, clip_modules(args)),
-        "judge": score_judge(args, test),
-        "alexnet": score_alexnet(args, test),
-        "unet": score_unet(args, test),
+    score_of = {
+        "vae": lambda: score_vae(args, test),
+        "tiny_vae": lambda: score_tiny_vae(args, test),
+        "clip": lambda: score_clip(args, test, clip_modules(args)),
+        "judge": lambda: score_judge(args, test),
+        "alexnet": lambda: score_alexnet(args, test),
+        "unet": lambda: score_unet(args, test),
     }
+    scores = {name: of() for name, of in score_of.items() if (args.work / f"{name}.pt").exists()}
     curves = {}
     for name in scores:
         # A killed run may have logged steps that its successor repeated: the last word counts.
@@ -196,7 +235,11 @@ def write_scores(args):
         "scores_on_test_scenes": scores,
         "loss_curves": curves,
     }
-    (args.out / "provenance.json").write_text(json.dumps(made) + "\n")
+    path = args.out / "provenance.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    for part in ("steps_and_processes", "scores_on_test_scenes", "loss_curves"):
+        made[part] = known.get(part, {}) | made[part]
+    path.write_text(json.dumps({**made, **({"scenes": known["scenes"]} if known else {})}) + "\n")
     print(json.dumps(scores, indent=1))
 
 
@@ -210,9 +253,11 @@ def main():
     parser.add_argument("--device", type=torch.device, default=device)
     parser.add_argument("--scenes", type=int, default=40_000)
     parser.add_argument("--checkpoint-seconds", type=float, default=60)
-    steps = {"vae": 5600, "clip": 4000, "judge": 3000, "alexnet": 2000, "unet": 12_000}
+    steps = {"vae": 5600, "tiny_vae": 4000, "clip": 4000, "judge": 3000, "alexnet": 2000,
+             "unet": 12_000}  # fmt: skip
     for name, default in steps.items():
-        parser.add_argument(f"--{name}-steps", type=int, default=default)
+        option = f"--{name.replace('_', '-')}-steps"
+        parser.add_argument(option, type=int, default=default)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
@@ -220,8 +265,9 @@ def main():
         if len(args.stages) > 1 or args.stages[0] in ("scenes", "scores"):
             parser.error("torchrun shares one training: name it, such as --stages unet")
         torch.distributed.init_process_group("nccl" if args.device.type == "cuda" else "gloo")
-    run = {"scenes": make_scenes, "vae": train_vae, "clip": train_clip, "judge": train_judge,
-           "alexnet": train_alexnet, "unet": train_unet, "scores": write_scores}  # fmt: skip
+    run = {"scenes": make_scenes, "vae": train_vae, "tiny_vae": train_tiny_vae,
+           "clip": train_clip, "judge": train_judge, "alexnet": train_alexnet,
+           "unet": train_unet, "scores": write_scores}  # fmt: skip
     for stage in args.stages:
         run[stage](args)
 

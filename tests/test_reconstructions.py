@@ -118,19 +118,15 @@ def test_decoders_without_a_label_never_met_it_and_the_others_are_as_many(
     ] * 2
 
 
-def test_showings_are_the_first_and_the_others(tiny_tree, preset):
+def test_showings_are_the_first_and_the_others(tiny_tree, preset, monkeypatch):
     mask = nsd.roi_mask(tiny_tree, "streams", "early", "fsaverage", "subj01")
     table = nsd.trials(tiny_tree, "subj01")
     test_ids = nsd.split(table)[1]
     study = SimpleNamespace(root=tiny_tree, preset=preset, image_ids=test_ids)
     betas = nsd.zscore(nsd.betas(tiny_tree, "subj01", mask=mask), table["session"].to_numpy(),
                        ~table["shared"].to_numpy())  # fmt: skip
-    real = measure.visual_cortex
-    measure.visual_cortex = lambda *_: mask
-    try:
-        mean, first, others = measure.showings(study, "subj01")
-    finally:
-        measure.visual_cortex = real
+    monkeypatch.setattr(reconstructions, "visual_cortex", lambda *_: mask)
+    mean, first, others = measure.showings(study, "subj01")
     for k, image_id in enumerate(test_ids):
         rows = np.flatnonzero(table["image_id"] == image_id)
         np.testing.assert_allclose(mean[k], betas[rows].mean(0), atol=1e-5)

@@ -14,7 +14,11 @@ from latentcortex.features.clip_layers import (
     encode_clip_layers,
     load_clip_image_encoder,
 )
-from latentcortex.features.diffusion_model import LatentDiffusion, load_latent_diffusion
+from latentcortex.features.diffusion_model import (
+    LatentDiffusion,
+    load_latent_diffusion,
+    load_tiny_vae,
+)
 from latentcortex.features.latents import decode_latents, encode_images
 
 __all__ = [
@@ -26,5 +30,6 @@ __all__ = [
     "encode_images",
     "load_clip_image_encoder",
     "load_latent_diffusion",
+    "load_tiny_vae",
     "unconditional",
 ]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from transformers import (
     AutoConfig,
     CLIPTextModel,
@@ -106,3 +106,30 @@ def load_latent_diffusion(model, revision=None, dtype=torch.float32, device="cpu
         scheduler=DDIMScheduler.from_pretrained(**where, subfolder="scheduler"),
         **networks,
     )
+
+
+def load_tiny_vae(folder, device="cpu"):
+    """Load a tiny autoencoder of the same latents, whose gradients cost less than the VAE's.
+
+    Parameters
+    ----------
+    folder : str or Path
+        A local folder of diffusers' `AutoencoderTiny` (``config.json`` and safetensors).
+    device : str or torch.device
+
+    Returns
+    -------
+    AutoencoderTiny
+        Frozen and in evaluation mode, in float32.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    """
+    if not (Path(folder) / "config.json").is_file():
+        raise FileNotFoundError(f"Expected a folder of an AutoencoderTiny, got {folder}.")
+    tiny = AutoencoderTiny.from_pretrained(
+        folder, use_safetensors=True, torch_dtype=torch.float32, low_cpu_mem_usage=False
+    )
+    return tiny.to(device).eval().requires_grad_(False)

@@ -32,6 +32,22 @@ def make_vae():
     )
 
 
+def make_tiny_vae():
+    """Make an `AutoencoderTiny` between images and the VAE's scaled latents, for cheap gradients.
+
+    The class of TAESD, the tiny autoencoder that is in use for Stable Diffusion.
+    """
+    from diffusers import AutoencoderTiny
+
+    return AutoencoderTiny(
+        encoder_block_out_channels=(24, 24, 24),
+        decoder_block_out_channels=(24, 24, 24),
+        num_encoder_blocks=(1, 1, 1),
+        num_decoder_blocks=(2, 1, 1),
+        latent_channels=4,
+    )
+
+
 def make_unet():
     """Make a `UNet2DConditionModel` on (n, 4, 16, 16) with attention at 8x8 and 4x4 only."""
     from diffusers import UNet2DConditionModel

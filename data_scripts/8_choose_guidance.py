@@ -1,0 +1,159 @@
+"""Reads an NSD tree and a preset's networks; writes results/8_choose_guidance-WORLD.npz.
+
+Chooses feature_scale and guided_share of the preset for features that are decoded by ridge, on 100
+validation images, drawn by image from the training images of each subject; the decoders are fitted
+on the rest. No test image is looked at.
+
+The criterion, declared before the first run, is that of 6_choose_settings: each cell of the grid
+draws every validation image once; the cells, and drawing without guide beside them, are ranked by
+each of the four CRITERIA, averaged over images and subjects; the smallest mean rank is chosen, of
+equals the one that guides less. Every cell is kept in the cache: a run that was killed goes on.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import itertools
+
+import numpy as np
+import pandas as pd
+import products
+import reconstructions
+import torch
+from guided import MODULES, encode_g
+from tqdm.auto import tqdm
+
+from latentcortex import features, nsd, presets, sampler, store
+
+study = importlib.import_module("6_reconstruct_images")  # names that start with a digit
+settings = importlib.import_module("6_choose_settings")
+
+FEATURE_SCALES = (30.0, 100.0, 300.0, 1000.0, 3000.0)
+GUIDED_SHARES = (0.2, 0.4, 0.7, 1.0)
+CELLS = ((0.0, 0.0), *itertools.product(FEATURE_SCALES, GUIDED_SHARES))
+N_PICTURES = 4
+SEED = settings.SEED
+
+
+class Validation:
+    """Validation images of a subject: z, c and g decoded by decoders fitted on the other images."""
+
+    def __init__(self, preset, model, encoder, root, subject, n_images):
+        self.preset, self.model, self.encoder = preset, model, encoder
+        shared = settings.split(preset, model, root, subject, n_images)
+        _, image_ids, fit_ids, self.image_ids, self.mean_image, self.originals, self.judges = shared
+        self.z, self.c = settings.decode(preset, shared, preset.rescale)
+        # All of visual cortex, and one row an image in the order of `image_ids`.
+        mask = reconstructions.visual_cortex(preset, root, subject)
+        (betas, ids, _), _ = nsd.image_responses(root, subject, preset.space, mask=mask)
+        if not np.array_equal(ids, image_ids):
+            raise ValueError("The regions hold different training images: check the sessions.")
+        rows, held = np.isin(ids, fit_ids), np.isin(ids, self.image_ids)
+        g = encode_g(preset, encoder, root, ids)
+        decoded = {
+            k: reconstructions.fit_decoder(
+                preset, betas[rows], g[k][rows], ids[rows], rescale=False
+            ).predict(betas[held], image_ids=self.image_ids)
+            for k in g
+        }  # fmt: skip
+        self.targets = sampler.FeatureTargets(decoded, self.image_ids, encoder.name)
+
+    def run_cell(self, feature_scale, guided_share):
+        """Draw and score one cell: scores (n, n_criteria), pictures, relative steps."""
+        watched, preset = [], self.preset
+        guidance = sampler.Guidance(
+            sampler.feature_guide(self.encoder, self.targets), feature_scale, guided_share,
+            decoder=self.model.vae, watch=watched.append,
+        )  # fmt: skip
+        images = sampler.reconstruct(
+            self.model, self.z, self.c, condition="both", image_ids=self.image_ids,
+            strength=preset.strength, n_steps=preset.n_steps, guidance_scale=preset.guidance_scale,
+            guidance=guidance, batch_size=preset.batch_size,
+        ).cpu()  # fmt: skip
+        scores = study.score(self.judges, images, self.originals, self.mean_image)
+        scores["low_level"] = (scores["colour"] + scores["gabor"]) / 2
+        relative = torch.cat([step.relative_step.cpu() for step in watched] or [torch.zeros(1)])
+        return {
+            "scores": np.stack([scores[name] for name in settings.CRITERIA], axis=1),
+            "pictures": reconstructions.to_bytes(images[:N_PICTURES]),
+            "relative_step": np.array([relative.mean(), relative.max()]),
+        }
+
+
+def choose(means):
+    """Rank the cells (n_cells, n_criteria) by each criterion; a table, the chosen cell first."""
+    table = pd.DataFrame(CELLS, columns=["feature_scale", "guided_share"])
+    table[list(settings.CRITERIA)] = means
+    table["mean_rank"] = table[list(settings.CRITERIA)].rank(ascending=False).mean(axis=1)
+    return table.sort_values(["mean_rank", "guided_share", "feature_scale"])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--subjects", type=int, nargs="+", help="default: the preset's first")
+    parser.add_argument("--images", type=int, default=settings.N_VALIDATION, help="fewer images; "
+                        "what such a slice finds is printed and not written")  # fmt: skip
+    parser.add_argument("--shard", default="0/1", metavar="I/N", help="run one share of the cells")
+    args = parser.parse_args()
+    shard, n_shards = products.parse_shard(args.shard)
+    preset = presets.get()
+    root = preset.open()
+    model = features.load_latent_diffusion(
+        preset.model, preset.revision, preset.dtype, preset.device
+    )
+    encoder = features.load_clip_image_encoder(preset.guide, preset.device)
+    subjects = [f"subj{s:02d}" for s in args.subjects or preset.subjects[:1]]
+    # Cells don't depend on what the preset says of the settings to choose.
+    neutral = dataclasses.replace(preset, feature_scale=0.0, guided_share=0.0)
+    neutral = reconstructions.describe(
+        neutral, root, (*reconstructions.NETWORKS, "guide", "judge"), n_images=args.images,
+        seed_of_choice=SEED,
+    )  # fmt: skip
+    sources = products.sources([__file__, study.__file__, settings.__file__], MODULES)
+    key = store.source_hash(sources, neutral)[:12]
+    folder = store.cache_folder() / "8_choose_guidance" / f"{root.name}-{key}"
+
+    paths = {(subject, cell): folder / f"{subject}-{cell[0]:g}-{cell[1]:g}.npz"
+             for subject in subjects for cell in CELLS}  # fmt: skip
+    todo = [part for part in list(paths)[shard::n_shards] if not paths[part].is_file()]
+    validation = None
+    for subject, cell in tqdm(todo, desc="cells", unit="cell"):
+        if validation is None or validation[0] != subject:
+            validation = (
+                subject, Validation(preset, model, encoder, root, subject, args.images)
+            )  # fmt: skip
+        found = validation[1].run_cell(*cell)
+        store.save(paths[subject, cell], provenance=neutral,
+                   validation_ids=validation[1].image_ids, **found)  # fmt: skip
+    left = sum(not path.is_file() for path in paths.values())
+    if left:
+        print(f"{left} cells are left to the other shards.")
+        return
+    parts = [[store.load(paths[subject, cell]) for subject in subjects] for cell in CELLS]
+    scores, steps = (np.array([[part[name] for part in row] for row in parts])
+                     for name in ("scores", "relative_step"))  # fmt: skip
+    table = choose(scores.mean(axis=(1, 2), dtype=float))
+    table["relative_step"], table["largest_step"] = steps.mean(1)[table.index].T
+    print(table.to_string(index=False, float_format="{:.3f}".format))
+    best = table.iloc[0]
+    print(f"\nFor the preset {preset.name!r}: feature_scale={best.feature_scale:g}, "
+          f"guided_share={best.guided_share:g}")  # fmt: skip
+    if args.images == settings.N_VALIDATION:
+        path = products.RESULTS / f"8_choose_guidance-{root.name}.npz"
+        described = {
+            **neutral,
+            "script": "data_scripts/8_choose_guidance.py",
+            "subjects": subjects,
+            "criteria": settings.CRITERIA,
+            "axes": ["cell", "subject", "validation image", "criterion"],
+        }
+        columns = {name: table[name].to_numpy() for name in table.columns}
+        pictures = np.stack([row[0]["pictures"] for row in parts])[table.index]
+        columns |= {"scores": scores[table.index].astype(np.float16), "pictures": pictures,
+                    "picture_ids": parts[0][0]["validation_ids"][:N_PICTURES]}  # fmt: skip
+        print("wrote", store.save(path, provenance=described, **columns))
+
+
+if __name__ == "__main__":
+    with torch.no_grad():  # not inference mode: guidance needs gradients
+        main()

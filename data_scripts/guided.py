@@ -1,0 +1,246 @@
+"""What the scripts of guided drawing share: ways to draw, and the guides of a subject.
+
+A `Way` says how images are drawn: which guide, towards which targets, how strongly, in which steps.
+`GuidedStudy` draws test images in a way and keeps each drawing in the cache.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import products
+import reconstructions
+import torch
+import torch.nn.functional as F
+from diffusers import DPMSolverMultistepScheduler
+
+from latentcortex import features, metrics, nsd, sampler, store
+from latentcortex.encoding import VoxelwiseEncoder
+
+LAYERS = (1, 2, 3, 4, 5, 6)
+COLOUR_CELLS = 4  # the colour guide averages images over so many cells a side
+N_COMPONENTS = 300  # of g, between image and responses in the encoding model of the brain guide
+MODULES = (*reconstructions.MODULES, "encoding")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How images are drawn; the defaults are the published way, on decoded features.
+
+    Attributes
+    ----------
+    guide : {"features", "colours", "brain", None}
+        What the guide looks at; None draws without one.
+    targets : {"decoded", "rescaled", "true", "other"}
+        Features decoded from the responses, the same brought to the spread of true ones, those of
+        the image itself, or those of another image.
+    layers, weights : see `sampler.feature_guide`
+    feature_scale, guided_share : float or None
+        None for the preset's.
+    guided_from, through_unet, blend : see `sampler.Guidance`
+    tiny : bool
+        Whether the guide looks through the tiny autoencoder instead of the VAE.
+    dpm : bool
+        Whether DPM-Solver++ draws instead of DDIM.
+    showings : {"all", "two"}
+        Which showings z, c and the targets of the brain guide are read from.
+    """
+
+    guide: str | None = "features"
+    targets: str = "decoded"
+    layers: tuple[int, ...] = LAYERS
+    weights: str = "published"
+    feature_scale: float | None = None
+    guided_share: float | None = None
+    guided_from: float = 0.0
+    through_unet: bool = True
+    blend: bool = True
+    tiny: bool = False
+    dpm: bool = False
+    showings: str = "all"
+
+
+UNGUIDED = Way(guide=None)
+
+
+def encode_g(preset, encoder, root, image_ids):
+    """Compute true g of images: a dictionary by layer of tensors (n, n_tokens, width)."""
+    parts = [features.encode_clip_layers(encoder, images.to(preset.device), LAYERS)
+             for images in products.image_parts(preset, root, image_ids)]  # fmt: skip
+    return {k: torch.cat([part[k].cpu() for part in parts]) for k in LAYERS}
+
+
+class BrainEncoder:
+    """An encoding model from images to all of visual cortex, by g, differentiable.
+
+    It is fitted on training images. The brain guide runs it forward; the scores by responses come
+    from another one, of another network (script 9).
+    """
+
+    def __init__(self, encoder, g, betas, image_ids):
+        self.encoder = encoder
+        self.scale = {k: values.std() for k, values in g.items()}
+        self.mean = self._join(g).mean(0)
+        centred = self._join(g) - self.mean
+        # Principal directions by way of the images, of which there are fewer than numbers.
+        values, vectors = torch.linalg.eigh((centred @ centred.T).double())
+        n = min(N_COMPONENTS, len(centred) - 1)
+        self.directions = centred.T @ (vectors[:, -n:] / values[-n:].sqrt()).float()
+        self.model = VoxelwiseEncoder().fit(
+            centred @ self.directions, torch.from_numpy(betas), image_ids
+        )
+
+    def _join(self, g):
+        return torch.cat([(g[k] / self.scale[k]).flatten(1) for k in self.scale], dim=1)
+
+    def __call__(self, images):
+        """Predict responses (n, n_voxels) to images (n, 3, h, w)."""
+        g = features.encode_clip_layers(self.encoder, images, list(self.scale), len(images))
+        return self.model.predict((self._join(g) - self.mean) @ self.directions)
+
+
+class GuidedStudy(reconstructions.Study):
+    """A study whose drawings may be guided."""
+
+    def __init__(self, preset, root, tiny_vae, n_images=None):
+        super().__init__(preset, root, n_images)
+        self.encoder = features.load_clip_image_encoder(preset.guide, preset.device)
+        self.tiny = features.load_tiny_vae(tiny_vae, preset.device)
+        self.decoders = {"full": self.model.vae, "tiny": self.tiny}
+        self.description |= {"guide": self.encoder.name}
+        sources = products.sources([__file__, reconstructions.__file__], MODULES)
+        key = store.source_hash(sources, [self.description, self.image_ids.tolist()])[:12]
+        self.folder = store.cache_folder() / "guided" / f"{root.name}-{key}"
+        self._of_subject = {}
+
+    def g_of(self, subject, targets):
+        """Get the features that a guide pulls towards, for all test images: by layer."""
+        true = self._keep("test", "true", lambda: encode_g(
+            self.preset, self.encoder, self.root, self.image_ids))  # fmt: skip
+        if targets == "true":
+            return true
+        if targets == "other":
+            rows = metrics.shuffled_rows(len(self.image_ids), np.random.default_rng([8, 1]))
+            return {k: values[rows] for k, values in true.items()}
+        if targets not in ("decoded", "rescaled"):
+            raise ValueError(f"No features {targets!r}: decoded, rescaled, true or other.")
+        return self._keep(subject, targets, lambda: self._decode_g(subject, targets == "rescaled"))
+
+    def _keep(self, subject, name, make):
+        """Compute once, and forget what was kept for another subject."""
+        for key in [key for key in self._of_subject if key[0] not in ("test", subject)]:
+            del self._of_subject[key]
+        if (subject, name) not in self._of_subject:
+            self._of_subject[subject, name] = make()
+        return self._of_subject[subject, name]
+
+    def _training(self, subject):
+        """Read the training rows of all of visual cortex: betas, image ids, true g."""
+        mask = reconstructions.visual_cortex(self.preset, self.root, subject)
+        (betas, ids, _), (test, test_ids, _) = nsd.image_responses(
+            self.root, subject, self.preset.space, mask=mask
+        )
+        g = encode_g(self.preset, self.encoder, self.root, ids)
+        return betas, ids, g, test[np.isin(test_ids, self.image_ids)]
+
+    def _decode_g(self, subject, rescale):
+        betas, ids, g, test = self._keep(subject, "training", lambda: self._training(subject))
+        return {
+            k: reconstructions.fit_decoder(self.preset, betas, g[k], ids, rescale).predict(
+                test, rescale, self.image_ids
+            )
+            for k in g
+        }
+
+    def guidance(self, subject, way, watch=None):
+        """Make the `sampler.Guidance` of a way; None without a guide."""
+        if way.guide is None:
+            return None
+        if way.guide == "features":
+            g = self.g_of(subject, way.targets)
+            targets = sampler.FeatureTargets(
+                {k: g[k] for k in way.layers}, self.image_ids, self.encoder.name
+            )
+            guide = sampler.feature_guide(self.encoder, targets, way.weights)
+        elif way.guide == "colours":
+            z = self.true[0] if way.targets == "true" else self.decoded(subject).z
+            shown = features.decode_latents(self.model.vae, z, self.preset.batch_size).clamp(0, 1)
+            guide = sampler.colour_guide(
+                F.adaptive_avg_pool2d(shown.float(), COLOUR_CELLS), self.image_ids
+            )
+        else:
+            guide = self._brain_guide(subject)
+        preset = self.preset
+        scale, share = (own if own is not None else of_preset for own, of_preset in (
+            (way.feature_scale, preset.feature_scale), (way.guided_share, preset.guided_share)
+        ))  # fmt: skip
+        return sampler.Guidance(
+            guide, scale, share, way.guided_from, self.decoders["tiny" if way.tiny else "full"],
+            through_unet=way.through_unet, blend=way.blend, watch=watch,
+        )  # fmt: skip
+
+    def _brain_guide(self, subject):
+        betas, ids, g, _ = self._keep(subject, "training", lambda: self._training(subject))
+        encode = self._keep(subject, "brain", lambda: BrainEncoder(self.encoder, g, betas, ids))
+        measured, image_ids = self.two_showings(
+            subject, reconstructions.visual_cortex(self.preset, self.root, subject)
+        )
+        return sampler.brain_guide(encode, measured, image_ids)
+
+    def two_showings(self, subject, mask):
+        """Average the first two showings of the images that were shown three times.
+
+        Returns betas (n, n_voxels) and the ids of these images.
+        """
+        table, betas = nsd.scaled_betas(self.root, subject, self.preset.space, mask=mask)
+        ids = table["image_id"].to_numpy()
+        number = table.groupby("image_id").cumcount().to_numpy()
+        thrice = np.isin(ids, ids[number == 2]) & np.isin(ids, self.image_ids)
+        averages, image_ids, _ = nsd.average_repeats(
+            betas[thrice & (number < 2)], ids[thrice & (number < 2)]
+        )
+        return averages, image_ids
+
+    def z_and_c(self, subject, way):
+        """Get decoded z and c of all test images, from the showings that the way asks for."""
+        made = self.decoded(subject)
+        if way.showings == "all":
+            return made.z, made.c
+        decoded = [made.z.clone(), made.c.clone()]
+        regions = (self.preset.z_rois, self.preset.c_rois)
+        for values, decoder, rois in zip(decoded, made.decoders, regions, strict=True):
+            mask = nsd.roi_mask(self.root, "streams", rois, self.preset.space, subject)
+            betas, ids = self.two_showings(subject, mask)
+            rows = np.isin(self.image_ids, ids)
+            values[rows] = decoder.predict(betas, self.preset.rescale, ids)
+        return decoded
+
+    def draw(self, subject, way, repeat=0, rows=slice(None), watch=None):
+        """Draw some of the test images in a way: tensor (n, 3, h, w) in [0, 1]."""
+        preset, ids = self.preset, self.image_ids[rows]
+        z, c = self.z_and_c(subject, way)
+        model = self.model
+        if way.dpm:
+            dpm = DPMSolverMultistepScheduler.from_config(model.scheduler.config)
+            model = dataclasses.replace(model, scheduler=dpm)
+        return sampler.reconstruct(
+            model, z[rows], c[rows], condition="both", image_ids=ids, repeat=repeat,
+            strength=preset.strength, n_steps=preset.n_steps, guidance_scale=preset.guidance_scale,
+            guidance=self.guidance(subject, way, watch), batch_size=preset.batch_size,
+        ).cpu()  # fmt: skip
+
+    def guided_path(self, subject, way, repeat, rows):
+        """Say where a drawing lies."""
+        key = store.source_hash([], [dataclasses.asdict(way), self.image_ids[rows].tolist()])[:12]
+        return self.folder / f"{subject}-{key}-{repeat}.npz"
+
+    def drawing(self, subject, way, repeat=0, rows=slice(None)):
+        """Read one drawing, or make and keep it: tensor (n, 3, h, w) in [0, 1], as from bytes."""
+        path = self.guided_path(subject, way, repeat, rows)
+        if not path.is_file():
+            drawn = self.draw(subject, way, repeat, rows)
+            store.save(path, provenance={**self.description, "way": dataclasses.asdict(way)},
+                       image_ids=self.image_ids[rows],
+                       images=reconstructions.to_bytes(drawn))  # fmt: skip
+        pixels = store.load(path, self.image_ids[rows])["images"]
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
