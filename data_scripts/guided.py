@@ -128,8 +128,9 @@ class GuidedStudy(reconstructions.Study):
 
     def _keep(self, subject, name, make):
         """Compute once, and forget what was kept for another subject."""
-        for key in [key for key in self._of_subject if key[0] not in ("test", subject)]:
-            del self._of_subject[key]
+        if subject != "test":
+            for key in [key for key in self._of_subject if key[0] not in ("test", subject)]:
+                del self._of_subject[key]
         if (subject, name) not in self._of_subject:
             self._of_subject[subject, name] = make()
         return self._of_subject[subject, name]
@@ -182,13 +183,13 @@ class GuidedStudy(reconstructions.Study):
     def _brain_guide(self, subject):
         betas, ids, g, _ = self._keep(subject, "training", lambda: self._training(subject))
         encode = self._keep(subject, "brain", lambda: BrainEncoder(self.encoder, g, betas, ids))
-        measured, image_ids = self.two_showings(
+        measured, image_ids = self.showings(
             subject, reconstructions.visual_cortex(self.preset, self.root, subject)
         )
         return sampler.brain_guide(encode, measured, image_ids)
 
-    def two_showings(self, subject, mask):
-        """Average the first two showings of the images that were shown three times.
+    def showings(self, subject, mask, third=False):
+        """Average the first two showings, or read the third, of images shown three times.
 
         Returns betas (n, n_voxels) and the ids of these images.
         """
@@ -196,10 +197,8 @@ class GuidedStudy(reconstructions.Study):
         ids = table["image_id"].to_numpy()
         number = table.groupby("image_id").cumcount().to_numpy()
         thrice = np.isin(ids, ids[number == 2]) & np.isin(ids, self.image_ids)
-        averages, image_ids, _ = nsd.average_repeats(
-            betas[thrice & (number < 2)], ids[thrice & (number < 2)]
-        )
-        return averages, image_ids
+        rows = thrice & ((number == 2) if third else (number < 2))
+        return nsd.average_repeats(betas[rows], ids[rows])[:2]
 
     def z_and_c(self, subject, way):
         """Get decoded z and c of all test images, from the showings that the way asks for."""
@@ -210,7 +209,7 @@ class GuidedStudy(reconstructions.Study):
         regions = (self.preset.z_rois, self.preset.c_rois)
         for values, decoder, rois in zip(decoded, made.decoders, regions, strict=True):
             mask = nsd.roi_mask(self.root, "streams", rois, self.preset.space, subject)
-            betas, ids = self.two_showings(subject, mask)
+            betas, ids = self.showings(subject, mask)
             rows = np.isin(self.image_ids, ids)
             values[rows] = decoder.predict(betas, self.preset.rescale, ids)
         return decoded

@@ -1,0 +1,97 @@
+"""What NeuralDiffuser's public code does otherwise, to show what it does to the images.
+
+Neither is meant for use: the book draws with them once, beside the corrected way.
+"""
+
+import torch
+import torch.nn.functional as F
+from torchvision.transforms.functional import gaussian_blur
+
+from latentcortex.sampler.guidance import Guidance
+
+
+class GuidanceWithBeta(Guidance):
+    r"""Guidance whose noise-free latents are computed with beta in place of its root.
+
+    .. math:: x_0 = (z_t - (1 - \bar\alpha_t) \, \epsilon_\theta(z_t, c)) / \sqrt{\bar\alpha_t}
+
+    What is left in them of the noise is :math:`\sqrt{1 - \bar\alpha_t} - (1 - \bar\alpha_t)` over
+    the root of :math:`\bar\alpha_t`. In the public code the right line stands above it, commented
+    out.
+    """
+
+    def pred_original_sample(self, noisy, noise_pred, abar):
+        """Compute the latents that the guide then looks at."""
+        return (noisy - (1 - abar) * noise_pred) / abar.sqrt()
+
+
+class SelfAttentionGuided:
+    r"""A U-Net with self-attention guidance, which the public code switches on unasked.
+
+    Where the middle of the U-Net attends to most, the predicted image is blurred, noised again and
+    passed through the U-Net once more; with :math:`\epsilon'_\varnothing` of that third pass,
+
+    .. math:: \epsilon_\theta \leftarrow \epsilon_\theta
+              + s \, (\epsilon_\varnothing - \epsilon'_\varnothing).
+
+    Works in place of a U-Net in `sample`, without other guidance and with a `guidance_scale` above
+    1, since it must know which rows are those of the empty caption.
+
+    Parameters
+    ----------
+    unet : UNet2DConditionModel
+    scheduler : a diffusers scheduler with ``alphas_cumprod``
+    sag_scale : float
+        s; 0.75 is the default of the public code, in the drawings it calls unguided, too.
+
+    Notes
+    -----
+    Source: Hong et al. (2023), "Improving sample quality of diffusion models using self-attention
+    guidance", as in diffusers.
+    """
+
+    def __init__(self, unet, scheduler, sag_scale=0.75):
+        self.unet, self.scheduler, self.sag_scale = unet, scheduler, sag_scale
+        self.config = unet.config
+
+    def __call__(self, latents, timestep, encoder_hidden_states):
+        """Predict the noise of (2n, 4, h, w), the n rows of the empty caption first."""
+        attention = self.unet.mid_block.attentions[0].transformer_blocks[0].attn1
+        attended = []
+
+        def keep(module, arguments, keywords):
+            hidden = arguments[0] if arguments else keywords["hidden_states"]
+            query, key = (module.head_to_batch_dim(layer(hidden))
+                          for layer in (module.to_q, module.to_k))  # fmt: skip
+            attended.append(module.get_attention_scores(query, key))
+
+        hook = attention.register_forward_pre_hook(keep, with_kwargs=True)
+        try:
+            output = self.unet(latents, timestep, encoder_hidden_states=encoder_hidden_states)
+        finally:
+            hook.remove()
+        n = len(latents) // 2
+        noisy, noise, empty = latents[:n], output.sample[:n], encoder_hidden_states[:n]
+        abar = self.scheduler.alphas_cumprod[timestep].to(latents)
+        original = (noisy - (1 - abar).sqrt() * noise) / abar.sqrt()
+        # How much each place is attended to, over heads and places that attend: on average 1.
+        weight = attended[0].unflatten(0, (len(latents), -1)).mean(1).sum(1)[:n]
+        size = latents.shape[-2:]
+        shrink = round((size[0] * size[1] / weight.shape[1]) ** 0.5)
+        mask = (weight > 1).reshape(n, 1, size[0] // shrink, size[1] // shrink).to(latents)
+        mask = F.interpolate(mask, size)
+        degraded = mask * gaussian_blur(original, 9, 1.0) + (1 - mask) * original
+        degraded = abar.sqrt() * degraded + (1 - abar).sqrt() * noise
+        again = self.unet(degraded, timestep, encoder_hidden_states=empty).sample
+        output.sample += self.sag_scale * (noise - again).repeat(2, 1, 1, 1)
+        return output
+
+
+def noise_left_by_beta(abar):
+    r"""Compute how much noise `GuidanceWithBeta` leaves in the latents, in units of the noise.
+
+    :math:`(\sqrt{1 - \bar\alpha} - (1 - \bar\alpha)) / \sqrt{\bar\alpha}` of arrays
+    :math:`\bar\alpha` in (0, 1).
+    """
+    abar = torch.as_tensor(abar)
+    return ((1 - abar).sqrt() - (1 - abar)) / abar.sqrt()

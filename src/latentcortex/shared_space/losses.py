@@ -1,0 +1,123 @@
+r"""What the network is trained on besides the distance to its targets: two contrastive losses.
+
+Both compare predictions p with targets y by cosine, :math:`s_{ij} = \bar p_i \cdot \bar y_j`.
+In `bimixco` images are told apart while betas are mixtures of two trials; in `softclip` the
+targets' own similarities say how much each image may be taken for another.
+
+Source: MindEye1 and MindEye2 (Scotti et al. 2023, 2024), as in NeuralDiffuser's public code.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+def draw_mixing(n_trials, rng, beta=0.15, threshold=0.5):
+    r"""Draw which trials of one subject are mixed, with which others and how much.
+
+    A share `threshold` of the trials gets :math:`\lambda_i` from Beta(beta, beta), the rest 1.
+
+    Parameters
+    ----------
+    n_trials : int
+    rng : numpy.random.Generator
+    beta : float
+        Below 1, mixtures are mostly of one trial.
+    threshold : float in [0, 1]
+
+    Returns
+    -------
+    weights : float32 tensor (n_trials,), in [0, 1]
+        :math:`\lambda_i` of the trial itself.
+    partners : int64 tensor (n_trials,)
+        A permutation; a trial may be its own partner.
+    """
+    mixed = rng.random(n_trials) < threshold
+    weights = np.where(mixed, rng.beta(beta, beta, n_trials), 1).astype(np.float32)
+    return torch.from_numpy(weights), torch.from_numpy(rng.permutation(n_trials))
+
+
+def mix(values, weights, partners):
+    r"""Mix rows: :math:`\lambda_i v_i + (1 - \lambda_i) v_{\pi(i)}`.
+
+    Parameters
+    ----------
+    values : tensor (n, ...)
+        Betas, or the targets that go with them.
+    weights, partners : tensors (n,), (n,)
+        Of `draw_mixing`.
+
+    Returns
+    -------
+    tensor (n, ...)
+    """
+    weights = weights.reshape(-1, *[1] * (values.ndim - 1))
+    return weights * values + (1 - weights) * values[partners]
+
+
+def bimixco(projected, targets, weights, partners, temperature=0.006):
+    r"""Contrast predictions from mixed betas with the targets of both trials in them.
+
+    With :math:`q = \mathrm{softmax}_j(s_{ij} / \tau)` and :math:`q'` the softmax over i,
+
+    .. math:: L = -\frac{1}{2n} \sum_i \lambda_i (\log q_{ii} + \log q'_{ii})
+              + (1 - \lambda_i) (\log q_{i \pi(i)} + \log q'_{i \pi(i)}).
+
+    The public code gives a trial that is its own partner the label :math:`1 - \lambda` instead
+    of 1, and with several subjects takes partners, counted within a subject, for rows of the
+    whole batch; here the labels of both add up and partners are rows of the batch.
+
+    Parameters
+    ----------
+    projected, targets : tensors (n, ...) of one shape
+        Targets are those of the single trials, not mixed.
+    weights, partners : tensors (n,), (n,)
+        :math:`\lambda`, and :math:`\pi` as rows of the batch.
+    temperature : float
+
+    Returns
+    -------
+    scalar tensor
+    """
+    logits = cosines(projected, targets) / temperature
+    rows = torch.arange(len(logits), device=logits.device)
+    labels = torch.diag(weights)
+    labels[rows, partners] += 1 - weights
+    both = logits.log_softmax(1) + logits.log_softmax(0)
+    return -(labels * both).sum() / (2 * len(logits))
+
+
+def softclip(projected, targets, temperature):
+    r"""Contrast predictions with targets as softly as targets resemble each other.
+
+    .. math:: L = -\frac{1}{2n} \sum_{ij} \mathrm{softmax}_j(\bar y_i \cdot \bar y_j / \tau)
+              (\log \mathrm{softmax}_j(s_{ij} / \tau) + \log \mathrm{softmax}_j(s_{ji} / \tau))
+
+    Parameters
+    ----------
+    projected, targets : tensors (n, ...) of one shape
+    temperature : float
+
+    Returns
+    -------
+    scalar tensor
+    """
+    logits = cosines(projected, targets) / temperature
+    labels = (cosines(targets, targets) / temperature).softmax(1)
+    both = logits.log_softmax(1) + logits.T.log_softmax(1)
+    return -(labels * both).sum() / (2 * len(logits))
+
+
+def cosine_temperature(progress, first=0.004, last=0.0075):
+    """Move the temperature from `first` to `last` on half a cosine as progress goes from 0 to 1.
+
+    The public code moves it once an epoch and divides by 0 when there is but one.
+    """
+    return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def cosines(a, b):
+    """Return the cosine of every row of a (n, ...) with every row of b (m, ...), (n, m)."""
+    return F.normalize(a.flatten(1), dim=1) @ F.normalize(b.flatten(1), dim=1).T

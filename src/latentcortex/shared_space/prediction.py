@@ -1,0 +1,130 @@
+"""Predict features with a trained network, and learn how their spread is restored."""
+
+import numpy as np
+import torch
+
+from latentcortex.decoders import rescale_by, rescaling
+from latentcortex.shared_space.data import check_betas, check_targets, find_rows, rows_as_tensor
+
+
+@torch.no_grad()
+def predict(
+    model,
+    betas,
+    subject,
+    *,
+    rescale=False,
+    projected=False,
+    image_ids=None,
+    batch_size=256,
+    seed=0,
+):
+    """Decode features of all targets from betas of one subject.
+
+    Parameters
+    ----------
+    model : SharedSpace
+    betas : array or tensor (n_trials, n_voxels)
+        Single trials or averages of repeats, scaled as in training. One row is enough.
+    subject : str
+    rescale : bool
+        Whether to give every number the mean and standard deviation that `fit_rescaling` found
+        in the validation images.
+    projected : bool
+        Whether to return what the contrastive losses have shaped, which retrieves images better
+        and draws them worse. Compare its cosines with those of
+        ``model.heads[name].standardise(features)``; it has no unit.
+    image_ids : int array (n_trials,), optional
+        Of these rows, where the predictions are to be tested: overlap with what the network has
+        learned from is then an error.
+    batch_size : int
+        Rows at a time; bounds the memory, does not change the result.
+    seed : int
+        Of the noise that a diffusion prior starts from.
+
+    Returns
+    -------
+    dict of str to float32 array (n_trials, ...)
+        By target.
+
+    Raises
+    ------
+    ValueError
+        For betas that do not fit (see `check_betas`), images learned from, or a rescaling that
+        was not fitted.
+    """
+    betas = check_betas(model, betas, subject)
+    if rescale and (projected or subject not in model.rescaling):
+        raise ValueError(
+            f"There is no rescaling of {subject}'s predictions: call fit_rescaling with validation "
+            "images first. Projections have none."
+        )
+    if image_ids is not None:
+        if len(image_ids) != len(betas):
+            raise ValueError(
+                f"Expected one image id for each of {len(betas)} rows of betas, got "
+                f"{len(image_ids)}."
+            )
+        learned = [model.training_image_ids]
+        learned += [model.rescaling_image_ids[subject]] if rescale else []
+        both = np.intersect1d(image_ids, np.concatenate(learned))
+        if len(both):
+            raise ValueError(
+                f"The network has learned from {len(both)} of these images, such as {both[0]}: "
+                "what it predicts for them says nothing about new ones. Split by image before "
+                "anything is trained, the first stage included."
+            )
+    was_training = model.training
+    model.eval()
+    parts = {name: [] for name in model.heads}
+    for rows in np.split(np.arange(len(betas)), range(batch_size, len(betas), batch_size)):
+        decoded = model({subject: rows_as_tensor(betas, rows).to(model.device)})
+        for name, (predicted, projection) in decoded.items():
+            head = model.heads[name]
+            if projected:
+                values = projection
+            elif getattr(head, "prior", None) is None:
+                values = head.restore(predicted)
+            else:
+                values = head.restore(head.prior.sample(predicted, seed=seed))
+            if rescale:
+                found = [tensor.to(values) for tensor in model.rescaling[subject][name]]
+                values = rescale_by(found, values)
+            parts[name].append(values.cpu())
+    model.train(was_training)
+    return {name: torch.cat(values).numpy() for name, values in parts.items()}
+
+
+def fit_rescaling(model, betas, subject, image_ids, targets, *, batch_size=256, seed=0):
+    """Learn from validation images how predictions are brought to the spread of the targets.
+
+    Nothing but validation images enters: the public code takes the mean and deviation of the
+    test predictions, which needs the whole test set and fails for one image.
+
+    Parameters
+    ----------
+    model : SharedSpace
+        Keeps what is found as ``rescaling[subject]``.
+    betas : array (n_trials, n_voxels)
+        Of validation images, as many repeats averaged as in the betas to be decoded.
+    subject : str
+    image_ids : int array (n_trials,)
+        Of these rows: `predict` with `rescale` refuses to be tested on them.
+    targets : dict of str to (features (n_images, ...), image_ids (n_images,))
+    batch_size, seed
+        As in `predict`.
+
+    Raises
+    ------
+    ValueError
+        If the network has learned from one of these images, or something does not fit.
+    """
+    check_targets(model, targets)
+    predicted = predict(
+        model, betas, subject, image_ids=image_ids, batch_size=batch_size, seed=seed
+    )
+    image_ids, found = np.asarray(image_ids), {}
+    for name, (features, known) in targets.items():
+        true = rows_as_tensor(features, find_rows(known, image_ids, name))
+        found[name] = rescaling(torch.from_numpy(predicted[name]), true)
+    model.rescaling[subject], model.rescaling_image_ids[subject] = found, image_ids
