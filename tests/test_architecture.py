@@ -19,7 +19,7 @@ DOORS = {
     "features": set(),
     "ridge": set(),
     "decoders": {"ridge"},
-    "shared_space": set(),
+    "shared_space": {"decoders"},
     "sampler": {"features"},
     "metrics": set(),
     "encoding": {"ridge", "metrics"},

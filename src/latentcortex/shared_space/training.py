@@ -210,8 +210,9 @@ def train(
             if len(validation_image_ids):
                 history[-1]["retrieval"] = _retrieve(model, data, settings)
             losses = []
-            top1 = {n: f"{x:.2f}" for n, x in history[-1].get("retrieval", {}).items()}
-            bar.set_postfix(loss=f"{history[-1]['loss']:.3f}", **top1, refresh=False)
+        top1 = history[-1].get("retrieval", {}) if history else {}
+        shown = {f"top-1 {name}": f"{share:.2f}" for name, share in top1.items()}
+        bar.set_postfix(shown | {"loss": f"{loss.item():.3f}"}, refresh=False)
         is_due = time.monotonic() - saved_at > checkpoint_seconds or step == n_steps - 1
         if checkpoint is not None and is_due:
             _checkpoint(checkpoint, model, optimiser, fingerprint, step + 1, losses, history)

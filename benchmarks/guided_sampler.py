@@ -1,0 +1,201 @@
+"""Guided sampling: ours beside a straight reading of the published algorithm, images per second.
+
+Reads the preset's networks, or makes random ones of Stable Diffusion 1.4's size (``--size sd14``,
+for a GPU); writes nothing, prints a table. The straight reading draws one image at a time in
+float32, predicts the conditional noise once more for the gradient, and looks through the full VAE.
+Ours draws the same images in batches: the published route, and the cheap one (without the U-Net's
+Jacobian, through the tiny autoencoder) at a strength that reaches at least the same loss.
+Features to guide towards are those of other images; with random networks losses mean nothing.
+"""
+
+import argparse
+import os
+import platform
+import time
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
+from peak_memory import memory, reset_peak
+
+from latentcortex import features, nsd, presets, sampler
+from latentcortex.mini import networks
+
+# Published configuration of CompVis/stable-diffusion-v1-4: its unet, vae and scheduler folders.
+SD14_UNET = {
+    "sample_size": 64, "in_channels": 4, "out_channels": 4, "layers_per_block": 2,
+    "block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768,
+    "attention_head_dim": 8,
+    "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+}  # fmt: skip
+SD14_VAE = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4,
+    "sample_size": 512, "scaling_factor": 0.18215,
+}  # fmt: skip
+SD14_SCHEDULER = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+                  "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}  # fmt: skip
+
+
+class Run:
+    """Networks, what to draw, and the settings; the same for everyone who draws."""
+
+    def __init__(self, size, n_images, device):
+        generator = torch.Generator().manual_seed(0)
+        self.device, self.size, preset = device, size, presets.get("mini")
+        if size == "mini":
+            model = features.load_latent_diffusion(preset.model, device=device)
+            self.unet, self.vae, self.scheduler = model.unet, model.vae, model.scheduler
+            self.tiny = features.load_tiny_vae(networks.MODEL_FOLDER / "tiny_vae", device)
+            self.encoder = features.load_clip_image_encoder(preset.guide, device)
+            root = preset.open()
+            ids = nsd.split(nsd.trials(root, "subj01"))[1][: 2 * n_images]
+            images = torch.from_numpy(nsd.images(root, ids))
+            c = features.encode_captions(
+                model.text_encoder, model.tokenizer, nsd.captions(root, ids[:n_images])
+            )
+            self.empty = features.unconditional(model.text_encoder, model.tokenizer)
+            z = features.encode_images(model.vae, images[:n_images])
+            # What a decoder gives is blurred.
+            self.latents = F.interpolate(F.avg_pool2d(z, 2), scale_factor=2.0).to(device)
+            self.c, goals = c, images[n_images:]
+            self.settings = {"strength": 0.6, "n_steps": 20, "guidance_scale": 5.0}
+            self.scale, self.share, self.batch_size = 300.0, 0.5, 32
+        else:
+            import open_clip
+
+            half = torch.float16 if device.type == "cuda" else torch.float32
+            self.unet = UNet2DConditionModel(**SD14_UNET).to(device, half)
+            self.vae = AutoencoderKL(**SD14_VAE).to(device)
+            self.tiny = AutoencoderTiny().to(device)
+            self.scheduler = DDIMScheduler(**SD14_SCHEDULER)
+            visual = open_clip.create_model("ViT-B-32-quickgelu", pretrained=None).visual
+            mean, std = torch.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.25)
+            visual = visual.to(device).eval().requires_grad_(False)
+            self.encoder = features.ClipImageEncoder(
+                visual, mean.to(device), std.to(device), 224, "random"
+            )
+            for network in (self.unet, self.vae, self.tiny):
+                network.eval().requires_grad_(False)
+            self.latents = torch.randn(n_images, 4, 64, 64, generator=generator).to(device, half)
+            self.c = torch.randn(n_images, 77, 768, generator=generator).to(device, half)
+            self.empty = torch.randn(1, 77, 768, generator=generator).to(device, half)
+            goals = torch.rand(n_images, 3, 224, 224, generator=generator)
+            self.settings = {"strength": 0.75, "n_steps": 50, "guidance_scale": 7.5}
+            self.scale, self.share, self.batch_size = 3e5, 0.2, 4
+        g = features.encode_clip_layers(self.encoder, goals.to(device))
+        self.ids = torch.arange(n_images)
+        self.targets = sampler.FeatureTargets(g, self.ids.tolist(), self.encoder.name)
+        self.guide = sampler.feature_guide(self.encoder, self.targets)
+
+    def ours(self, scale=None, share=None, **route):
+        """Draw with the package's sampler: latents of all images."""
+        scale, share = (self.scale, self.share) if scale is None else (scale, share)
+        route = {"decoder": self.vae} | route
+        guidance = sampler.Guidance(self.guide, scale, share, **route) if scale else None
+        return sampler.sample(
+            self.unet, self.scheduler, self.c, self.empty, latents=self.latents,
+            generators=[sampler.make_generator(i, 0) for i in self.ids.tolist()],
+            guidance=guidance, batch_size=self.batch_size, **self.settings,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def as_read(self, n):
+        """Draw n images as the published algorithm is written, one after the other."""
+        w, unet, drawn = self.settings["guidance_scale"], self.unet.float(), []
+        n_steps, strength = self.settings["n_steps"], self.settings["strength"]
+        timesteps = sampler.denoising_timesteps(self.scheduler, n_steps, strength)
+        self.scheduler.set_timesteps(n_steps)
+        n_guided = int(self.share * len(timesteps))
+        for i in range(n):
+            z, c = self.latents[i : i + 1].float(), self.c[i : i + 1].float()
+            noise = torch.randn(z.shape, generator=sampler.make_generator(i, 0)).to(z)
+            z = self.scheduler.add_noise(z, noise, timesteps[:1])
+            for step, t in enumerate(timesteps):
+                abar = self.scheduler.alphas_cumprod[t].to(self.device)
+                states = torch.cat([self.empty.float(), c])
+                uncond, cond = unet(torch.cat([z, z]), t, encoder_hidden_states=states)[0].chunk(2)
+                noise_pred = uncond + w * (cond - uncond)
+                if step < n_guided:
+                    with torch.enable_grad():
+                        leaf = z.clone().requires_grad_()
+                        again = unet(leaf, t, encoder_hidden_states=c)[0]
+                        x0 = (leaf - (1 - abar) ** 0.5 * again) / abar**0.5
+                        gamma = (1 - abar) ** 0.5
+                        seen = features.decode_latents(self.vae, gamma * x0 + (1 - gamma) * leaf)
+                        loss = self.guide(seen, [i]).sum()
+                        gradient = torch.autograd.grad(loss, leaf)[0]
+                    noise_pred = noise_pred + self.scale * (1 - abar) ** 0.5 * gradient
+                z = self.scheduler.step(noise_pred, t, z).prev_sample
+            drawn.append(z)
+        return torch.cat(drawn)
+
+    @torch.no_grad()
+    def loss(self, latents):
+        """Compute the guide's mean loss of what was drawn."""
+        images = features.decode_latents(self.vae, latents.float(), 4)
+        parts = zip(images.split(4), self.ids[: len(images)].split(4), strict=True)
+        return float(torch.cat([self.guide(some, ids) for some, ids in parts]).mean())
+
+    def timed(self, draw):
+        """Call once: what was drawn, seconds, peak memory above what was held before (bytes)."""
+        cuda = self.device.type == "cuda"
+        if cuda:
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+        before = 0 if cuda else reset_peak()
+        start = time.perf_counter()
+        latents = draw()
+        if cuda:
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+        return latents, seconds, torch.cuda.max_memory_allocated() if cuda else (
+            memory("VmHWM") - before
+        )  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=("mini", "sd14"), default="mini")
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--read", type=int, default=8, help="images of the straight reading")
+    args = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = torch.cuda.get_device_name() if device.type == "cuda" else (
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads of "
+        f"{os.cpu_count()} cores"
+    )  # fmt: skip
+    run = Run(args.size, args.images, device)
+    print(f"{args.size} on {name}, torch {torch.__version__}; strength "
+          f"{run.settings['strength']}, {run.settings['n_steps']} steps, guided share {run.share}, "
+          f"feature scale {run.scale:g}, batches of {run.batch_size}")  # fmt: skip
+    cheap = {"decoder": run.tiny, "through_unet": False}
+    run.ours(0)  # what is made at the first call is not counted
+    unguided, unguided_s, unguided_peak = run.timed(lambda: run.ours(0))
+    read, read_s, read_peak = run.timed(lambda: run.as_read(args.read))
+    guided, guided_s, guided_peak = run.timed(run.ours)
+    aim = run.loss(guided)
+    # The cheap gradient is another: the least strength of a few that reaches the same loss.
+    for times in (1, 1.5, 2, 3, 4):
+        scale = times * run.scale
+        latents, seconds, peak = run.timed(lambda k=scale: run.ours(k, run.share, **cheap))
+        if run.loss(latents) <= aim:
+            break
+    off = (read - guided[: args.read].float()).abs().max()
+    print(f"straight reading and ours, largest difference of latents: {float(off):.1e}")
+    per_image = read_s / args.read
+    rows = {
+        "unguided": (unguided_s / args.images, unguided_peak, run.loss(unguided)),
+        "straight reading": (per_image, read_peak, run.loss(read)),
+        "published route": (guided_s / args.images, guided_peak, aim),
+        f"cheap route, strength x {times:g}": (seconds / args.images, peak, run.loss(latents)),
+    }
+    for label, (each, held, loss) in rows.items():
+        print(f"{label:28} {1 / each:7.3f} images/s, {per_image / each:5.2f} x straight reading, "
+              f"{each / rows['unguided'][0]:5.2f} x time of unguided, peak {held / 1e9:6.2f} GB, "
+              f"loss {loss:.4f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
