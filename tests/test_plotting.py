@@ -265,3 +265,21 @@ def test_slider_says_what_it_expects():
         plotting.frame_slider(frames, ["a", "b"], " ")
     with pytest.raises(ValueError, match=r"frames: expected values in \[0, 1\]"):
         plotting.frame_slider(frames * 2 - 1, ["a", "b"], "a scene")
+
+
+def test_two_sliders_stand_over_a_grid_the_second_counting_fastest():
+    frames = smooth_frames(6, 2, 8).reshape(2, 3, 2, 3, 8, 8)
+    names, labels = ("scale", "share"), (["0", "1"], ["a", "b|c", "d"])
+    page = Elements(plotting.grid_slider(frames, names, labels, "two scenes").data)
+    assert [img["data-label"] for img in page.of("img")] == [
+        f"scale {a}, share {b}" for a in labels[0] for b in labels[1]
+    ]
+    for picture, frame in zip(page.of("img"), frames.reshape(6, 2, 3, 8, 8), strict=True):
+        inner = frame[0].transpose(1, 2, 0)[2:-2, 2:-2]
+        assert np.abs(decoded(picture)[2:-2, 2:6] - inner).max() < 0.06
+    first, second = page.of("input")
+    assert (first["max"], second["max"]) == ("1", "2")
+    assert (first["aria-label"], second["aria-label"]) == names
+    assert second["data-labels"].split("|") == ["a", "b/c", "d"]
+    with pytest.raises(ValueError, match=r"got \(2, 3, 2, 3, 8, 8\), 2 names and \(2, 2\) labels"):
+        plotting.grid_slider(frames, names, (["0", "1"], ["a", "b"]), "two scenes")
