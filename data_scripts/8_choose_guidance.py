@@ -2,12 +2,14 @@
 
 Chooses feature_scale and guided_share of the preset for features that are decoded by ridge, on 100
 validation images, drawn by image from the training images of each subject; the decoders are fitted
-on the rest. No test image is looked at.
+on the rest. No test image is looked at. The same is chosen for the images' true features.
 
 The criterion, declared before the first run, is that of 6_choose_settings: each cell of the grid
 draws every validation image once; the cells, and drawing without guide beside them, are ranked by
 each of the four CRITERIA, averaged over images and subjects; the smallest mean rank is chosen, of
 equals the one that guides less. Every cell is kept in the cache: a run that was killed goes on.
+(True features joined after the first run, in which decoded ones had hardly any effect: what the
+sampler can do with good features is not to be judged at a strength that suits bad ones.)
 """
 
 import argparse
@@ -31,6 +33,7 @@ settings = importlib.import_module("6_choose_settings")
 FEATURE_SCALES = (30.0, 100.0, 300.0, 1000.0, 3000.0)
 GUIDED_SHARES = (0.2, 0.4, 0.7, 1.0)
 CELLS = ((0.0, 0.0), *itertools.product(FEATURE_SCALES, GUIDED_SHARES))
+TARGETS = ("decoded", "true")
 N_PICTURES = 4
 SEED = settings.SEED
 
@@ -56,13 +59,17 @@ class Validation:
             ).predict(betas[held], image_ids=self.image_ids)
             for k in g
         }  # fmt: skip
-        self.targets = sampler.FeatureTargets(decoded, self.image_ids, encoder.name)
+        true = {k: g[k][held] for k in g}
+        self.targets = {
+            name: sampler.FeatureTargets(layers, self.image_ids, encoder.name)
+            for name, layers in zip(TARGETS, (decoded, true), strict=True)
+        }
 
-    def run_cell(self, feature_scale, guided_share):
+    def run_cell(self, targets, feature_scale, guided_share):
         """Draw and score one cell: scores (n, n_criteria), pictures, relative steps."""
         watched, preset = [], self.preset
         guidance = sampler.Guidance(
-            sampler.feature_guide(self.encoder, self.targets), feature_scale, guided_share,
+            sampler.feature_guide(self.encoder, self.targets[targets]), feature_scale, guided_share,
             decoder=self.model.vae, watch=watched.append,
         )  # fmt: skip
         images = sampler.reconstruct(
@@ -113,31 +120,36 @@ def main():
     key = store.source_hash(sources, neutral)[:12]
     folder = store.cache_folder() / "8_choose_guidance" / f"{root.name}-{key}"
 
-    paths = {(subject, cell): folder / f"{subject}-{cell[0]:g}-{cell[1]:g}.npz"
-             for subject in subjects for cell in CELLS}  # fmt: skip
+    paths = {(subject, targets, cell): folder / f"{subject}-{targets}-{cell[0]:g}-{cell[1]:g}.npz"
+             for subject in subjects for targets in TARGETS for cell in CELLS}  # fmt: skip
     todo = [part for part in list(paths)[shard::n_shards] if not paths[part].is_file()]
-    validation = None
-    for subject, cell in tqdm(todo, desc="cells", unit="cell"):
-        if validation is None or validation[0] != subject:
-            validation = (
-                subject, Validation(preset, model, encoder, root, subject, args.images)
-            )  # fmt: skip
-        found = validation[1].run_cell(*cell)
-        store.save(paths[subject, cell], provenance=neutral,
-                   validation_ids=validation[1].image_ids, **found)  # fmt: skip
+    subject_of, validation = None, None
+    for part in tqdm(todo, desc="cells", unit="cell"):
+        subject, targets, cell = part
+        if subject != subject_of:
+            validation = Validation(preset, model, encoder, root, subject, args.images)
+            subject_of = subject
+        found = validation.run_cell(targets, *cell)
+        store.save(paths[part], provenance=neutral, validation_ids=validation.image_ids, **found)
     left = sum(not path.is_file() for path in paths.values())
     if left:
         print(f"{left} cells are left to the other shards.")
         return
-    parts = [[store.load(paths[subject, cell]) for subject in subjects] for cell in CELLS]
-    scores, steps = (np.array([[part[name] for part in row] for row in parts])
-                     for name in ("scores", "relative_step"))  # fmt: skip
-    table = choose(scores.mean(axis=(1, 2), dtype=float))
-    table["relative_step"], table["largest_step"] = steps.mean(1)[table.index].T
-    print(table.to_string(index=False, float_format="{:.3f}".format))
-    best = table.iloc[0]
-    print(f"\nFor the preset {preset.name!r}: feature_scale={best.feature_scale:g}, "
-          f"guided_share={best.guided_share:g}")  # fmt: skip
+    found = {}
+    for targets in TARGETS:
+        parts = [[store.load(paths[s, targets, cell]) for s in subjects] for cell in CELLS]
+        scores, steps = (np.array([[part[name] for part in row] for row in parts])
+                         for name in ("scores", "relative_step"))  # fmt: skip
+        table = choose(scores.mean(axis=(1, 2), dtype=float))
+        table["relative_step"], table["largest_step"] = steps.mean(1)[table.index].T
+        print(f"\n{targets} features\n{table.to_string(index=False, float_format='{:.3f}'.format)}")
+        best = table.iloc[0]
+        print(f"For the preset {preset.name!r} and {targets} features: feature_scale="
+              f"{best.feature_scale:g}, guided_share={best.guided_share:g}")  # fmt: skip
+        columns = {name: table[name].to_numpy() for name in table.columns}
+        columns["scores"] = scores[table.index].astype(np.float16)
+        columns["pictures"] = np.stack([row[0]["pictures"] for row in parts])[table.index]
+        found |= {f"{targets}_{name}": values for name, values in columns.items()}
     if args.images == settings.N_VALIDATION:
         path = products.RESULTS / f"8_choose_guidance-{root.name}.npz"
         described = {
@@ -147,11 +159,8 @@ def main():
             "criteria": settings.CRITERIA,
             "axes": ["cell", "subject", "validation image", "criterion"],
         }
-        columns = {name: table[name].to_numpy() for name in table.columns}
-        pictures = np.stack([row[0]["pictures"] for row in parts])[table.index]
-        columns |= {"scores": scores[table.index].astype(np.float16), "pictures": pictures,
-                    "picture_ids": parts[0][0]["validation_ids"][:N_PICTURES]}  # fmt: skip
-        print("wrote", store.save(path, provenance=described, **columns))
+        found["picture_ids"] = parts[0][0]["validation_ids"][:N_PICTURES]
+        print("wrote", store.save(path, provenance=described, **found))
 
 
 if __name__ == "__main__":

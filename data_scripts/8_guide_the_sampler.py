@@ -2,15 +2,17 @@
 
 Draws the shared images with guides and without, from decoded z and c, and scores them:
 
-- hard: all images of all subjects without guide, with true g, with another image's g, with decoded
-  g, at the strength and share of the preset (chosen by 8_choose_guidance on validation images);
+- hard: all images of all subjects without guide, with true g, with another image's g, and with
+  decoded g;
 - repeats: some images of all subjects, five drawings each;
-- ablations: some images of the first subjects, one thing changed at a time;
+- ablations: some images of the first subjects, one thing changed at a time, mostly of the guide
+  that knows the true g, since there is an effect to be lost;
 - brain: the same images, everything read from the first two showings, scored on the third.
 
+Strengths and shares of the steps are those that 8_choose_guidance chose on validation images.
 Guides of other kinds have losses of other sizes: each takes a strength at which its first step is
-as long as that of the published guide (relative step on some images; no original is looked at).
-Drawings are kept in the cache; ``--shard 0/2`` and ``--shard 1/2`` share them between processes.
+as long as with true g (relative step on some images; no original is looked at for it). Drawings
+are kept in the cache; ``--shard 0/2`` and ``--shard 1/2`` share them between processes.
 """
 
 import argparse
@@ -30,36 +32,39 @@ from latentcortex.mini import networks
 study9 = importlib.import_module("9_measure_reconstructions")  # a name that starts with a digit
 
 SEED = 8
-N_DRAWS, N_SOME, N_ABLATED, N_PICTURES, N_CALIBRATION = 5, 64, 2, 8, 16
-PUBLISHED = Way()
+N_DRAWS, N_SOME, N_ABLATED, N_PICTURES, N_CALIBRATION = 5, 48, 2, 8, 16
+TRUE, DECODED = Way(targets="true"), Way()
 HARD = {
     "unguided": UNGUIDED,
-    "true": replace(PUBLISHED, targets="true"),
-    "other": replace(PUBLISHED, targets="other"),
-    "decoded": PUBLISHED,
+    "true": TRUE,
+    "other": replace(TRUE, targets="other"),
+    "decoded": DECODED,
 }
 REPEATED = {name: HARD[name] for name in ("unguided", "true", "decoded")}
 ABLATIONS = {
     "unguided": UNGUIDED,
-    "published": PUBLISHED,
-    "without U-Net": replace(PUBLISHED, through_unet=False),
-    "tiny decoder": replace(PUBLISHED, tiny=True),
-    "tiny, without U-Net": replace(PUBLISHED, tiny=True, through_unet=False),
-    "x0 itself": replace(PUBLISHED, blend=False),
-    "DPM-Solver++": replace(PUBLISHED, dpm=True),
+    "true g": TRUE,
+    "without U-Net": replace(TRUE, through_unet=False),
+    "tiny decoder": replace(TRUE, tiny=True),
+    "tiny, without U-Net": replace(TRUE, tiny=True, through_unet=False),
+    "x0 itself": replace(TRUE, blend=False),
     "DPM-Solver++, unguided": replace(UNGUIDED, dpm=True),
-    "late steps": replace(PUBLISHED, guided_from=0.5),
-    "equal weights": replace(PUBLISHED, weights="mean"),
-    "rescaled g": replace(PUBLISHED, targets="rescaled"),
-    **{f"layer {k} alone": replace(PUBLISHED, layers=(k,)) for k in LAYERS},
-    "colours": replace(PUBLISHED, guide="colours"),
-}
+    "DPM-Solver++": replace(TRUE, dpm=True),
+    "first half of the steps": replace(TRUE, guided_share=0.5),
+    "second half of the steps": replace(TRUE, guided_share=0.5, guided_from=0.5),
+    "equal weights": replace(TRUE, weights="mean"),
+    **{f"layer {k} alone": replace(TRUE, layers=(k,)) for k in LAYERS},
+    "true colours": replace(TRUE, guide="colours"),
+    "colours of decoded z": replace(DECODED, guide="colours"),
+    **{f"true g, {100 * share:.0f} %": replace(TRUE, targets=f"mixed {share}")
+       for share in (0.75, 0.5, 0.25, 0.0)},
+}  # fmt: skip
 # Everything is read from the first two showings, so that the third can judge.
 BRAIN = {
     "unguided": replace(UNGUIDED, showings="two"),
-    "brain": replace(PUBLISHED, guide="brain", showings="two"),
+    "brain": replace(DECODED, guide="brain", showings="two"),
 }
-CALIBRATED = {"equal weights", "rescaled g", "colours", "brain",
+CALIBRATED = {"equal weights", "true colours", "colours of decoded z", "brain",
               *(f"layer {k} alone" for k in LAYERS)}  # fmt: skip
 # Of each group: its ways, of how many subjects, on how many images, how many drawings.
 GROUPS = {
@@ -68,7 +73,11 @@ GROUPS = {
     "ablations": (ABLATIONS, N_ABLATED, N_SOME, 1),
     "brain": (BRAIN, N_ABLATED, N_SOME, 1),
 }
-PICTURED = {"hard": tuple(HARD), "ablations": ("tiny, without U-Net", "colours", "layer 6 alone")}
+PICTURED = {
+    "hard": tuple(HARD),
+    "ablations": ("tiny, without U-Net", "layer 1 alone", "layer 6 alone", "true colours"),
+    "brain": tuple(BRAIN),
+}
 TOLERANCE = {"one_row": 0.02, "mean_over_rows": 0.01}
 
 
@@ -109,12 +118,11 @@ class Experiments(GuidedStudy):
             return way
         path = self.folder / f"{subject}-{name.replace(' ', '_')}-strength.npz"
         if not path.is_file():
-            published = replace(PUBLISHED, showings=way.showings)
-            lengths = [self.first_relative_step(subject, each) for each in (published, way)]
+            lengths = [self.first_relative_step(subject, each) for each in (TRUE, way)]
             store.save(path, provenance=self.description, ratio=np.array(lengths[0] / lengths[1]))
-        return replace(
-            way, feature_scale=self.preset.feature_scale * float(store.load(path)["ratio"])
-        )
+        scale, share = self.with_truth
+        scale = scale * float(store.load(path)["ratio"])
+        return replace(way, feature_scale=scale, guided_share=share)
 
     def first_relative_step(self, subject, way):
         """Measure how far the first guided step moves, as a share of x0: mean over some images."""
@@ -241,7 +249,14 @@ def main():
     args = parser.parse_args()
     shard, n_shards = products.parse_shard(args.shard)
     preset = presets.get()
-    study = Experiments(preset, preset.open(), networks.MODEL_FOLDER / "tiny_vae", args.images)
+    root = preset.open()
+    choice = products.RESULTS / f"8_choose_guidance-{root.name}.npz"
+    with_truth = preset.feature_scale, preset.guided_share
+    if choice.is_file():
+        chosen = store.load(choice)
+        with_truth = (float(chosen["true_feature_scale"][0]), float(chosen["true_guided_share"][0]))
+    tiny_vae = networks.MODEL_FOLDER / "tiny_vae"
+    study = Experiments(preset, root, tiny_vae, with_truth, args.images)
     parts = study.parts()
     for part in tqdm(parts[shard::n_shards], desc="draw", unit="drawing"):
         study.images_of(*part)

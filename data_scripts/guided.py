@@ -31,12 +31,14 @@ class Way:
     ----------
     guide : {"features", "colours", "brain", None}
         What the guide looks at; None draws without one.
-    targets : {"decoded", "rescaled", "true", "other"}
+    targets : {"decoded", "rescaled", "true", "other"} or "mixed S"
         Features decoded from the responses, the same brought to the spread of true ones, those of
-        the image itself, or those of another image.
+        the image itself, or those of another image; or the share S of true and the rest of decoded
+        ones.
     layers, weights : see `sampler.feature_guide`
     feature_scale, guided_share : float or None
-        None for the preset's.
+        None for those chosen on validation images: of the preset for decoded features, of
+        `GuidedStudy` for all that know the truth.
     guided_from, through_unet, blend : see `sampler.Guidance`
     tiny : bool
         Whether the guide looks through the tiny autoencoder instead of the VAE.
@@ -100,14 +102,23 @@ class BrainEncoder:
 
 
 class GuidedStudy(reconstructions.Study):
-    """A study whose drawings may be guided."""
+    """A study whose drawings may be guided.
 
-    def __init__(self, preset, root, tiny_vae, n_images=None):
+    Parameters
+    ----------
+    preset, root, n_images : see `reconstructions.Study`
+    tiny_vae : path
+    with_truth : pair of float
+        feature_scale and guided_share for features that know the truth.
+    """
+
+    def __init__(self, preset, root, tiny_vae, with_truth, n_images=None):
         super().__init__(preset, root, n_images)
+        self.with_truth = with_truth
         self.encoder = features.load_clip_image_encoder(preset.guide, preset.device)
         self.tiny = features.load_tiny_vae(tiny_vae, preset.device)
         self.decoders = {"full": self.model.vae, "tiny": self.tiny}
-        self.description |= {"guide": self.encoder.name}
+        self.description |= {"guide": self.encoder.name, "with_truth": list(with_truth)}
         sources = products.sources([__file__, reconstructions.__file__], MODULES)
         key = store.source_hash(sources, [self.description, self.image_ids.tolist()])[:12]
         self.folder = store.cache_folder() / "guided" / f"{root.name}-{key}"
@@ -122,8 +133,11 @@ class GuidedStudy(reconstructions.Study):
         if targets == "other":
             rows = metrics.shuffled_rows(len(self.image_ids), np.random.default_rng([8, 1]))
             return {k: values[rows] for k, values in true.items()}
+        if targets.startswith("mixed "):
+            share, decoded = float(targets.split()[1]), self.g_of(subject, "decoded")
+            return {k: share * true[k] + (1 - share) * decoded[k] for k in true}
         if targets not in ("decoded", "rescaled"):
-            raise ValueError(f"No features {targets!r}: decoded, rescaled, true or other.")
+            raise ValueError(f"No features {targets!r}: decoded, rescaled, true, other, mixed.")
         return self._keep(subject, targets, lambda: self._decode_g(subject, targets == "rescaled"))
 
     def _keep(self, subject, name, make):
@@ -171,14 +185,19 @@ class GuidedStudy(reconstructions.Study):
             )
         else:
             guide = self._brain_guide(subject)
-        preset = self.preset
-        scale, share = (own if own is not None else of_preset for own, of_preset in (
-            (way.feature_scale, preset.feature_scale), (way.guided_share, preset.guided_share)
-        ))  # fmt: skip
+        scale, share = self.strength_of(way)
         return sampler.Guidance(
             guide, scale, share, way.guided_from, self.decoders["tiny" if way.tiny else "full"],
             through_unet=way.through_unet, blend=way.blend, watch=watch,
         )  # fmt: skip
+
+    def strength_of(self, way):
+        """Say how strongly a way guides, and what share of the steps: (feature_scale, share)."""
+        knows = way.targets not in ("decoded", "rescaled")
+        preset = self.preset
+        chosen = self.with_truth if knows else (preset.feature_scale, preset.guided_share)
+        own = way.feature_scale, way.guided_share
+        return tuple(c if o is None else o for o, c in zip(own, chosen, strict=True))
 
     def _brain_guide(self, subject):
         betas, ids, g, _ = self._keep(subject, "training", lambda: self._training(subject))
