@@ -19,7 +19,6 @@ from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, UNet2DCondi
 from peak_memory import memory, reset_peak
 
 from latentcortex import features, nsd, presets, sampler
-from latentcortex.mini import networks
 
 # Published configuration of CompVis/stable-diffusion-v1-4: its unet, vae and scheduler folders.
 SD14_UNET = {
@@ -47,7 +46,7 @@ class Run:
         if size == "mini":
             model = features.load_latent_diffusion(preset.model, device=device)
             self.unet, self.vae, self.scheduler = model.unet, model.vae, model.scheduler
-            self.tiny = features.load_tiny_vae(networks.MODEL_FOLDER / "tiny_vae", device)
+            self.tiny = features.load_tiny_vae(preset.tiny_vae, device)
             self.encoder = features.load_clip_image_encoder(preset.guide, device)
             root = preset.open()
             ids = nsd.split(nsd.trials(root, "subj01"))[1][: 2 * n_images]

@@ -30,10 +30,13 @@ from latentcortex import features, nsd, presets, sampler, store
 study = importlib.import_module("6_reconstruct_images")  # names that start with a digit
 settings = importlib.import_module("6_choose_settings")
 
-FEATURE_SCALES = (30.0, 100.0, 300.0, 1000.0, 3000.0)
+FEATURE_SCALES = {
+    "decoded": (30.0, 100.0, 300.0, 1000.0, 3000.0),
+    "true": (100.0, 300.0, 1000.0, 3000.0),
+}
 GUIDED_SHARES = (0.2, 0.4, 0.7, 1.0)
-CELLS = ((0.0, 0.0), *itertools.product(FEATURE_SCALES, GUIDED_SHARES))
-TARGETS = ("decoded", "true")
+CELLS = {targets: ((0.0, 0.0), *itertools.product(scales, GUIDED_SHARES))
+         for targets, scales in FEATURE_SCALES.items()}  # fmt: skip
 N_PICTURES = 4
 SEED = settings.SEED
 
@@ -62,7 +65,7 @@ class Validation:
         true = {k: g[k][held] for k in g}
         self.targets = {
             name: sampler.FeatureTargets(layers, self.image_ids, encoder.name)
-            for name, layers in zip(TARGETS, (decoded, true), strict=True)
+            for name, layers in zip(CELLS, (decoded, true), strict=True)
         }
 
     def run_cell(self, targets, feature_scale, guided_share):
@@ -87,9 +90,9 @@ class Validation:
         }
 
 
-def choose(means):
-    """Rank the cells (n_cells, n_criteria) by each criterion; a table, the chosen cell first."""
-    table = pd.DataFrame(CELLS, columns=["feature_scale", "guided_share"])
+def choose(cells, means):
+    """Rank cells by each criterion (n_cells, n_criteria); a table, the chosen cell first."""
+    table = pd.DataFrame(cells, columns=["feature_scale", "guided_share"])
     table[list(settings.CRITERIA)] = means
     table["mean_rank"] = table[list(settings.CRITERIA)].rank(ascending=False).mean(axis=1)
     return table.sort_values(["mean_rank", "guided_share", "feature_scale"])
@@ -121,7 +124,7 @@ def main():
     folder = store.cache_folder() / "8_choose_guidance" / f"{root.name}-{key}"
 
     paths = {(subject, targets, cell): folder / f"{subject}-{targets}-{cell[0]:g}-{cell[1]:g}.npz"
-             for subject in subjects for targets in TARGETS for cell in CELLS}  # fmt: skip
+             for subject in subjects for targets in CELLS for cell in CELLS[targets]}  # fmt: skip
     todo = [part for part in list(paths)[shard::n_shards] if not paths[part].is_file()]
     subject_of, validation = None, None
     for part in tqdm(todo, desc="cells", unit="cell"):
@@ -136,11 +139,11 @@ def main():
         print(f"{left} cells are left to the other shards.")
         return
     found = {}
-    for targets in TARGETS:
-        parts = [[store.load(paths[s, targets, cell]) for s in subjects] for cell in CELLS]
+    for targets, cells in CELLS.items():
+        parts = [[store.load(paths[s, targets, cell]) for s in subjects] for cell in cells]
         scores, steps = (np.array([[part[name] for part in row] for row in parts])
                          for name in ("scores", "relative_step"))  # fmt: skip
-        table = choose(scores.mean(axis=(1, 2), dtype=float))
+        table = choose(cells, scores.mean(axis=(1, 2), dtype=float))
         table["relative_step"], table["largest_step"] = steps.mean(1)[table.index].T
         print(f"\n{targets} features\n{table.to_string(index=False, float_format='{:.3f}'.format)}")
         best = table.iloc[0]

@@ -27,7 +27,6 @@ from guided import LAYERS, UNGUIDED, GuidedStudy, Way
 from tqdm.auto import tqdm
 
 from latentcortex import metrics, presets, sampler, store
-from latentcortex.mini import networks
 
 study9 = importlib.import_module("9_measure_reconstructions")  # a name that starts with a digit
 
@@ -84,6 +83,15 @@ TOLERANCE = {"one_row": 0.02, "mean_over_rows": 0.01}
 class Experiments(GuidedStudy):
     """The groups of drawings, and their scores."""
 
+    @property
+    def groups(self):
+        """GROUPS without what looks through a tiny autoencoder where there is none."""
+        return {
+            group: ({name: way for name, way in ways.items()
+                     if not way.tiny or "tiny" in self.decoders}, *more)
+            for group, (ways, *more) in GROUPS.items()
+        }  # fmt: skip
+
     def rows(self, n_images):
         """Choose images at random, the same whenever so many are asked for; None for all."""
         order = np.random.default_rng([SEED, 1]).permutation(len(self.image_ids))
@@ -93,7 +101,7 @@ class Experiments(GuidedStudy):
         """List what is to be drawn: (group, name of the way, subject, repeat)."""
         return [
             (group, name, subject, repeat)
-            for group, (ways, n_subjects, _, n_draws) in GROUPS.items()
+            for group, (ways, n_subjects, _, n_draws) in self.groups.items()
             for subject in self.subjects[:n_subjects]
             for name in ways
             for repeat in range(n_draws)
@@ -101,7 +109,7 @@ class Experiments(GuidedStudy):
 
     def file_of(self, group, name, subject, repeat):
         """Say which drawing a part is: its way, repeat and rows. Some parts share one."""
-        ways, _, n_images, _ = GROUPS[group]
+        ways, _, n_images, _ = self.groups[group]
         way = self.calibrated(subject, name, ways[name])
         shared = repeat == 0 and way in HARD.values()
         return subject, way, repeat, self.rows(None if shared else n_images)
@@ -109,7 +117,7 @@ class Experiments(GuidedStudy):
     def images_of(self, group, name, subject, repeat):
         """Get the images of a part, drawing them where they are missing: (n, 3, h, w)."""
         subject, way, repeat, rows = self.file_of(group, name, subject, repeat)
-        wanted = self.rows(GROUPS[group][2])
+        wanted = self.rows(self.groups[group][2])
         return self.drawing(subject, way, repeat, rows)[np.searchsorted(rows, wanted)]
 
     def calibrated(self, subject, name, way):
@@ -144,7 +152,7 @@ class Experiments(GuidedStudy):
 
     def measure(self, group, instruments):
         """Score a group: scores (image, subject, way, drawing, score), loss, agreement, names."""
-        ways, n_subjects, n_images, n_draws = GROUPS[group]
+        ways, n_subjects, n_images, n_draws = self.groups[group]
         protocol, rows = metrics.PROTOCOLS[self.preset.protocol], self.rows(n_images)
         originals, subjects = self.originals[rows], self.subjects[:n_subjects]
         true = metrics.extract(protocol, originals, instruments)
@@ -197,16 +205,17 @@ class Experiments(GuidedStudy):
         for group in GROUPS:
             found, names = self.measure(group, instruments)
             arrays |= {f"{group}_{name}": values for name, values in found.items()}
-            arrays[f"{group}_ids"] = self.image_ids[self.rows(GROUPS[group][2])]
+            arrays[f"{group}_ids"] = self.image_ids[self.rows(self.groups[group][2])]
         arrays["brain_responses"] = self.responses(instruments)
         ablated = self.subjects[:N_ABLATED]
         strengths = {name: [self.calibrated(s, name, way).feature_scale for s in ablated]
                      for ways in (ABLATIONS, BRAIN) for name, way in ways.items()
                      if name in CALIBRATED}  # fmt: skip
         chosen, subject = self.rows(N_SOME)[:N_PICTURES], self.subjects[0]
-        at = {group: np.searchsorted(self.rows(GROUPS[group][2]), chosen) for group in GROUPS}
+        at = {group: np.searchsorted(self.rows(self.groups[group][2]), chosen) for group in GROUPS}
         pictures = {name: self.images_of(group, name, subject, 0)[at[group]]
-                    for group, pictured in PICTURED.items() for name in pictured}  # fmt: skip
+                    for group, pictured in PICTURED.items() for name in pictured
+                    if name in self.groups[group][0]}  # fmt: skip
         five = {f"{name} {r}": self.images_of("repeats", name, subject, r)[at["repeats"]]
                 for name in REPEATED for r in range(N_DRAWS)}  # fmt: skip
         provenance = {
@@ -214,7 +223,7 @@ class Experiments(GuidedStudy):
             "script": "data_scripts/8_guide_the_sampler.py",
             "instruments": products.weights_hash(self.preset, "judge", "alexnet"),
             "subjects": self.subjects,
-            "ways": {group: list(ways) for group, (ways, *_) in GROUPS.items()},
+            "ways": {group: list(ways) for group, (ways, *_) in self.groups.items()},
             "strengths": strengths,
             "scores": names,
             "axes": {
@@ -255,8 +264,7 @@ def main():
     if choice.is_file():
         chosen = store.load(choice)
         with_truth = (float(chosen["true_feature_scale"][0]), float(chosen["true_guided_share"][0]))
-    tiny_vae = networks.MODEL_FOLDER / "tiny_vae"
-    study = Experiments(preset, root, tiny_vae, with_truth, args.images)
+    study = Experiments(preset, root, with_truth, args.images)
     parts = study.parts()
     for part in tqdm(parts[shard::n_shards], desc="draw", unit="drawing"):
         study.images_of(*part)

@@ -107,17 +107,17 @@ class GuidedStudy(reconstructions.Study):
     Parameters
     ----------
     preset, root, n_images : see `reconstructions.Study`
-    tiny_vae : path
     with_truth : pair of float
         feature_scale and guided_share for features that know the truth.
     """
 
-    def __init__(self, preset, root, tiny_vae, with_truth, n_images=None):
+    def __init__(self, preset, root, with_truth, n_images=None):
         super().__init__(preset, root, n_images)
         self.with_truth = with_truth
         self.encoder = features.load_clip_image_encoder(preset.guide, preset.device)
-        self.tiny = features.load_tiny_vae(tiny_vae, preset.device)
-        self.decoders = {"full": self.model.vae, "tiny": self.tiny}
+        self.decoders = {"full": self.model.vae}
+        if preset.tiny_vae is not None:
+            self.decoders["tiny"] = features.load_tiny_vae(preset.tiny_vae, preset.device)
         self.description |= {"guide": self.encoder.name, "with_truth": list(with_truth)}
         sources = products.sources([__file__, reconstructions.__file__], MODULES)
         key = store.source_hash(sources, [self.description, self.image_ids.tolist()])[:12]

@@ -133,7 +133,7 @@ def describe(preset, root, networks, **more):
     """Write down what a product depends on, JSON-able."""
     fields = dataclasses.asdict(preset)
     # The hash tells the networks, wherever they lie.
-    for unneeded in ("model", "guide", "judge", "expected_minutes"):
+    for unneeded in ("model", "tiny_vae", "guide", "judge", "expected_minutes"):
         fields.pop(unneeded)
     return {
         "preset": preset.name,

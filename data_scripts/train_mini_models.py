@@ -98,6 +98,10 @@ def train_tiny_vae(args):
 
     fit(args, "tiny_vae", {"tiny_vae": tiny}, loss_of, len(images), lr=2e-3, batch_size=24)
     write_model(tiny, args.out / "tiny_vae")
+    path = args.out / "tiny_vae" / "config.json"
+    config = json.loads(path.read_text())
+    config.pop("block_out_channels", None)  # written by diffusers, which then warns of it
+    path.write_text(json.dumps(config, indent=2) + "\n")
 
 
 def clip_modules(args):
@@ -239,7 +243,9 @@ def write_scores(args):
     known = json.loads(path.read_text()) if path.exists() else {}
     for part in ("steps_and_processes", "scores_on_test_scenes", "loss_curves"):
         made[part] = known.get(part, {}) | made[part]
-    path.write_text(json.dumps({**made, **({"scenes": known["scenes"]} if known else {})}) + "\n")
+    if known:
+        made["scenes"] = known["scenes"] | {f"train_{name}": args.scenes for name in scores}
+    path.write_text(json.dumps(made) + "\n")
     print(json.dumps(scores, indent=1))
 
 

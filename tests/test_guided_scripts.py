@@ -32,6 +32,7 @@ def study(tmp_path, monkeypatch):
     study.image_ids, study.description = np.arange(100, 160), {"a": 1}
     study.folder, study.subjects = tmp_path, [f"subj{s:02d}" for s in range(1, 5)]
     study.with_truth, study.drawn, study._of_subject = (900.0, 1.0), [], {}
+    study.decoders = {"full": None, "tiny": None}
 
     def draw(subject, way, repeat=0, rows=slice(None), watch=None):
         study.drawn.append((subject, way, repeat, len(study.image_ids[rows])))
@@ -85,6 +86,14 @@ def test_parts_that_are_drawn_alike_are_drawn_once_and_rows_are_found_by_id(stud
     for part in parts:
         study.images_of(*part)
     assert len(study.drawn) == n_drawn
+
+
+def test_without_a_tiny_autoencoder_nothing_is_drawn_through_it(study):
+    whole = [part[1] for part in study.parts()]
+    del study.decoders["tiny"]
+    left = [part[1] for part in study.parts()]
+    gone = {name for name in whole if name not in left}
+    assert gone == {"tiny decoder", "tiny, without U-Net"}
 
 
 def test_mixed_features_lie_between_decoded_and_true_ones(study, monkeypatch):
@@ -142,12 +151,11 @@ def test_the_encoding_model_of_the_brain_guide_predicts_and_is_differentiable(mo
 
 
 def test_the_cell_with_the_best_mean_rank_is_chosen_and_of_equals_the_one_that_guides_less():
-    means = np.zeros((len(choose.CELLS), 4))
+    cells = choose.CELLS["decoded"]
+    means = np.zeros((len(cells), 4))
     means[[3, 9]] = 1.0, 1.0, 1.0, 0.5
-    table = choose.choose(means)
-    best = table.iloc[0]
-    shares = [choose.CELLS[k][1] for k in (3, 9)]
-    assert best.guided_share == min(shares)
-    assert (best.feature_scale, best.guided_share) in (choose.CELLS[3], choose.CELLS[9])
+    best = choose.choose(cells, means).iloc[0]
+    assert best.guided_share == min(cells[k][1] for k in (3, 9))
+    assert (best.feature_scale, best.guided_share) in (cells[3], cells[9])
     means[0] = 2.0
-    assert choose.choose(means).iloc[0].feature_scale == 0  # without guide is one of the cells
+    assert choose.choose(cells, means).iloc[0].feature_scale == 0  # without guide is one of them

@@ -12,7 +12,8 @@ from latentcortex import features
 from latentcortex.mini import captions, networks, scenes
 
 MODEL = networks.MODEL_FOLDER
-PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler", "guide", "judge", "alexnet")
+PARTS = ("vae", "tiny_vae", "unet", "text_encoder", "tokenizer", "scheduler", "guide", "judge",
+         "alexnet")  # fmt: skip
 trained = pytest.mark.skipif(
     not (MODEL / "provenance.json").exists(),
     reason=f"the mini models are not trained yet: no {MODEL.name}/provenance.json",
@@ -192,7 +193,7 @@ def test_the_shipped_model_is_whole_small_and_without_pickles():
 def test_the_provenance_says_how_the_models_were_made_and_how_good_they_are():
     made = json.loads((MODEL / "provenance.json").read_text())
     assert made["script"] == "data_scripts/train_mini_models.py" and "seed" in made
-    for name in ("vae", "clip", "judge", "alexnet", "unet"):
+    for name in ("vae", "tiny_vae", "clip", "judge", "alexnet", "unet"):
         assert made["scores_on_test_scenes"][name]
         steps, losses = np.array(made["loss_curves"][name]).T
         assert made["steps_and_processes"][name][-1][0] == steps[-1]
@@ -214,6 +215,22 @@ def test_the_shipped_model_loads_and_fits_together(texts):
         noise_pred = model.unet(latents, torch.tensor(500), states).sample
     assert -10 * torch.log10(((decoded - images) ** 2).mean()) > 22  # decibels
     assert noise_pred.shape == latents.shape
+
+
+@trained
+def test_the_shipped_tiny_autoencoder_stands_for_the_vae():
+    vae = features.load_latent_diffusion(MODEL).vae
+    tiny = features.load_tiny_vae(MODEL / "tiny_vae")
+    images = torch.tensor(scenes.render(scenes.sample_scenes(8, np.random.default_rng(4))))
+    images = images.movedim(-1, 1) / 255
+    latents = features.encode_images(vae, images)
+    of_vae, of_tiny = (features.decode_latents(each, latents).detach() for each in (vae, tiny))
+    assert -10 * torch.log10(((of_vae - of_tiny) ** 2).mean()) > 25  # decibels
+    r = torch.corrcoef(torch.stack([latents, features.encode_images(tiny, images).detach()])
+                       .flatten(1))[0, 1]  # fmt: skip
+    assert r > 0.95
+    parameters = [sum(p.numel() for p in each.decoder.parameters()) for each in (tiny, vae)]
+    assert parameters[0] < parameters[1] / 5
 
 
 @trained

@@ -30,6 +30,9 @@ class Preset:
         Names in NSD's atlas ``streams``: the regions that z and c are decoded from.
     model, revision : str, str or None
         Folder or hub id of the latent diffusion model; the commit of a hub id.
+    tiny_vae : str or None
+        Folder of a tiny autoencoder of the same latents, through which a guide may look at less
+        cost.
     guide, judge : str
         The CLIP image encoder whose features guide the sampler, and the network that judges
         reconstructions: a folder, or ``name/pretrained`` of open_clip.
@@ -56,7 +59,7 @@ class Preset:
     guidance_scale : float
         w of classifier-free guidance, at least 1.
     feature_scale, guided_share : float
-        Weight of the feature gradient, and the share of the steps it acts in.
+        Weight of the feature gradient, and the share of the steps it acts in, for decoded features.
     batch_size : int
         Images per pass of a network.
     expected_minutes : str
@@ -71,6 +74,7 @@ class Preset:
     c_rois: tuple[str, ...]
     model: str
     revision: str | None
+    tiny_vae: str | None
     guide: str
     judge: str
     protocol: str
@@ -168,6 +172,7 @@ PRESETS = {
         c_rois=("ventral",),
         model=str(_MINI_MODEL),
         revision=None,
+        tiny_vae=str(_MINI_MODEL / "tiny_vae"),
         guide=str(_MINI_MODEL / "guide"),
         judge=str(_MINI_MODEL / "judge"),
         protocol="mini",
@@ -198,6 +203,7 @@ PRESETS = {
         c_rois=("ventral",),
         model="CompVis/stable-diffusion-v1-4",
         revision="133a221b8aa7292a167afc5127cb63fb5005638b",
+        tiny_vae=None,
         guide="ViT-B-32-quickgelu/openai",
         judge="ViT-L-14/openai",
         protocol="mindeye2",
