@@ -108,7 +108,7 @@ def save(path, *, provenance, image_ids=None, **arrays):
             save_file(arrays, temporary, metadata={_PROVENANCE: text})
         else:
             with temporary.open("wb") as file:
-                np.savez(file, **arrays, **{_PROVENANCE: np.array(text)})
+                np.savez_compressed(file, **arrays, **{_PROVENANCE: np.array(text)})
     return path
 
 
