@@ -5,12 +5,16 @@ for a GPU); writes nothing, prints a table. The straight reading draws one image
 float32, predicts the conditional noise once more for the gradient, and looks through the full VAE.
 Ours draws the same images in batches: the published route, and the cheap one (without the U-Net's
 Jacobian, through the tiny autoencoder) at a strength that reaches at least the same loss.
-Features to guide towards are those of other images; with random networks losses mean nothing.
+Features to guide towards are those of other images; with random networks losses mean nothing. Each
+route runs in a process of its own, all on the same images, one after the other.
 """
 
 import argparse
+import json
 import os
 import platform
+import subprocess
+import sys
 import time
 
 import torch
@@ -143,57 +147,79 @@ class Run:
         if cuda:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
-        before = 0 if cuda else reset_peak()
+        before = torch.cuda.memory_allocated() if cuda else reset_peak()
         start = time.perf_counter()
         latents = draw()
         if cuda:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - start
-        return latents, seconds, torch.cuda.max_memory_allocated() if cuda else (
-            memory("VmHWM") - before
-        )  # fmt: skip
+        peak = torch.cuda.max_memory_allocated() if cuda else memory("VmHWM")
+        return latents, seconds, peak - before
+
+
+def measure(args, route, times):
+    """Measure one route in this process; memory given back stays with a process on a CPU."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run = Run(args.size, args.images, device)
+    cheap = {"decoder": run.tiny, "through_unet": False}
+    draw = {
+        "unguided": lambda: run.ours(0),
+        "straight reading": lambda: run.as_read(args.read),
+        "published route": run.ours,
+        "cheap route": lambda: run.ours(times * run.scale, run.share, **cheap),
+    }[route]
+    if not args.first_call:
+        draw()  # what is made at the first call is not counted
+    latents, seconds, peak = run.timed(draw)
+    first = latents[: args.read]
+    return {
+        "seconds_per_image": seconds / len(latents), "peak": peak, "loss": run.loss(first),
+        "latents": first.float().flatten().tolist() if args.size == "mini" else [],
+    }  # fmt: skip
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=("mini", "sd14"), default="mini")
     parser.add_argument("--images", type=int, default=32)
-    parser.add_argument("--read", type=int, default=8, help="images of the straight reading")
+    parser.add_argument("--read", type=int, default=8, help="images of the straight reading, and "
+                        "those that losses are compared on")  # fmt: skip
+    parser.add_argument("--first-call", action="store_true", help="count the first call")
+    parser.add_argument("--route", help="measure this one alone and print it as JSON")
+    parser.add_argument("--times", type=float, default=1.0, help="strength of the cheap route")
     args = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    name = torch.cuda.get_device_name() if device.type == "cuda" else (
+    if args.route:
+        print("JSON", json.dumps(measure(args, args.route, args.times)))
+        return
+    cuda = torch.cuda.is_available()
+    name = torch.cuda.get_device_name() if cuda else (
         f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads of "
         f"{os.cpu_count()} cores"
     )  # fmt: skip
-    run = Run(args.size, args.images, device)
-    print(f"{args.size} on {name}, torch {torch.__version__}; strength "
-          f"{run.settings['strength']}, {run.settings['n_steps']} steps, guided share {run.share}, "
-          f"feature scale {run.scale:g}, batches of {run.batch_size}")  # fmt: skip
-    cheap = {"decoder": run.tiny, "through_unet": False}
-    run.ours(0)  # what is made at the first call is not counted
-    unguided, unguided_s, unguided_peak = run.timed(lambda: run.ours(0))
-    read, read_s, read_peak = run.timed(lambda: run.as_read(args.read))
-    guided, guided_s, guided_peak = run.timed(run.ours)
-    aim = run.loss(guided)
+    print(f"{args.size} on {name}, torch {torch.__version__}; {args.images} images")
+
+    def run(route, times=1.0):
+        command = [sys.executable, *sys.argv, "--route", route, "--times", str(times)]
+        answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        return json.loads(answer.split("JSON ")[-1])
+
+    found = {route: run(route) for route in ("unguided", "straight reading", "published route")}
     # The cheap gradient is another: the least strength of a few that reaches the same loss.
     for times in (1, 1.5, 2, 3, 4):
-        scale = times * run.scale
-        latents, seconds, peak = run.timed(lambda k=scale: run.ours(k, run.share, **cheap))
-        if run.loss(latents) <= aim:
+        found[f"cheap route, strength x {times:g}"] = cheap = run("cheap route", times)
+        if cheap["loss"] <= found["published route"]["loss"]:
             break
-    off = (read - guided[: args.read].float()).abs().max()
-    print(f"straight reading and ours, largest difference of latents: {float(off):.1e}")
-    per_image = read_s / args.read
-    rows = {
-        "unguided": (unguided_s / args.images, unguided_peak, run.loss(unguided)),
-        "straight reading": (per_image, read_peak, run.loss(read)),
-        "published route": (guided_s / args.images, guided_peak, aim),
-        f"cheap route, strength x {times:g}": (seconds / args.images, peak, run.loss(latents)),
-    }
-    for label, (each, held, loss) in rows.items():
-        print(f"{label:28} {1 / each:7.3f} images/s, {per_image / each:5.2f} x straight reading, "
-              f"{each / rows['unguided'][0]:5.2f} x time of unguided, peak {held / 1e9:6.2f} GB, "
-              f"loss {loss:.4f}")  # fmt: skip
+        found.pop(f"cheap route, strength x {times:g}")
+    pairs = zip(found["straight reading"]["latents"], found["published route"]["latents"],
+                strict=True)  # fmt: skip
+    off = max((abs(a - b) for a, b in pairs), default=float("nan"))
+    print(f"straight reading and published route: latents differ by {off:.1e} at most")
+    reading, unguided = (found[r]["seconds_per_image"] for r in ("straight reading", "unguided"))
+    for label, one in found.items():
+        each = one["seconds_per_image"]
+        print(f"{label:28} {1 / each:7.3f} images/s, {reading / each:5.2f} x straight reading, "
+              f"{each / unguided:5.2f} x time of unguided, peak {one['peak'] / 1e9:6.2f} GB, "
+              f"loss {one['loss']:.4f}")  # fmt: skip
 
 
 if __name__ == "__main__":

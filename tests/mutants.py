@@ -156,6 +156,27 @@ MUTANTS = [
         "test_sampler_calls.py::test_a_generator_depends_on_image_repeat_and_seed_alone",
     ),
     (
+        "validation images trained on",
+        "shared_space/data.py",
+        "rows = np.flatnonzero(~np.isin(image_ids, held_out))",
+        "rows = np.arange(len(image_ids))",
+        "test_shared_space_training.py::test_validation_images_are_not_trained_on",
+    ),
+    (
+        "mixing partners of the first subject for all",
+        "shared_space/training.py",
+        "partners.append(partner + k * len(rows))",
+        "partners.append(partner)",
+        "test_shared_space_training.py::test_mixed_betas_are_answered_by_mixed_targets",
+    ),
+    (
+        "rate of learning that starts anew when resumed",
+        "shared_space/training.py",
+        "last_epoch=first - 1)",
+        "last_epoch=-1)",
+        "test_shared_space_training.py::test_killed_and_resumed_equals_uninterrupted",
+    ),
+    (
         "latents divided by the scaling factor",
         "features/latents.py",
         "(mean * vae.config.scaling_factor)",

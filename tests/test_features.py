@@ -17,8 +17,10 @@ from latentcortex.features import (
     encode_captions,
     encode_images,
     load_latent_diffusion,
+    load_tiny_vae,
     unconditional,
 )
+from latentcortex.mini.networks import make_tiny_vae
 
 CAPTIONS = [["a red box", "one box"], ["two cones by the sea"], ["a", "hill", "at dusk 7"]]
 
@@ -239,3 +241,16 @@ def test_a_tokenizer_of_another_length_is_refused():
     model.tokenizer.model_max_length = N_TOKENS + 1
     with pytest.raises(ValueError, match="do not belong together"):
         encode_captions(model.text_encoder, model.tokenizer, CAPTIONS)
+
+
+def test_a_tiny_autoencoder_is_loaded_frozen_or_missed_by_name(tmp_path):
+    tiny = make_tiny_vae()
+    tiny.save_pretrained(tmp_path / "tiny")
+    loaded = load_tiny_vae(tmp_path / "tiny")
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.parameters())
+    latents = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    expected = (tiny.eval().decode(latents).sample + 1) / 2
+    torch.testing.assert_close(decode_latents(loaded, latents), expected)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_tiny_vae(tmp_path / "nowhere")
