@@ -31,7 +31,7 @@ from latentcortex import metrics, presets, sampler, store
 study9 = importlib.import_module("9_measure_reconstructions")  # a name that starts with a digit
 
 SEED = 8
-N_DRAWS, N_SOME, N_ABLATED, N_PICTURES, N_CALIBRATION = 5, 32, 2, 8, 16
+N_DRAWS, N_REPEATED, N_SOME, N_ABLATED, N_PICTURES, N_CALIBRATION = 5, 20, 32, 1, 8, 16
 TRUE, DECODED = Way(targets="true"), Way()
 HARD = {
     "unguided": UNGUIDED,
@@ -68,7 +68,7 @@ CALIBRATED = {"equal weights", "true colours", "colours of decoded z", "brain",
 # Of each group: its ways, of how many subjects, on how many images, how many drawings.
 GROUPS = {
     "hard": (HARD, None, None, 1),
-    "repeats": (REPEATED, None, N_SOME, N_DRAWS),
+    "repeats": (REPEATED, None, N_REPEATED, N_DRAWS),
     "ablations": (ABLATIONS, N_ABLATED, N_SOME, 1),
     "brain": (BRAIN, N_ABLATED, N_SOME, 1),
 }
@@ -208,7 +208,7 @@ class Experiments(GuidedStudy):
         strengths = {name: [self.calibrated(s, name, way).feature_scale for s in ablated]
                      for ways in (ABLATIONS, BRAIN) for name, way in ways.items()
                      if name in CALIBRATED}  # fmt: skip
-        chosen, subject = self.rows(N_SOME)[:N_PICTURES], self.subjects[0]
+        chosen, subject = self.rows(N_REPEATED)[:N_PICTURES], self.subjects[0]
         at = {group: np.searchsorted(self.rows(self.groups[group][2]), chosen) for group in GROUPS}
         pictures = {f"{group} {name}": self.images_of(group, name, subject, 0)[at[group]]
                     for group, pictured in PICTURED.items() for name in pictured

@@ -159,3 +159,22 @@ def test_the_cell_with_the_best_mean_rank_is_chosen_and_of_equals_the_one_that_g
     assert (best.feature_scale, best.guided_share) in (cells[3], cells[9])
     means[0] = 2.0
     assert choose.choose(cells, means).iloc[0].feature_scale == 0  # without guide is one of them
+
+
+def test_of_true_features_the_first_cell_that_is_sure_is_found_and_no_further_one_looked_at(tmp_path):
+    asked = []
+    losses = {(0.0, 0.0): 1.0, (300.0, 1.0): 0.5, (100.0, 1.0): 0.4, (30.0, 1.0): 0.3}
+
+    class Validation:
+        def loss(self, targets, cell):
+            asked.append((targets, cell))
+            loss = np.full(100, losses[cell])
+            loss[: 5 if cell == (300.0, 1.0) else 0] = 2.0
+            return loss
+
+    table = choose.pd.DataFrame(list(losses)[1:], columns=["feature_scale", "guided_share"])
+    arguments = (lambda _subject: Validation(), ["subj01"], "true", table, tmp_path)
+    np.testing.assert_array_equal(choose.surest(*arguments), [0.95, 1.0, np.nan])
+    assert [cell for _, cell in asked] == [(0.0, 0.0), (300.0, 1.0), (100.0, 1.0)]
+    choose.surest(*arguments)
+    assert len(asked) == 3  # kept
