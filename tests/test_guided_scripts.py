@@ -161,7 +161,7 @@ def test_the_cell_with_the_best_mean_rank_is_chosen_and_of_equals_the_one_that_g
     assert choose.choose(cells, means).iloc[0].feature_scale == 0  # without guide is one of them
 
 
-def test_of_true_features_the_first_cell_that_is_sure_is_found_and_no_further_one_looked_at(tmp_path):
+def test_the_first_cell_that_is_sure_is_found_and_no_further_one_looked_at(tmp_path):
     asked = []
     losses = {(0.0, 0.0): 1.0, (300.0, 1.0): 0.5, (100.0, 1.0): 0.4, (30.0, 1.0): 0.3}
 
