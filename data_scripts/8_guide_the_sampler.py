@@ -74,7 +74,8 @@ GROUPS = {
 }
 PICTURED = {"hard": tuple(HARD), "brain": tuple(BRAIN)}
 N_REPEATED_PICTURES = 2
-TOLERANCE = {"one_row": 0.02, "mean_over_rows": 0.01}
+# Guided steps amplify rounding, which differs between machines.
+TOLERANCE = {"one_row": 0.05, "mean_over_rows": 0.01}
 
 
 class Experiments(GuidedStudy):
@@ -200,7 +201,8 @@ class Experiments(GuidedStudy):
         """Score everything and write the two files."""
         instruments, arrays, names = products.instruments(self.preset), {}, {}
         for group in GROUPS:
-            found, names = self.measure(group, instruments)
+            # Few images may have a setting to themselves: then no score is of the same group.
+            found, names[group] = self.measure(group, instruments)
             arrays |= {f"{group}_{name}": values for name, values in found.items()}
             arrays[f"{group}_ids"] = self.image_ids[self.rows(self.groups[group][2])]
         arrays["brain_responses"] = self.responses(instruments)
