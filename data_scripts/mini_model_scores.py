@@ -75,9 +75,7 @@ def score_tiny_vae(args, test):
     encoder = features.load_clip_image_encoder(args.out / "guide")
     images = to_float(test["images"], "cpu")
     latents = features.encode_images(vae, images)
-    pictures, by_tiny = (
-        features.decode_latents(each, latents).clamp(0, 1) for each in (vae, tiny)
-    )
+    pictures, by_tiny = (features.decode_latents(each, latents).clamp(0, 1) for each in (vae, tiny))
     goals = features.encode_clip_layers(encoder, images.flip(0))
 
     def gradient(decoder):
