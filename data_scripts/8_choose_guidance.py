@@ -87,50 +87,21 @@ class Validation:
             guidance=guidance, batch_size=preset.batch_size,
         ).cpu()  # fmt: skip
 
-    def loss(self, targets, cell):
-        """Compute how far the drawings of a cell end from their targets: (n,)."""
-        guide = sampler.feature_guide(self.encoder, self.targets[targets])
-        images = self.draw(targets, *cell).to(self.preset.device)
-        return guide(images, self.image_ids).cpu().numpy()
-
     def run_cell(self, targets, feature_scale, guided_share):
-        """Draw and score one cell: scores (n, n_criteria), pictures, relative steps."""
+        """Draw and score one cell: scores (n, n_criteria), loss (n,), pictures, relative steps."""
         watched = []
         images = self.draw(targets, feature_scale, guided_share, watched.append)
         scores = study.score(self.judges, images, self.originals, self.mean_image)
         scores["low_level"] = (scores["colour"] + scores["gabor"]) / 2
+        guide = sampler.feature_guide(self.encoder, self.targets[targets])
+        loss = guide(images.to(self.preset.device), self.image_ids)
         relative = torch.cat([step.relative_step.cpu() for step in watched] or [torch.zeros(1)])
         return {
             "scores": np.stack([scores[name] for name in settings.CRITERIA], axis=1),
+            "loss": loss.cpu().numpy(),
             "pictures": reconstructions.to_bytes(images[:N_PICTURES]),
             "relative_step": np.array([relative.mean(), relative.max()]),
         }
-
-
-def surest(validation_of, subjects, targets, table, folder):
-    """Say in which cells, best first, the loss falls, until one is SURE: shares (n_cells,).
-
-    Cells behind that one are not looked at and hold NaN.
-    """
-    falls = np.full(len(table), np.nan)
-
-    def losses(cell):
-        found = []
-        for subject in subjects:
-            path = folder / f"{subject}-{targets}-{cell[0]:g}-{cell[1]:g}-loss.npz"
-            if not path.is_file():
-                loss = validation_of(subject).loss(targets, cell)
-                store.save(path, provenance={"cell": cell}, loss=loss)
-            found.append(store.load(path)["loss"])
-        return np.concatenate(found)
-
-    unguided = losses((0.0, 0.0))
-    cells = zip(table["feature_scale"], table["guided_share"], strict=True)
-    for k, cell in enumerate(cells):
-        falls[k] = (losses(cell) < unguided).mean()
-        if falls[k] >= SURE:
-            break
-    return falls
 
 
 def choose(cells, means):
@@ -139,6 +110,28 @@ def choose(cells, means):
     table[list(settings.CRITERIA)] = means
     table["mean_rank"] = table[list(settings.CRITERIA)].rank(ascending=False).mean(axis=1)
     return table.sort_values(["mean_rank", "guided_share", "feature_scale"])
+
+
+def put_sure_first(table, loss):
+    """Move the first cell of a table that is SURE to its head.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Its index tells the cells.
+    loss : array (n_cells, n_subjects, n_images)
+        Of all cells in the order of the index; the first one draws without guide.
+
+    Returns
+    -------
+    DataFrame
+        ``falls``: share of images whose loss is below that of the first cell.
+    """
+    falls = (loss < loss[0]).mean(axis=(1, 2))[table.index]
+    sure = falls >= SURE
+    first = np.arange(len(table)) == (sure.argmax() if sure.any() else 0)
+    table = table.assign(falls=falls)
+    return pd.concat([table[first], table[~first]])
 
 
 def main():
@@ -169,7 +162,8 @@ def main():
 
     paths = {(subject, targets, cell): folder / f"{subject}-{targets}-{cell[0]:g}-{cell[1]:g}.npz"
              for subject in subjects for targets in CELLS for cell in CELLS[targets]}  # fmt: skip
-    todo = [part for part in list(paths)[shard::n_shards] if not paths[part].is_file()]
+    todo = [part for part in guided.share_of(list(paths), shard, n_shards)
+            if not paths[part].is_file()]  # fmt: skip
 
     @functools.lru_cache(maxsize=1)
     def validation_of(subject):
@@ -192,9 +186,8 @@ def main():
         table = choose(cells, scores.mean(axis=(1, 2), dtype=float))
         table["relative_step"], table["largest_step"] = steps.mean(1)[table.index].T
         if targets == "true":
-            table["falls"] = surest(validation_of, subjects, targets, table, folder)
-            table["chosen"] = table["falls"] >= SURE
-            table = table.sort_values("chosen", ascending=False, kind="stable")
+            loss = np.array([[part["loss"] for part in row] for row in parts])
+            table = put_sure_first(table, loss)
         print(f"\n{targets} features\n{table.to_string(index=False, float_format='{:.3f}'.format)}")
         best = table.iloc[0]
         print(f"For the preset {preset.name!r} and {targets} features: feature_scale="

@@ -23,15 +23,15 @@ import numpy as np
 import products
 import reconstructions
 import torch
-from guided import LAYERS, UNGUIDED, GuidedStudy, Way
+from guided import LAYERS, UNGUIDED, GuidedStudy, Way, share_of
 from tqdm.auto import tqdm
 
-from latentcortex import metrics, presets, sampler, store
+from latentcortex import metrics, nsd, presets, sampler, store
 
 study9 = importlib.import_module("9_measure_reconstructions")  # a name that starts with a digit
 
 SEED = 8
-N_DRAWS, N_REPEATED, N_SOME, N_ABLATED, N_PICTURES, N_CALIBRATION = 5, 20, 32, 1, 8, 16
+N_DRAWS, N_REPEATED, N_SOME, N_ABLATED, N_PICTURES, N_CALIBRATION = 5, 30, 50, 2, 8, 16
 TRUE, DECODED = Way(targets="true"), Way()
 HARD = {
     "unguided": UNGUIDED,
@@ -49,8 +49,8 @@ ABLATIONS = {
     "x0 itself": replace(TRUE, blend=False),
     "DPM-Solver++, unguided": replace(UNGUIDED, dpm=True),
     "DPM-Solver++": replace(TRUE, dpm=True),
-    "first half of the steps": replace(TRUE, guided_share=0.5),
-    "second half of the steps": replace(TRUE, guided_share=0.5, guided_from=0.5),
+    **{f"quarter {k} of the steps": replace(TRUE, guided_share=0.25, guided_from=(k - 1) / 4)
+       for k in (1, 2, 3, 4)},
     "equal weights": replace(TRUE, weights="mean"),
     **{f"layer {k} alone": replace(TRUE, layers=(k,)) for k in LAYERS},
     "true colours": replace(TRUE, guide="colours"),
@@ -96,11 +96,12 @@ class Experiments(GuidedStudy):
         return np.sort(order[:n_images])
 
     def parts(self):
-        """List what is to be drawn: (group, name of the way, subject, repeat)."""
+        """List what is to be drawn, by subject: (group, name of the way, subject, repeat)."""
         return [
             (group, name, subject, repeat)
+            for subject in self.subjects
             for group, (ways, n_subjects, _, n_draws) in self.groups.items()
-            for subject in self.subjects[:n_subjects]
+            if subject in self.subjects[:n_subjects]
             for name in ways
             for repeat in range(n_draws)
         ]
@@ -162,7 +163,8 @@ class Experiments(GuidedStudy):
         scores, loss = np.empty((*shape, len(names)), np.float32), np.empty(shape, np.float32)
         agreement = np.full((*shape[:3], 2), np.nan, np.float32)
         for s, subject in enumerate(tqdm(subjects, desc=f"score {group}", unit="subject")):
-            mean_image = self.decoded(subject).mean_image
+            train_ids = nsd.split(nsd.trials(self.root, subject))[0]
+            mean_image = reconstructions.mean_image(self.preset, self.root, train_ids)
             for w, way in enumerate(ways):
                 drawn = [self.images_of(group, way, subject, r) for r in range(n_draws)]
                 pred = [metrics.extract(protocol, images, instruments) for images in drawn]
@@ -266,7 +268,7 @@ def main():
         with_truth = (float(chosen["true_feature_scale"][0]), float(chosen["true_guided_share"][0]))
     study = Experiments(preset, root, with_truth, args.images)
     parts = study.parts()
-    for part in tqdm(parts[shard::n_shards], desc="draw", unit="drawing"):
+    for part in tqdm(share_of(parts, shard, n_shards), desc="draw", unit="drawing"):
         study.images_of(*part)
     missing = [part for part in parts if not study.guided_path(*study.file_of(*part)).is_file()]
     if missing:

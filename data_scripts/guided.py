@@ -1,15 +1,18 @@
 """What the scripts of guided drawing share: ways to draw, and the guides of a subject.
 
-A `Way` says how images are drawn: which guide, towards which targets, how strongly, in which steps.
-`GuidedStudy` draws test images in a way and keeps each drawing in the cache.
+A `Way` says how images are drawn: from whose z and c, with which guide, towards which targets, how
+strongly, in which steps. `GuidedStudy` draws test images in a way and keeps each drawing in the
+cache.
 """
 
 import dataclasses
+import importlib
 from dataclasses import dataclass
 
 import numpy as np
 import products
 import reconstructions
+import spaces
 import torch
 import torch.nn.functional as F
 from diffusers import DPMSolverMultistepScheduler
@@ -17,10 +20,12 @@ from diffusers import DPMSolverMultistepScheduler
 from latentcortex import features, metrics, nsd, sampler, store
 from latentcortex.encoding import VoxelwiseEncoder
 
+sharing = importlib.import_module("7_share_a_space")  # a name that starts with a digit
+
 LAYERS = (1, 2, 3, 4, 5, 6)
 COLOUR_CELLS = 4  # the colour guide averages images over so many cells a side
 N_COMPONENTS = 300  # of g, between image and responses in the encoding model of the brain guide
-MODULES = (*reconstructions.MODULES, "encoding")
+MODULES = (*reconstructions.MODULES, "encoding", "shared_space")
 
 
 @dataclass(frozen=True)
@@ -31,10 +36,12 @@ class Way:
     ----------
     guide : {"features", "colours", "brain", None}
         What the guide looks at; None draws without one.
-    targets : {"decoded", "rescaled", "true", "other"} or "mixed S"
-        Features decoded from the responses, the same brought to the spread of true ones, those of
-        the image itself, or those of another image; or the share S of true and the rest of decoded
-        ones.
+    decoder : {"ridge", "network"}
+        What decodes z and c: linear decoders, or the pre-trained networks of script 7.
+    targets : {"decoded", "rescaled", "network", "true", "other"} or "mixed S"
+        Features decoded by ridge, the same brought to the spread of true ones, those decoded by the
+        networks (and brought there), those of the image itself, or those of another image; or the
+        share S of true and the rest of decoded ones.
     layers, weights : see `sampler.feature_guide`
     feature_scale, guided_share : float or None
         None for those chosen on validation images: of the preset for decoded features, of
@@ -45,10 +52,11 @@ class Way:
     dpm : bool
         Whether DPM-Solver++ draws instead of DDIM.
     showings : {"all", "two"}
-        Which showings z, c and the targets of the brain guide are read from.
+        Which showings z, c (by ridge) and the targets of the brain guide are read from.
     """
 
     guide: str | None = "features"
+    decoder: str = "ridge"
     targets: str = "decoded"
     layers: tuple[int, ...] = LAYERS
     weights: str = "published"
@@ -63,6 +71,11 @@ class Way:
 
 
 UNGUIDED = Way(guide=None)
+
+
+def share_of(parts, shard, n_shards):
+    """Take one share of a list, neighbours together: they often need the same decoders."""
+    return [parts[k] for k in np.array_split(np.arange(len(parts)), n_shards)[shard]]
 
 
 def encode_g(preset, encoder, root, image_ids):
@@ -119,13 +132,19 @@ class GuidedStudy(reconstructions.Study):
         if preset.tiny_vae is not None:
             self.decoders["tiny"] = features.load_tiny_vae(preset.tiny_vae, preset.device)
         self.description |= {"guide": self.encoder.name, "with_truth": list(with_truth)}
-        sources = products.sources([__file__, reconstructions.__file__], MODULES)
+        scripts = [__file__, reconstructions.__file__, spaces.__file__, sharing.__file__]
+        sources = products.sources(scripts, MODULES)
         key = store.source_hash(sources, [self.description, self.image_ids.tolist()])[:12]
         self.folder = store.cache_folder() / "guided" / f"{root.name}-{key}"
         self._of_subject = {}
 
     def g_of(self, subject, targets):
         """Get the features that a guide pulls towards, for all test images: by layer."""
+        if targets == "network":
+            return {k: self.by_network(subject, f"g{k}") for k in LAYERS}
+        if targets in ("decoded", "rescaled"):
+            rescale = targets == "rescaled"
+            return self._keep(subject, targets, lambda: self._decode_g(subject, rescale))
         true = self._keep("test", "true", lambda: encode_g(
             self.preset, self.encoder, self.root, self.image_ids))  # fmt: skip
         if targets == "true":
@@ -136,9 +155,9 @@ class GuidedStudy(reconstructions.Study):
         if targets.startswith("mixed "):
             share, decoded = float(targets.split()[1]), self.g_of(subject, "decoded")
             return {k: share * true[k] + (1 - share) * decoded[k] for k in true}
-        if targets not in ("decoded", "rescaled"):
-            raise ValueError(f"No features {targets!r}: decoded, rescaled, true, other, mixed.")
-        return self._keep(subject, targets, lambda: self._decode_g(subject, targets == "rescaled"))
+        raise ValueError(
+            f"No features {targets!r}: decoded, rescaled, network, true, other, mixed."
+        )
 
     def _keep(self, subject, name, make):
         """Compute once, and forget what was kept for another subject."""
@@ -148,6 +167,13 @@ class GuidedStudy(reconstructions.Study):
         if (subject, name) not in self._of_subject:
             self._of_subject[subject, name] = make()
         return self._of_subject[subject, name]
+
+    def by_network(self, subject, name):
+        """Get what the networks decode for the test images, trained where they are missing."""
+        made = self._keep(subject, "network", lambda: sharing.predictions(
+            self.preset, self.root, subject, 0, "pretrained", "all"))  # fmt: skip
+        rows = np.searchsorted(made["image_ids"], self.image_ids)
+        return torch.from_numpy(made[f"{name}_rescaled"][rows]).float()
 
     def _training(self, subject):
         """Read the training rows of all of visual cortex: betas, image ids, true g."""
@@ -193,7 +219,7 @@ class GuidedStudy(reconstructions.Study):
 
     def strength_of(self, way):
         """Say how strongly a way guides, and what share of the steps: (feature_scale, share)."""
-        knows = way.targets not in ("decoded", "rescaled")
+        knows = way.targets not in ("decoded", "rescaled", "network")
         preset = self.preset
         chosen = self.with_truth if knows else (preset.feature_scale, preset.guided_share)
         own = way.feature_scale, way.guided_share
@@ -220,7 +246,9 @@ class GuidedStudy(reconstructions.Study):
         return nsd.average_repeats(betas[rows], ids[rows])[:2]
 
     def z_and_c(self, subject, way):
-        """Get decoded z and c of all test images, from the showings that the way asks for."""
+        """Get decoded z and c of all test images, by the decoder and showings of the way."""
+        if way.decoder == "network":
+            return [self.by_network(subject, name) for name in "zc"]
         made = self.decoded(subject)
         if way.showings == "all":
             return made.z, made.c

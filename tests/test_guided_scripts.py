@@ -161,20 +161,39 @@ def test_the_cell_with_the_best_mean_rank_is_chosen_and_of_equals_the_one_that_g
     assert choose.choose(cells, means).iloc[0].feature_scale == 0  # without guide is one of them
 
 
-def test_the_first_cell_that_is_sure_is_found_and_no_further_one_looked_at(tmp_path):
+def test_the_first_cell_that_is_sure_comes_first_and_the_others_keep_their_order():
+    loss = np.full((4, 2, 100), 1.0)  # cells, subjects, images; the first cell is unguided
+    loss[1:] = 0.5
+    loss[3, 0, :5] = 2.0
+    table = choose.pd.DataFrame({"feature_scale": [300.0, 100.0, 30.0, 0.0]}, index=[3, 1, 2, 0])
+    found = choose.put_sure_first(table, loss)
+    assert found["feature_scale"].tolist() == [100.0, 300.0, 30.0, 0.0]
+    assert found["falls"].tolist() == [1.0, 0.975, 1.0, 0.0]
+    loss[1:] = 1.0  # where none is sure the order stays
+    assert choose.put_sure_first(table, loss)["feature_scale"].tolist() == [300, 100, 30, 0]
+
+
+def test_shares_of_the_parts_are_neighbours_and_together_all_parts():
+    parts = list(range(10))
+    shares = [guided.share_of(parts, k, 3) for k in range(3)]
+    assert sum(shares, []) == parts and shares[0] == [0, 1, 2, 3]
+
+
+def test_networks_decode_what_a_way_asks_of_them(study, monkeypatch):
     asked = []
-    losses = {(0.0, 0.0): 1.0, (300.0, 1.0): 0.5, (100.0, 1.0): 0.4, (30.0, 1.0): 0.3}
 
-    class Validation:
-        def loss(self, targets, cell):
-            asked.append((targets, cell))
-            loss = np.full(100, losses[cell])
-            loss[: 5 if cell == (300.0, 1.0) else 0] = 2.0
-            return loss
+    def predictions(_preset, _root, *part):
+        asked.append(part)
+        ids = np.arange(95, 165)  # more than the study looks at
+        names = ("z_rescaled", "c_rescaled", "g3_rescaled", "g3")
+        values = {name: (ids + (name == "g3"))[:, None].astype(np.float16) for name in names}
+        return {"image_ids": ids, **values}
 
-    table = choose.pd.DataFrame(list(losses)[1:], columns=["feature_scale", "guided_share"])
-    arguments = (lambda _subject: Validation(), ["subj01"], "true", table, tmp_path)
-    np.testing.assert_array_equal(choose.surest(*arguments), [0.95, 1.0, np.nan])
-    assert [cell for _, cell in asked] == [(0.0, 0.0), (300.0, 1.0), (100.0, 1.0)]
-    choose.surest(*arguments)
-    assert len(asked) == 3  # kept
+    monkeypatch.setattr(guided.sharing, "predictions", predictions)
+    monkeypatch.setattr(guided, "LAYERS", (3,))
+    study.root = None
+    z, c = study.z_and_c("subj02", Way(decoder="network"))
+    assert z[:, 0].tolist() == c[:, 0].tolist() == study.image_ids.tolist()
+    assert study.g_of("subj02", "network")[3][:, 0].tolist() == study.image_ids.tolist()
+    assert asked == [("subj02", 0, "pretrained", "all")]
+    assert study.strength_of(Way(targets="network")) == (40.0, 0.25)
