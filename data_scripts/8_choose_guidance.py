@@ -1,5 +1,8 @@
 """Reads an NSD tree and a preset's networks; writes results/8_choose_guidance-WORLD.npz.
 
+With ``--decoder network`` it writes results/8_choose_guidance-network-WORLD.npz instead: the same
+grid where the networks of script 7 decode z, c and g, on their own validation images.
+
 Chooses feature_scale and guided_share of the preset for features that are decoded by ridge, on 100
 validation images of each subject, drawn by image from the training images; the decoders are fitted
 on the rest. No test image is looked at. The same is chosen for the images' true features.
@@ -28,10 +31,12 @@ import numpy as np
 import pandas as pd
 import products
 import reconstructions
+import spaces
 import torch
+from spaces import Sharing
 from tqdm.auto import tqdm
 
-from latentcortex import features, nsd, presets, sampler, store
+from latentcortex import features, nsd, presets, sampler, shared_space, store
 
 study = importlib.import_module("6_reconstruct_images")  # names that start with a digit
 settings = importlib.import_module("6_choose_settings")
@@ -39,10 +44,12 @@ settings = importlib.import_module("6_choose_settings")
 FEATURE_SCALES = {
     "decoded": (30.0, 100.0, 300.0, 1000.0, 3000.0),
     "true": (100.0, 300.0, 1000.0, 3000.0),
+    "network": (30.0, 100.0, 300.0, 1000.0),
 }
 GUIDED_SHARES = (0.2, 0.4, 0.7, 1.0)
 CELLS = {targets: ((0.0, 0.0), *itertools.product(scales, GUIDED_SHARES))
          for targets, scales in FEATURE_SCALES.items()}  # fmt: skip
+TARGETS = {"ridge": ("decoded", "true"), "network": ("network",)}  # by what decodes
 N_PICTURES, SURE = 4, 0.99
 SEED = settings.SEED
 
@@ -71,7 +78,7 @@ class Validation:
         true = {k: g[k][held] for k in g}
         self.targets = {
             name: sampler.FeatureTargets(layers, self.image_ids, encoder.name)
-            for name, layers in zip(CELLS, (decoded, true), strict=True)
+            for name, layers in zip(TARGETS["ridge"], (decoded, true), strict=True)
         }
 
     def draw(self, targets, feature_scale, guided_share, watch=None):
@@ -102,6 +109,34 @@ class Validation:
             "pictures": reconstructions.to_bytes(images[:N_PICTURES]),
             "relative_step": np.array([relative.mean(), relative.max()]),
         }
+
+
+class NetworkValidation(Validation):
+    """Validation images of the networks of script 7: z, c and g decoded by them."""
+
+    def __init__(self, preset, model, encoder, root, subject, n_images):
+        self.preset, self.model, self.encoder = preset, model, encoder
+        sharing = Sharing(preset, root)
+        betas, ids = sharing.held(subject, "all")
+        made = {}
+        for group in "zcg":
+            with torch.enable_grad():
+                network, _ = sharing.network(subject, 0, "pretrained", "all", group)
+            rescale = preset.rescale and group != "g"  # as in `guided`
+            if rescale:
+                targets = sharing.targets(group)
+                shared_space.fit_rescaling(network, betas, subject, ids, targets)
+            made |= shared_space.predict(network, betas, subject, rescale=rescale)
+        some = np.sort(np.random.default_rng(SEED).permutation(len(ids))[:n_images])
+        made = {name: torch.from_numpy(values[some]) for name, values in made.items()}
+        self.image_ids, self.z, self.c = ids[some], made["z"], made["c"]
+        g = {k: made[f"g{k}"] for k in guided.LAYERS}
+        self.targets = {"network": sampler.FeatureTargets(g, self.image_ids, encoder.name)}
+        fit_ids = np.setdiff1d(sharing.trials(subject)[1], ids)
+        self.mean_image = reconstructions.mean_image(preset, root, fit_ids)
+        self.judges = study.load_judges(preset)
+        originals = torch.from_numpy(nsd.images(root, self.image_ids, preset.image_size))
+        self.originals = study.prepare_originals(self.judges, originals)
 
 
 def choose(cells, means):
@@ -136,6 +171,7 @@ def put_sure_first(table, loss):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--decoder", choices=TARGETS, default="ridge", help="of z, c and g")
     parser.add_argument("--subjects", type=int, nargs="+", help="default: all of the preset")
     parser.add_argument("--images", type=int, default=settings.N_VALIDATION, help="fewer images; "
                         "what such a slice finds is printed and not written")  # fmt: skip
@@ -155,19 +191,21 @@ def main():
         neutral, root, (*reconstructions.NETWORKS, "guide", "judge"), n_images=args.images,
         seed_of_choice=SEED,
     )  # fmt: skip
-    scripts = [__file__, study.__file__, settings.__file__, guided.__file__]
+    scripts = [__file__, study.__file__, settings.__file__, guided.__file__, spaces.__file__]
     sources = products.sources(scripts, guided.MODULES)
     key = store.source_hash(sources, neutral)[:12]
     folder = store.cache_folder() / "8_choose_guidance" / f"{root.name}-{key}"
 
     paths = {(subject, targets, cell): folder / f"{subject}-{targets}-{cell[0]:g}-{cell[1]:g}.npz"
-             for subject in subjects for targets in CELLS for cell in CELLS[targets]}  # fmt: skip
+             for subject in subjects for targets in TARGETS[args.decoder]
+             for cell in CELLS[targets]}  # fmt: skip
     todo = [part for part in guided.share_of(list(paths), shard, n_shards)
             if not paths[part].is_file()]  # fmt: skip
 
     @functools.lru_cache(maxsize=1)
     def validation_of(subject):
-        return Validation(preset, model, encoder, root, subject, args.images)
+        kind = Validation if args.decoder == "ridge" else NetworkValidation
+        return kind(preset, model, encoder, root, subject, args.images)
 
     for part in tqdm(todo, desc="cells", unit="cell"):
         subject, targets, cell = part
@@ -179,7 +217,8 @@ def main():
         print(f"{left} cells are left to the other shards.")
         return
     found = {}
-    for targets, cells in CELLS.items():
+    for targets in TARGETS[args.decoder]:
+        cells = CELLS[targets]
         parts = [[store.load(paths[s, targets, cell]) for s in subjects] for cell in cells]
         scores, steps = (np.array([[part[name] for part in row] for row in parts])
                          for name in ("scores", "relative_step"))  # fmt: skip
@@ -197,7 +236,8 @@ def main():
         columns["pictures"] = np.stack([row[0]["pictures"] for row in parts])[table.index]
         found |= {f"{targets}_{name}": values for name, values in columns.items()}
     if args.images == settings.N_VALIDATION:
-        path = products.RESULTS / f"8_choose_guidance-{root.name}.npz"
+        of = "" if args.decoder == "ridge" else f"-{args.decoder}"
+        path = products.RESULTS / f"8_choose_guidance{of}-{root.name}.npz"
         described = {
             **neutral,
             "script": "data_scripts/8_choose_guidance.py",

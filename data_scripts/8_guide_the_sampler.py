@@ -4,12 +4,15 @@ Draws the shared images with guides and without, from decoded z and c, and score
 
 - hard: all images of all subjects without guide, with true g, with another image's g, and with
   decoded g;
+- systems: all images of all subjects by system A (ridge, no guide), by system B (networks of script
+  7 decode z, c and g, and g guides), and by what lies between them;
 - repeats: some images of all subjects, five drawings each;
 - ablations: some images of the first subjects, one thing changed at a time, mostly of the guide
   that knows the true g, since there is an effect to be lost;
 - brain: the same images, everything read from the first two showings, scored on the third.
 
-Strengths and shares of the steps are those that 8_choose_guidance chose on validation images.
+Strengths and shares of the steps are those that 8_choose_guidance chose on validation images (the
+preset's, where it has not run).
 Guides of other kinds have losses of other sizes: each takes a strength at which its first step is
 as long as with true g (relative step on some images; no original is looked at for it). Drawings
 are kept in the cache; ``--shard 0/2`` and ``--shard 1/2`` share them between processes.
@@ -39,7 +42,14 @@ HARD = {
     "other": replace(TRUE, targets="other"),
     "decoded": DECODED,
 }
-REPEATED = {name: HARD[name] for name in ("unguided", "true", "decoded")}
+SYSTEMS = {
+    "A": UNGUIDED,
+    "A, guided": DECODED,
+    "A, guided by network": Way(targets="network"),
+    "B, no guide": replace(UNGUIDED, decoder="network"),
+    "B": Way(targets="network", decoder="network"),
+}
+REPEATED = {**{name: HARD[name] for name in ("unguided", "true", "decoded")}, "B": SYSTEMS["B"]}
 ABLATIONS = {
     "unguided": UNGUIDED,
     "true g": TRUE,
@@ -68,11 +78,12 @@ CALIBRATED = {"equal weights", "true colours", "colours of decoded z", "brain",
 # Of each group: its ways, of how many subjects, on how many images, how many drawings.
 GROUPS = {
     "hard": (HARD, None, None, 1),
+    "systems": (SYSTEMS, None, None, 1),
     "repeats": (REPEATED, None, N_REPEATED, N_DRAWS),
     "ablations": (ABLATIONS, N_ABLATED, N_SOME, 1),
     "brain": (BRAIN, N_ABLATED, N_SOME, 1),
 }
-PICTURED = {"hard": tuple(HARD), "brain": tuple(BRAIN)}
+PICTURED = {"hard": tuple(HARD), "systems": ("B, no guide", "B"), "brain": tuple(BRAIN)}
 N_REPEATED_PICTURES = 2
 # Guided steps amplify rounding, which differs between machines.
 TOLERANCE = {"one_row": 0.05, "mean_over_rows": 0.01}
@@ -110,7 +121,7 @@ class Experiments(GuidedStudy):
         """Say which drawing a part is: its way, repeat and rows. Some parts share one."""
         ways, _, n_images, _ = self.groups[group]
         way = self.calibrated(subject, name, ways[name])
-        shared = repeat == 0 and way in HARD.values()
+        shared = repeat == 0 and way in (*HARD.values(), *SYSTEMS.values())
         return subject, way, repeat, self.rows(None if shared else n_images)
 
     def images_of(self, group, name, subject, repeat):
@@ -127,7 +138,7 @@ class Experiments(GuidedStudy):
         if not path.is_file():
             lengths = [self.first_relative_step(subject, each) for each in (TRUE, way)]
             store.save(path, provenance=self.description, ratio=np.array(lengths[0] / lengths[1]))
-        scale, share = self.with_truth
+        scale, share = self.strengths["true"]
         scale = scale * float(store.load(path)["ratio"])
         return replace(way, feature_scale=scale, guided_share=share)
 
@@ -261,12 +272,15 @@ def main():
     shard, n_shards = products.parse_shard(args.shard)
     preset = presets.get()
     root = preset.open()
-    choice = products.RESULTS / f"8_choose_guidance-{root.name}.npz"
-    with_truth = preset.feature_scale, preset.guided_share
-    if choice.is_file():
-        chosen = store.load(choice)
-        with_truth = (float(chosen["true_feature_scale"][0]), float(chosen["true_guided_share"][0]))
-    study = Experiments(preset, root, with_truth, args.images)
+    strengths = dict.fromkeys(("true", "network"), (preset.feature_scale, preset.guided_share))
+    for name, of in (("true", ""), ("network", "-network")):
+        choice = products.RESULTS / f"8_choose_guidance{of}-{root.name}.npz"
+        if choice.is_file():
+            chosen = store.load(choice)
+            strengths[name] = tuple(
+                float(chosen[f"{name}_{field}"][0]) for field in ("feature_scale", "guided_share")
+            )
+    study = Experiments(preset, root, strengths, args.images)
     parts = study.parts()
     for part in tqdm(share_of(parts, shard, n_shards), desc="draw", unit="drawing"):
         study.images_of(*part)

@@ -40,12 +40,12 @@ class Way:
         What decodes z and c: linear decoders, or the pre-trained networks of script 7.
     targets : {"decoded", "rescaled", "network", "true", "other"} or "mixed S"
         Features decoded by ridge, the same brought to the spread of true ones, those decoded by the
-        networks (and brought there), those of the image itself, or those of another image; or the
-        share S of true and the rest of decoded ones.
+        networks, those of the image itself, or those of another image; or the share S of true and
+        the rest of decoded ones.
     layers, weights : see `sampler.feature_guide`
     feature_scale, guided_share : float or None
-        None for those chosen on validation images: of the preset for decoded features, of
-        `GuidedStudy` for all that know the truth.
+        None for those chosen on validation images: of the preset for features decoded by ridge, of
+        `GuidedStudy` for those of the networks and all that know the truth.
     guided_from, through_unet, blend : see `sampler.Guidance`
     tiny : bool
         Whether the guide looks through the tiny autoencoder instead of the VAE.
@@ -111,7 +111,9 @@ class BrainEncoder:
     def __call__(self, images):
         """Predict responses (n, n_voxels) to images (n, 3, h, w)."""
         g = features.encode_clip_layers(self.encoder, images, list(self.scale), len(images))
-        return self.model.predict((self._join(g) - self.mean) @ self.directions)
+        # Fitted in main memory, whatever draws.
+        components = (self._join(g).cpu() - self.mean) @ self.directions
+        return self.model.predict(components).to(images.device)
 
 
 class GuidedStudy(reconstructions.Study):
@@ -120,18 +122,19 @@ class GuidedStudy(reconstructions.Study):
     Parameters
     ----------
     preset, root, n_images : see `reconstructions.Study`
-    with_truth : pair of float
-        feature_scale and guided_share for features that know the truth.
+    strengths : dict of str to pair of float
+        feature_scale and guided_share, for features that know the truth (``"true"``) and for those
+        decoded by networks (``"network"``).
     """
 
-    def __init__(self, preset, root, with_truth, n_images=None):
+    def __init__(self, preset, root, strengths, n_images=None):
         super().__init__(preset, root, n_images)
-        self.with_truth = with_truth
+        self.strengths = {**strengths, "decoded": (preset.feature_scale, preset.guided_share)}
         self.encoder = features.load_clip_image_encoder(preset.guide, preset.device)
         self.decoders = {"full": self.model.vae}
         if preset.tiny_vae is not None:
             self.decoders["tiny"] = features.load_tiny_vae(preset.tiny_vae, preset.device)
-        self.description |= {"guide": self.encoder.name, "with_truth": list(with_truth)}
+        self.description |= {"guide": self.encoder.name, "strengths": strengths}
         scripts = [__file__, reconstructions.__file__, spaces.__file__, sharing.__file__]
         sources = products.sources(scripts, MODULES)
         key = store.source_hash(sources, [self.description, self.image_ids.tolist()])[:12]
@@ -141,7 +144,7 @@ class GuidedStudy(reconstructions.Study):
     def g_of(self, subject, targets):
         """Get the features that a guide pulls towards, for all test images: by layer."""
         if targets == "network":
-            return {k: self.by_network(subject, f"g{k}") for k in LAYERS}
+            return {k: self.by_network(subject, f"g{k}", rescaled=False) for k in LAYERS}
         if targets in ("decoded", "rescaled"):
             rescale = targets == "rescaled"
             return self._keep(subject, targets, lambda: self._decode_g(subject, rescale))
@@ -168,12 +171,13 @@ class GuidedStudy(reconstructions.Study):
             self._of_subject[subject, name] = make()
         return self._of_subject[subject, name]
 
-    def by_network(self, subject, name):
+    def by_network(self, subject, name, rescaled):
         """Get what the networks decode for the test images, trained where they are missing."""
-        made = self._keep(subject, "network", lambda: sharing.predictions(
-            self.preset, self.root, subject, 0, "pretrained", "all"))  # fmt: skip
+        with torch.enable_grad():  # for those who train
+            made = self._keep(subject, "network", lambda: sharing.predictions(
+                self.preset, self.root, subject, 0, "pretrained", "all"))  # fmt: skip
         rows = np.searchsorted(made["image_ids"], self.image_ids)
-        return torch.from_numpy(made[f"{name}_rescaled"][rows]).float()
+        return torch.from_numpy(made[name + "_rescaled" * rescaled][rows]).float()
 
     def _training(self, subject):
         """Read the training rows of all of visual cortex: betas, image ids, true g."""
@@ -219,9 +223,8 @@ class GuidedStudy(reconstructions.Study):
 
     def strength_of(self, way):
         """Say how strongly a way guides, and what share of the steps: (feature_scale, share)."""
-        knows = way.targets not in ("decoded", "rescaled", "network")
-        preset = self.preset
-        chosen = self.with_truth if knows else (preset.feature_scale, preset.guided_share)
+        kinds = {"decoded": "decoded", "rescaled": "decoded", "network": "network"}
+        chosen = self.strengths[kinds.get(way.targets, "true")]
         own = way.feature_scale, way.guided_share
         return tuple(c if o is None else o for o, c in zip(own, chosen, strict=True))
 
@@ -248,7 +251,7 @@ class GuidedStudy(reconstructions.Study):
     def z_and_c(self, subject, way):
         """Get decoded z and c of all test images, by the decoder and showings of the way."""
         if way.decoder == "network":
-            return [self.by_network(subject, name) for name in "zc"]
+            return [self.by_network(subject, name, self.preset.rescale) for name in "zc"]
         made = self.decoded(subject)
         if way.showings == "all":
             return made.z, made.c

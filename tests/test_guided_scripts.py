@@ -26,12 +26,11 @@ Way = guided.Way
 def study(tmp_path, monkeypatch):
     """Experiments on made-up subjects, whose drawings tell how they were drawn."""
     study = object.__new__(experiments.Experiments)
-    study.preset = dataclasses.replace(
-        presets.get("mini"), feature_scale=40.0, guided_share=0.25, n_steps=20, strength=0.6
-    )
+    study.preset = dataclasses.replace(presets.get("mini"), n_steps=20, strength=0.6)
     study.image_ids, study.description = np.arange(100, 160), {"a": 1}
     study.folder, study.subjects = tmp_path, [f"subj{s:02d}" for s in range(1, 5)]
-    study.with_truth, study.drawn, study._of_subject = (900.0, 1.0), [], {}
+    study.strengths = {"true": (900.0, 1.0), "decoded": (40.0, 0.25), "network": (70.0, 0.5)}
+    study.drawn, study._of_subject = [], {}
     study.decoders = {"full": None, "tiny": None}
 
     def draw(subject, way, repeat=0, rows=slice(None), watch=None):
@@ -80,8 +79,8 @@ def test_parts_that_are_drawn_alike_are_drawn_once_and_rows_are_found_by_id(stud
         level = (images[:, 0, 0, 0] * 255).round().int().numpy()
         np.testing.assert_array_equal(level, study.image_ids[wanted] - 100)
     whole = [drawn for drawn in study.drawn if drawn[3] == 60 and drawn[1].feature_scale is None]
-    # Four ways of four subjects; the other groups take their first drawings from there.
-    assert len(whole) == len(set(whole)) == 16
+    # Seven ways of four subjects; the other groups take their first drawings from there.
+    assert len(whole) == len(set(whole)) == 28
     n_drawn = len(study.drawn)
     for part in parts:
         study.images_of(*part)
@@ -185,8 +184,8 @@ def test_networks_decode_what_a_way_asks_of_them(study, monkeypatch):
     def predictions(_preset, _root, *part):
         asked.append(part)
         ids = np.arange(95, 165)  # more than the study looks at
-        names = ("z_rescaled", "c_rescaled", "g3_rescaled", "g3")
-        values = {name: (ids + (name == "g3"))[:, None].astype(np.float16) for name in names}
+        right, wrong = ("z_rescaled", "c_rescaled", "g3"), ("z", "c", "g3_rescaled")
+        values = {name: ids[:, None] + 1000 * (name in wrong) for name in (*right, *wrong)}
         return {"image_ids": ids, **values}
 
     monkeypatch.setattr(guided.sharing, "predictions", predictions)
@@ -196,4 +195,4 @@ def test_networks_decode_what_a_way_asks_of_them(study, monkeypatch):
     assert z[:, 0].tolist() == c[:, 0].tolist() == study.image_ids.tolist()
     assert study.g_of("subj02", "network")[3][:, 0].tolist() == study.image_ids.tolist()
     assert asked == [("subj02", 0, "pretrained", "all")]
-    assert study.strength_of(Way(targets="network")) == (40.0, 0.25)
+    assert study.strength_of(Way(targets="network")) == (70.0, 0.5)

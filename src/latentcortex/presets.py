@@ -191,7 +191,7 @@ PRESETS = {
         # data_scripts/8_choose_guidance.py, on validation images; the published 300,000 would send
         # the picture away by many times its own length.
         feature_scale=100.0,
-        guided_share=1.0,
+        guided_share=0.2,
         batch_size=32,
         expected_minutes="about 1 a chapter on two CPU cores; the first one builds the data (3)",
     ),
