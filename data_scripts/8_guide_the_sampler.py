@@ -219,6 +219,12 @@ class Experiments(GuidedStudy):
             arrays |= {f"{group}_{name}": values for name, values in found.items()}
             arrays[f"{group}_ids"] = self.image_ids[self.rows(self.groups[group][2])]
         arrays["brain_responses"] = self.responses(instruments)
+        # What the networks decode for a tenth of the images, so that a page can draw it again.
+        checked, first = self.rows(len(self.image_ids) // 10), self.subjects[0]
+        arrays |= {f"checked_{name}": self.by_network(first, name, self.preset.rescale)[checked]
+                   for name in "zc"}  # fmt: skip
+        arrays = {name: np.asarray(values) for name, values in arrays.items()}
+        arrays["checked_ids"] = self.image_ids[checked]
         ablated = self.subjects[:N_ABLATED]
         strengths = {name: [self.calibrated(s, name, way).feature_scale for s in ablated]
                      for ways in (ABLATIONS, BRAIN) for name, way in ways.items()
@@ -245,6 +251,7 @@ class Experiments(GuidedStudy):
                 "agreement": ["image", "subject", "way", "among drawings, to truth"],
                 "brain_responses": ["image", "subject", "way, originals last",
                                     "first two showings, third"],
+                "checked_z, checked_c": ["image", "...: as system B decodes them, first subject"],
             },
             "tolerance": TOLERANCE,
         }  # fmt: skip
