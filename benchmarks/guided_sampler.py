@@ -55,7 +55,10 @@ class Run:
             self.tiny = features.load_tiny_vae(preset.tiny_vae, device)
             self.encoder = features.load_clip_image_encoder(preset.guide, device)
             root = preset.open()
-            ids = nsd.split(nsd.trials(root, "subj01"))[1][: 2 * n_images]
+            ids = nsd.split(nsd.trials(root, "subj01"))[1]
+            if 2 * n_images > len(ids):
+                raise ValueError(f"--images of at most {len(ids) // 2}, got {n_images}.")
+            ids = ids[: 2 * n_images]
             images = torch.from_numpy(nsd.images(root, ids))
             c = features.encode_captions(
                 model.text_encoder, model.tokenizer, nsd.captions(root, ids[:n_images])

@@ -34,7 +34,7 @@ from latentcortex import metrics, nsd, presets, sampler, store
 study9 = importlib.import_module("9_measure_reconstructions")  # a name that starts with a digit
 
 SEED = 8
-N_DRAWS, N_REPEATED, N_SOME, N_ABLATED, N_PICTURES, N_CALIBRATION = 5, 30, 50, 2, 8, 16
+N_DRAWS, N_REPEATED, N_SOME, N_ABLATED, N_PICTURES, N_CALIBRATION = 5, 30, 50, 1, 8, 16
 TRUE, DECODED = Way(targets="true"), Way()
 HARD = {
     "unguided": UNGUIDED,
