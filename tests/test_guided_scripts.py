@@ -196,3 +196,50 @@ def test_networks_decode_what_a_way_asks_of_them(study, monkeypatch):
     assert study.g_of("subj02", "network")[3][:, 0].tolist() == study.image_ids.tolist()
     assert asked == [("subj02", 0, "pretrained", "all")]
     assert study.strength_of(Way(targets="network")) == (70.0, 0.5)
+
+
+def test_networks_are_tuned_on_their_own_validation_images(monkeypatch):
+    ids, betas = np.arange(50, 60), np.ones((10, 3))
+    done = {"rescaled": [], "means": []}
+
+    class Sharing:
+        def __init__(self, preset, root):
+            pass
+
+        def held(self, *_):
+            return betas, ids
+
+        def network(self, subject, seed, method, amount, group):
+            assert (subject, seed, method, amount) == ("subj02", 0, "pretrained", "all")
+            assert torch.is_grad_enabled()
+            return group, {}
+
+        def targets(self, group):
+            return {group: None}
+
+        def trials(self, _subject):
+            return None, np.arange(40, 60).repeat(3)
+
+    def predict(network, betas, _subject, rescale):
+        names = [f"g{k}" for k in guided.LAYERS] if network == "g" else [network]
+        assert rescale == (network != "g")
+        return {name: np.arange(len(betas))[:, None, None] + np.zeros((1, 2, 2)) for name in names}
+
+    monkeypatch.setattr(choose, "Sharing", Sharing)
+    monkeypatch.setattr(choose.shared_space, "predict", predict)
+    monkeypatch.setattr(choose.shared_space, "fit_rescaling",
+                        lambda network, *_: done["rescaled"].append(network))  # fmt: skip
+    monkeypatch.setattr(choose.reconstructions, "mean_image",
+                        lambda _preset, _root, ids: done["means"].append(ids.tolist()))  # fmt: skip
+    monkeypatch.setattr(choose.study, "load_judges", lambda _: None)
+    monkeypatch.setattr(choose.study, "prepare_originals", lambda _, images: images)
+    monkeypatch.setattr(choose.nsd, "images", lambda _root, ids, _size: ids[:, None] * 1.0)
+    preset = dataclasses.replace(presets.get("mini"), rescale=True)
+    encoder = SimpleNamespace(name="clip")
+    with torch.no_grad():
+        made = choose.NetworkValidation(preset, None, encoder, None, "subj02", n_images=4)
+    assert done == {"rescaled": ["z", "c"], "means": [list(range(40, 50))]}
+    assert len(made.image_ids) == 4 and set(made.image_ids) <= set(ids)
+    for values in (made.z, made.c):  # rows follow the images
+        assert (values[:, 0, 0].numpy() + 50 == made.image_ids).all()
+    assert made.originals[:, 0].tolist() == made.image_ids.tolist()
