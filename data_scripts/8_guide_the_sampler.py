@@ -49,7 +49,7 @@ SYSTEMS = {
     "B, no guide": replace(UNGUIDED, decoder="network"),
     "B": Way(targets="network", decoder="network"),
 }
-REPEATED = {**{name: HARD[name] for name in ("unguided", "true", "decoded")}, "B": SYSTEMS["B"]}
+REPEATED = {**HARD, "B": SYSTEMS["B"]}
 ABLATIONS = {
     "unguided": UNGUIDED,
     "true g": TRUE,
