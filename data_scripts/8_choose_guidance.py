@@ -160,7 +160,7 @@ def put_sure_first(table, loss):
     Returns
     -------
     DataFrame
-        ``falls``: share of images whose loss is below that of the first cell.
+        With a column ``falls``: share of images whose loss is below that of the first cell.
     """
     falls = (loss < loss[0]).mean(axis=(1, 2))[table.index]
     sure = falls >= SURE
