@@ -14,8 +14,8 @@ Draws the shared images with guides and without, from decoded z and c, and score
 Strengths and shares of the steps are those that 8_choose_guidance chose on validation images (the
 preset's, where it has not run).
 Guides of other kinds have losses of other sizes: each takes a strength at which its first step is
-as long as with true g (relative step, mean over some test images; no score is looked at for it). Drawings
-are kept in the cache; ``--shard 0/2`` and ``--shard 1/2`` share them between processes.
+as long as with true g (relative step, mean over some test images; no score is looked at for it).
+Drawings are kept in the cache; ``--shard 0/2`` and ``--shard 1/2`` share them between processes.
 """
 
 import argparse
