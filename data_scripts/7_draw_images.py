@@ -19,7 +19,7 @@ import spaces
 import torch
 from tqdm.auto import tqdm
 
-from latentcortex import metrics, nsd, presets, store
+from latentcortex import metrics, presets, store
 
 script7 = importlib.import_module("7_share_a_space")  # names that start with a digit
 study9 = importlib.import_module("9_measure_reconstructions")
@@ -51,37 +51,28 @@ class Drawings(reconstructions.Study):
 
     def drawing(self, part):
         """Read one drawing, or make and keep it: (n, 3, h, w) in [0, 1], as from bytes."""
-        path, ids = self.drawing_path(part), self.image_ids[self.rows]
-        if not path.is_file():
+        ids = self.image_ids[self.rows]
+
+        def draw():
             subject, method, amount = part
             made = script7.predictions(self.preset, self.root, subject, 0, method, amount)
             at, form = np.searchsorted(made["image_ids"], ids), "_rescaled" * self.preset.rescale
             z, c = (torch.from_numpy(made[name + form][at]).float() for name in "zc")
-            drawn = reconstructions.draw(self.preset, self.model, "both", 0, z, c, ids)
-            store.save(path, provenance=self.description, image_ids=ids,
-                       images=reconstructions.to_bytes(drawn))  # fmt: skip
-        pixels = store.load(path, ids)["images"]
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+            return reconstructions.draw(self.preset, self.model, "both", 0, z, c, ids)
+
+        return reconstructions.kept_images(self.drawing_path(part), ids, self.description, draw)
 
     def measure(self, instruments):
         """Score everything: (image, subject, method, sessions, score), and names of the scores."""
         protocol = metrics.PROTOCOLS[self.preset.protocol]
         originals, axes = self.originals[self.rows], (METHODS, spaces.AMOUNTS)
-        true = metrics.extract(protocol, originals, instruments)
-        groups = study9.judged_groups(protocol, true)
-        lacking = protocol.left_out(instruments, groups, originals[0])
-        names = [one.name for one in protocol.scores if one.name not in lacking]
+        true, groups, names = study9.prepare(protocol, originals, instruments)
         shape = (len(self.rows), len(self.subjects), *map(len, axes), len(names))
         scores = np.empty(shape, np.float32)
         for part in tqdm(self.parts(), desc="score", unit="drawing"):
             subject, method, amount = part
-            train_ids = nsd.split(nsd.trials(self.root, subject))[0]
-            mean_image = reconstructions.mean_image(self.preset, self.root, train_ids)
-            images = self.drawing(part)
-            pred = metrics.extract(protocol, images, instruments)
-            found = metrics.score(
-                protocol, originals, images, instruments, groups, mean_image, true, [pred]
-            )
+            found = metrics.score(protocol, originals, self.drawing(part), instruments, groups,
+                                  self.mean_images[subject], true)  # fmt: skip
             at = self.subjects.index(subject), METHODS.index(method), spaces.AMOUNTS.index(amount)
             scores[(slice(None), *at)] = np.stack([found[name] for name in names], axis=1)
         return scores, names

@@ -70,10 +70,10 @@ def score(predicted, true, train_mean, form=FORMS[0]):
 
 def predictions(preset, root, subject, seed, method, amount):
     """Get what a method decodes for the test images; see `spaces.Sharing.predictions`."""
-    return _sharing(preset, root).predictions(subject, seed, method, amount)
+    return sharing_of(preset, root).predictions(subject, seed, method, amount)
 
 
-_sharing = functools.cache(Sharing)  # responses and targets are read once
+sharing_of = functools.cache(Sharing)  # responses and targets are read once
 
 
 def list_parts(subjects, all_subjects, n_seeds, amounts):

@@ -33,7 +33,6 @@ import products
 import reconstructions
 import spaces
 import torch
-from spaces import Sharing
 from tqdm.auto import tqdm
 
 from latentcortex import features, nsd, presets, sampler, shared_space, store
@@ -116,7 +115,7 @@ class NetworkValidation(Validation):
 
     def __init__(self, preset, model, encoder, root, subject, n_images):
         self.preset, self.model, self.encoder = preset, model, encoder
-        sharing = Sharing(preset, root)
+        sharing = guided.sharing.sharing_of(preset, root)
         betas, ids = sharing.held(subject, "all")
         made = {}
         for group in "zcg":

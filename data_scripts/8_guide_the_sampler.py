@@ -29,7 +29,7 @@ import torch
 from guided import LAYERS, UNGUIDED, GuidedStudy, Way, share_of
 from tqdm.auto import tqdm
 
-from latentcortex import metrics, nsd, presets, sampler, store
+from latentcortex import metrics, presets, sampler, store
 
 study9 = importlib.import_module("9_measure_reconstructions")  # a name that starts with a digit
 
@@ -165,23 +165,19 @@ class Experiments(GuidedStudy):
         ways, n_subjects, n_images, n_draws = self.groups[group]
         protocol, rows = metrics.PROTOCOLS[self.preset.protocol], self.rows(n_images)
         originals, subjects = self.originals[rows], self.subjects[:n_subjects]
-        true = metrics.extract(protocol, originals, instruments)
-        groups = study9.judged_groups(protocol, true)
-        lacking = protocol.left_out(instruments, groups, originals[0])
-        names = [one.name for one in protocol.scores if one.name not in lacking]
+        true, groups, names = study9.prepare(protocol, originals, instruments)
         key = next(one.key for one in protocol.scores if one.name == "AlexNet(5)")
         shape = len(rows), len(subjects), len(ways), n_draws
         scores, loss = np.empty((*shape, len(names)), np.float32), np.empty(shape, np.float32)
         agreement = np.full((*shape[:3], 2), np.nan, np.float32)
         for s, subject in enumerate(tqdm(subjects, desc=f"score {group}", unit="subject")):
-            train_ids = nsd.split(nsd.trials(self.root, subject))[0]
-            mean_image = reconstructions.mean_image(self.preset, self.root, train_ids)
             for w, way in enumerate(ways):
                 drawn = [self.images_of(group, way, subject, r) for r in range(n_draws)]
                 pred = [metrics.extract(protocol, images, instruments) for images in drawn]
                 for r, images in enumerate(drawn):
                     found = metrics.score(protocol, originals, images, instruments, groups,
-                                          mean_image, true, pred[r : r + 1])  # fmt: skip
+                                          self.mean_images[subject], true,
+                                          pred[r : r + 1])  # fmt: skip
                     scores[:, s, w, r] = np.stack([found[name] for name in names], axis=1)
                     loss[:, s, w, r] = self.own_loss(images, rows)
                 if n_draws > 1:
@@ -221,9 +217,9 @@ class Experiments(GuidedStudy):
         arrays["brain_responses"] = self.responses(instruments)
         # What the networks decode for a tenth of the images, so that a page can draw it again.
         checked, first = self.rows(len(self.image_ids) // 10), self.subjects[0]
-        arrays |= {f"checked_{name}": self.by_network(first, name, self.preset.rescale)[checked]
-                   for name in "zc"}  # fmt: skip
-        arrays = {name: np.asarray(values) for name, values in arrays.items()}
+        for name in "zc":
+            decoded = self.by_network(first, name, self.preset.rescale)[checked]
+            arrays[f"checked_{name}"] = decoded.numpy()
         arrays["checked_ids"] = self.image_ids[checked]
         ablated = self.subjects[:N_ABLATED]
         strengths = {name: [self.calibrated(s, name, way).feature_scale for s in ablated]

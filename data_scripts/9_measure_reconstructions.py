@@ -144,16 +144,13 @@ def brain_correlations(measured, encoded):
 def measure(study, subject, networks):
     """Score all rows for a subject; the axes of the arrays stand in the provenance."""
     protocol = metrics.PROTOCOLS[study.preset.protocol]
-    true = metrics.extract(protocol, study.originals, networks)
-    groups = judged_groups(protocol, true)
+    true, groups, names = prepare(protocol, study.originals, networks)
     mean_image = study.decoded(subject).mean_image
     encoder = Encoder(study, subject, protocol, networks)
     measured = showings(study, subject)
     curves = [one for one in protocol.scores if one.name in CURVES]
     keys = [one.key for one in curves]
     n, n_rows, n_ways = len(study.image_ids), len(ROWS), n_ways_of(study)
-    names = [one.name for one in protocol.scores
-             if one.name not in protocol.left_out(networks, groups, mean_image)]  # fmt: skip
     scores = np.full((n, n_rows, N_DRAWS, len(names)), np.nan, np.float32)
     curve = np.full((n, n_rows, len(curves), len(n_ways)), np.nan, np.float32)
     consistency = np.full((n, n_rows, 2), np.nan, np.float32)
@@ -183,6 +180,24 @@ def measure(study, subject, networks):
         "scores": scores, "score_names": np.array(names), "curve": curve,
         "consistency": consistency, "brain": brain, "retrieved": retrieved(study, subject),
     }  # fmt: skip
+
+
+def prepare(protocol, originals, networks):
+    """Prepare a protocol for drawings of these images, centred by a mean image.
+
+    Returns
+    -------
+    true : dict
+        What `metrics.extract` finds in the originals.
+    groups : array or None
+        See `judged_groups`.
+    names : list of str
+        Of the scores that can be computed.
+    """
+    true = metrics.extract(protocol, originals, networks)
+    groups = judged_groups(protocol, true)
+    lacking = protocol.left_out(networks, groups, mean_image=originals[0])  # any: there is one
+    return true, groups, [one.name for one in protocol.scores if one.name not in lacking]
 
 
 def judged_groups(protocol, features):

@@ -285,11 +285,9 @@ class GuidedStudy(reconstructions.Study):
 
     def drawing(self, subject, way, repeat=0, rows=slice(None)):
         """Read one drawing, or make and keep it: tensor (n, 3, h, w) in [0, 1], as from bytes."""
-        path = self.guided_path(subject, way, repeat, rows)
-        if not path.is_file():
-            drawn = self.draw(subject, way, repeat, rows)
-            store.save(path, provenance={**self.description, "way": dataclasses.asdict(way)},
-                       image_ids=self.image_ids[rows],
-                       images=reconstructions.to_bytes(drawn))  # fmt: skip
-        pixels = store.load(path, self.image_ids[rows])["images"]
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+        return reconstructions.kept_images(
+            self.guided_path(subject, way, repeat, rows),
+            self.image_ids[rows],
+            {**self.description, "way": dataclasses.asdict(way)},
+            lambda: self.draw(subject, way, repeat, rows),
+        )

@@ -129,6 +129,17 @@ def to_bytes(images):
     return (images * 255).round().to(torch.uint8).movedim(-3, -1).numpy()
 
 
+def kept_images(path, image_ids, provenance, draw):
+    """Read drawings from a file, or draw and keep them: tensor (n, 3, h, w) in [0, 1].
+
+    Drawn or read, they are as from bytes. `draw` is called without arguments, if at all.
+    """
+    if not path.is_file():
+        store.save(path, provenance=provenance, image_ids=image_ids, images=to_bytes(draw()))
+    pixels = store.load(path, image_ids)["images"]
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+
+
 def describe(preset, root, networks, **more):
     """Write down what a product depends on, JSON-able."""
     fields = dataclasses.asdict(preset)
@@ -201,6 +212,12 @@ class Study:
         """Encode the test images: z (n, 4, h, w) and c (n, n_tokens, d)."""
         return products.encode(self.preset, self.model, self.root, self.image_ids)
 
+    @functools.cached_property
+    def mean_images(self):
+        """Average the training images of each subject: (3, h, w) by subject."""
+        train_ids = {s: nsd.split(nsd.trials(self.root, s))[0] for s in self.subjects}
+        return {s: mean_image(self.preset, self.root, ids) for s, ids in train_ids.items()}
+
     def path(self, subject, name, repeat):
         """Say where a drawing lies."""
         subject = "all" if name in NO_SUBJECT else subject
@@ -209,12 +226,9 @@ class Study:
     def images(self, subject, name, repeat=0):
         """Read one drawing, or make and keep it: tensor (n, 3, h, w) in [0, 1], as from bytes."""
         path = self.path(subject, name, repeat)
-        if not path.is_file():
-            drawn = self._make(subject, name, repeat)
-            store.save(path, provenance=self.description, image_ids=self.image_ids,
-                       images=to_bytes(drawn))  # fmt: skip
-        pixels = store.load(path, self.image_ids)["images"]
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+        return kept_images(
+            path, self.image_ids, self.description, lambda: self._make(subject, name, repeat)
+        )
 
     def _make(self, subject, name, repeat):
         preset, model, ids = self.preset, self.model, self.image_ids

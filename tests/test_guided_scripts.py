@@ -225,7 +225,7 @@ def test_networks_are_tuned_on_their_own_validation_images(monkeypatch):
         assert rescale == (network != "g")
         return {name: np.arange(len(betas))[:, None, None] + np.zeros((1, 2, 2)) for name in names}
 
-    monkeypatch.setattr(choose, "Sharing", Sharing)
+    monkeypatch.setattr(choose.guided.sharing, "sharing_of", Sharing)
     monkeypatch.setattr(choose.shared_space, "predict", predict)
     monkeypatch.setattr(choose.shared_space, "fit_rescaling",
                         lambda network, *_: done["rescaled"].append(network))  # fmt: skip
