@@ -2,8 +2,8 @@
 
 Draws the shared images with guides and without, from decoded z and c, and scores them:
 
-- hard: all images of all subjects without guide, with true g, with another image's g, and with
-  decoded g;
+- hard: all images of all subjects without guide, with true g, with another image's g, with decoded
+  g, and with true g whose steps may be of any length;
 - systems: all images of all subjects by system A (ridge, no guide), by system B (networks of script
   7 decode z, c and g, and g guides), and by what lies between them;
 - repeats: some images of all subjects, five drawings each;
@@ -11,10 +11,12 @@ Draws the shared images with guides and without, from decoded z and c, and score
   that knows the true g, since there is an effect to be lost;
 - brain: the same images, everything read from the first two showings, scored on the third.
 
-Strengths and shares of the steps are those that 8_choose_guidance chose on validation images (the
-preset's, where it has not run).
+Strengths, shares of the steps and the limit of a step's length are those that 8_choose_guidance
+chose on validation images (the preset's and none, where it has not run). Steps are limited where
+the guide is strong: with true or another image's g, and with guides of other kinds.
 Guides of other kinds have losses of other sizes: each takes a strength at which its first step is
-as long as with true g (relative step, mean over some test images; no score is looked at for it).
+as long as with true g (relative step without limit, mean over some test images; no score is looked
+at for it).
 Drawings are kept in the cache; ``--shard 0/2`` and ``--shard 1/2`` share them between processes.
 """
 
@@ -35,12 +37,13 @@ study9 = importlib.import_module("9_measure_reconstructions")  # a name that sta
 
 SEED = 8
 N_DRAWS, N_REPEATED, N_SOME, N_ABLATED, N_PICTURES, N_CALIBRATION = 5, 30, 50, 1, 8, 16
-TRUE, DECODED = Way(targets="true"), Way()
+TRUE, DECODED = Way(targets="true", limited=True), Way()
 HARD = {
     "unguided": UNGUIDED,
     "true": TRUE,
     "other": replace(TRUE, targets="other"),
     "decoded": DECODED,
+    "true, no limit": replace(TRUE, limited=False),
 }
 SYSTEMS = {
     "A": UNGUIDED,
@@ -49,10 +52,12 @@ SYSTEMS = {
     "B, no guide": replace(UNGUIDED, decoder="network"),
     "B": Way(targets="network", decoder="network"),
 }
-REPEATED = {**HARD, "B": SYSTEMS["B"]}
+REPEATED = {name: HARD[name] for name in ("unguided", "true", "other", "decoded")}
+REPEATED["B"] = SYSTEMS["B"]
 ABLATIONS = {
     "unguided": UNGUIDED,
     "true g": TRUE,
+    "no limit": HARD["true, no limit"],
     "without U-Net": replace(TRUE, through_unet=False),
     "tiny decoder": replace(TRUE, tiny=True),
     "tiny, without U-Net": replace(TRUE, tiny=True, through_unet=False),
@@ -64,14 +69,14 @@ ABLATIONS = {
     "equal weights": replace(TRUE, weights="mean"),
     **{f"layer {k} alone": replace(TRUE, layers=(k,)) for k in LAYERS},
     "true colours": replace(TRUE, guide="colours"),
-    "colours of decoded z": replace(DECODED, guide="colours"),
+    "colours of decoded z": replace(DECODED, guide="colours", limited=True),
     **{f"true g, {100 * share:.0f} %": replace(TRUE, targets=f"mixed {share}")
        for share in (0.75, 0.5, 0.25, 0.0)},
 }  # fmt: skip
 # Everything is read from the first two showings, so that the third can judge.
 BRAIN = {
     "unguided": replace(UNGUIDED, showings="two"),
-    "brain": replace(DECODED, guide="brain", showings="two"),
+    "brain": replace(DECODED, guide="brain", showings="two", limited=True),
 }
 CALIBRATED = {"equal weights", "true colours", "colours of decoded z", "brain",
               *(f"layer {k} alone" for k in LAYERS)}  # fmt: skip
@@ -146,7 +151,7 @@ class Experiments(GuidedStudy):
         """Measure how far the first guided step moves, as a share of x0: mean over some images."""
         watched = []
         one_step = 1.01 / int(self.preset.n_steps * self.preset.strength)
-        first = replace(way, guided_share=one_step, feature_scale=1.0)
+        first = replace(way, guided_share=one_step, feature_scale=1.0, limited=False)
         self.draw(subject, first, rows=self.rows(N_CALIBRATION), watch=watched.append)
         return float(torch.cat([step.relative_step for step in watched]).mean())
 
@@ -275,15 +280,22 @@ def main():
     shard, n_shards = products.parse_shard(args.shard)
     preset = presets.get()
     root = preset.open()
-    strengths = dict.fromkeys(("true", "network"), (preset.feature_scale, preset.guided_share))
-    for name, of in (("true", ""), ("network", "-network")):
-        choice = products.RESULTS / f"8_choose_guidance{of}-{root.name}.npz"
-        if choice.is_file():
-            chosen = store.load(choice)
+    chosen = {
+        "true": ("8_choose_guidance-limit", "true"),
+        "true, no limit": ("8_choose_guidance", "true"),
+        "network": ("8_choose_guidance-network", "network"),
+    }
+    strengths, limit = dict.fromkeys(chosen, (preset.feature_scale, preset.guided_share)), None
+    for name, (script, targets) in chosen.items():
+        path = products.RESULTS / f"{script}-{root.name}.npz"
+        if path.is_file():
+            made = store.load(path)
             strengths[name] = tuple(
-                float(chosen[f"{name}_{field}"][0]) for field in ("feature_scale", "guided_share")
+                float(made[f"{targets}_{field}"][0]) for field in ("feature_scale", "guided_share")
             )
-    study = Experiments(preset, root, strengths, args.images)
+            if name == "true":
+                limit = float(made["true_max_relative_step"][0])
+    study = Experiments(preset, root, strengths, limit, args.images)
     parts = study.parts()
     for part in tqdm(share_of(parts, shard, n_shards), desc="draw", unit="drawing"):
         study.images_of(*part)

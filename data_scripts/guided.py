@@ -46,6 +46,8 @@ class Way:
     feature_scale, guided_share : float or None
         None for those chosen on validation images: of the preset for features decoded by ridge, of
         `GuidedStudy` for those of the networks and all that know the truth.
+    limited : bool
+        Whether no step is longer than the limit of `GuidedStudy`.
     guided_from, through_unet, blend : see `sampler.Guidance`
     tiny : bool
         Whether the guide looks through the tiny autoencoder instead of the VAE.
@@ -62,6 +64,7 @@ class Way:
     weights: str = "published"
     feature_scale: float | None = None
     guided_share: float | None = None
+    limited: bool = False
     guided_from: float = 0.0
     through_unet: bool = True
     blend: bool = True
@@ -123,18 +126,23 @@ class GuidedStudy(reconstructions.Study):
     ----------
     preset, root, n_images : see `reconstructions.Study`
     strengths : dict of str to pair of float
-        feature_scale and guided_share, for features that know the truth (``"true"``) and for those
-        decoded by networks (``"network"``).
+        feature_scale and guided_share, for features that know the truth (``"true"`` with the limit,
+        ``"true, no limit"`` without) and for those decoded by networks (``"network"``).
+    limit : float or None
+        The longest relative step of ways that are limited; None leaves them as they are.
     """
 
-    def __init__(self, preset, root, strengths, n_images=None):
+    def __init__(self, preset, root, strengths, limit=None, n_images=None):
         super().__init__(preset, root, n_images)
+        self.limit = limit
         self.strengths = {**strengths, "decoded": (preset.feature_scale, preset.guided_share)}
         self.encoder = features.load_clip_image_encoder(preset.guide, preset.device)
         self.decoders = {"full": self.model.vae}
         if preset.tiny_vae is not None:
             self.decoders["tiny"] = features.load_tiny_vae(preset.tiny_vae, preset.device)
-        self.description |= {"guide": self.encoder.name, "strengths": strengths}
+        self.description |= {
+            "guide": self.encoder.name, "strengths": strengths, "limit": limit
+        }  # fmt: skip
         scripts = [__file__, reconstructions.__file__, spaces.__file__, sharing.__file__]
         sources = products.sources(scripts, MODULES)
         key = store.source_hash(sources, [self.description, self.image_ids.tolist()])[:12]
@@ -218,13 +226,15 @@ class GuidedStudy(reconstructions.Study):
         scale, share = self.strength_of(way)
         return sampler.Guidance(
             guide, scale, share, way.guided_from, self.decoders["tiny" if way.tiny else "full"],
-            through_unet=way.through_unet, blend=way.blend, watch=watch,
+            through_unet=way.through_unet, blend=way.blend,
+            max_relative_step=self.limit if way.limited else None, watch=watch,
         )  # fmt: skip
 
     def strength_of(self, way):
         """Say how strongly a way guides, and what share of the steps: (feature_scale, share)."""
         kinds = {"decoded": "decoded", "rescaled": "decoded", "network": "network"}
-        chosen = self.strengths[kinds.get(way.targets, "true")]
+        knowing = "true" if way.limited else "true, no limit"
+        chosen = self.strengths[kinds.get(way.targets, knowing)]
         own = way.feature_scale, way.guided_share
         return tuple(c if o is None else o for o, c in zip(own, chosen, strict=True))
 

@@ -135,6 +135,13 @@ MUTANTS = [
         "test_guidance.py::test_batches_with_targets_of_their_own_equal_singles",
     ),
     (
+        "one limit of the step for the whole batch",
+        "sampler/guidance.py",
+        "length / moved.clamp(min=1e-30)",
+        "length / moved.max().clamp(min=1e-30)",
+        "test_guidance.py::test_steps_that_are_too_long_are_shortened_and_others_left_alone",
+    ),
+    (
         "targets by row, not by image",
         "sampler/guides.py",
         "torch.tensor([rows[int(i)] for i in wanted])",

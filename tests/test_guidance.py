@@ -332,6 +332,55 @@ def test_normalised_gradients_take_steps_of_a_size_that_the_loss_does_not_decide
     torch.testing.assert_close(*drawn, rtol=0, atol=1e-4)
 
 
+def first_steps(model, **options):
+    """Draw with a guide in the first step only: what it reports, and x0 after it."""
+    watched, originals = [], []
+    guidance = Guidance(**features_of(model), guided_share=0.125, watch=watched.append, **options)
+    draw(model, guidance, batch_size=4, callback=lambda *made: originals.append(made[3]))
+    return watched[0], originals[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"normalise": True}, {"through_unet": False}])
+def test_steps_that_are_too_long_are_shortened_and_others_left_alone(model, options):
+    options = {"feature_scale": 30.0} | options
+    _, start = first_steps(model, **options | {"feature_scale": 1e-30})
+    free, without = first_steps(model, **options)
+    order = free.relative_step.argsort()
+    limit = float(free.relative_step[order[1:3]].mean())  # two images are above it, two below
+    kept, cut = order[:2], order[2:]
+    found, images = first_steps(model, max_relative_step=limit, **options)
+    assert torch.equal(images[kept], without[kept])
+    assert torch.equal(found.relative_step[kept], free.relative_step[kept])
+    torch.testing.assert_close(found.relative_step[cut], torch.full((2,), limit))
+    assert torch.equal(found.gradient, free.gradient)  # that of the loss, as it is
+    # The same direction, shorter.
+    share = (limit / free.relative_step[cut])[:, None, None, None]
+    moved, whole = ((x0 - start)[cut] for x0 in (images, without))
+    torch.testing.assert_close(moved, share * whole, rtol=1e-3, atol=1e-4)
+    assert (share < 0.99).all() and (whole.abs().amax((1, 2, 3)) > 0.01).all()
+
+
+def test_a_limit_that_no_step_reaches_changes_nothing_bit_by_bit(model):
+    options = features_of(model) | {"feature_scale": 30.0}
+    limited = draw(model, Guidance(**options, max_relative_step=1e6))
+    assert torch.equal(limited, draw(model, Guidance(**options)))
+
+
+def test_limits_hold_for_each_image_whatever_the_batch(model):
+    guidance = Guidance(**features_of(model), feature_scale=300.0, max_relative_step=0.1)
+    together = draw(model, guidance, batch_size=3)
+    assert ((together - draw(model)).flatten(1).abs().amax(1) > 0.01).all()
+    for row in range(4):
+        alone = draw(model, guidance, rows=[row])
+        torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan")])
+def test_a_limit_that_is_none_is_refused(limit):
+    with pytest.raises(ValueError, match="max_relative_step above 0, or None, got"):
+        Guidance(lambda images, _: images, 1.0, max_relative_step=limit)
+
+
 def test_the_networks_are_left_as_they_were_found(model):
     processors = dict(model.unet.attn_processors)
     before = copy.deepcopy(model.scheduler.__dict__)

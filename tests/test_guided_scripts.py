@@ -29,7 +29,9 @@ def study(tmp_path, monkeypatch):
     study.preset = dataclasses.replace(presets.get("mini"), n_steps=20, strength=0.6)
     study.image_ids, study.description = np.arange(100, 160), {"a": 1}
     study.folder, study.subjects = tmp_path, [f"subj{s:02d}" for s in range(1, 5)]
-    study.strengths = {"true": (900.0, 1.0), "decoded": (40.0, 0.25), "network": (70.0, 0.5)}
+    study.strengths = {"true": (900.0, 1.0), "true, no limit": (500.0, 1.0),
+                       "decoded": (40.0, 0.25), "network": (70.0, 0.5)}  # fmt: skip
+    study.limit = 2.0
     study.drawn, study._of_subject = [], {}
     study.decoders = {"full": None, "tiny": None}
 
@@ -37,7 +39,7 @@ def study(tmp_path, monkeypatch):
         study.drawn.append((subject, way, repeat, len(study.image_ids[rows])))
         if watch is not None:  # each layer's loss has a size of its own
             step = 0.5 if way == dataclasses.replace(
-                experiments.TRUE, feature_scale=1.0, guided_share=way.guided_share
+                Way(targets="true"), feature_scale=1.0, guided_share=way.guided_share
             ) else 0.1  # fmt: skip
             watch(SimpleNamespace(relative_step=torch.full((4,), step)))
         level = (study.image_ids[rows] - 100) / 255
@@ -51,9 +53,23 @@ def test_strengths_follow_from_whether_the_guide_knows_the_truth(study):
     assert study.strength_of(Way()) == (40.0, 0.25)
     assert study.strength_of(Way(targets="rescaled")) == (40.0, 0.25)
     for targets in ("true", "other", "mixed 0.5"):
-        assert study.strength_of(Way(targets=targets)) == (900.0, 1.0)
+        assert study.strength_of(Way(targets=targets, limited=True)) == (900.0, 1.0)
+        assert study.strength_of(Way(targets=targets)) == (500.0, 1.0)
     assert study.strength_of(Way(targets="true", feature_scale=3.0)) == (3.0, 1.0)
     assert study.strength_of(Way(guided_share=0.0)) == (40.0, 0.0)
+
+
+def test_the_limit_is_for_ways_that_ask_for_it(study, monkeypatch):
+    asked = []
+    monkeypatch.setattr(guided.sampler, "Guidance", lambda *_, **options: asked.append(options))
+    monkeypatch.setattr(study, "_brain_guide", lambda _: None)
+    for limited in (True, False):
+        study.guidance("subj01", Way(guide="brain", limited=limited))
+    assert [options["max_relative_step"] for options in asked] == [2.0, None]
+    for group in ("hard", "ablations", "brain"):  # whatever has the strength of true features
+        for name, way in experiments.GROUPS[group][0].items():
+            strong = way.targets not in ("decoded", "network") or name in experiments.CALIBRATED
+            assert way.limited == (strong and "no limit" not in name)
 
 
 def test_other_guides_take_first_steps_as_long_as_that_with_true_features(study):
@@ -64,6 +80,7 @@ def test_other_guides_take_first_steps_as_long_as_that_with_true_features(study)
     assert made.guided_share == 1
     asked = [way for _, way, *_ in study.drawn]
     assert {way.feature_scale for way in asked} == {1.0}
+    assert not any(way.limited for way in asked)  # else all steps were as long
     assert [int(12 * way.guided_share) for way in asked] == [1, 1]  # one of the twelve steps
     assert study.calibrated("subj01", "layer 3 alone", way) == made
     assert len(study.drawn) == 2  # measured once
@@ -79,8 +96,8 @@ def test_parts_that_are_drawn_alike_are_drawn_once_and_rows_are_found_by_id(stud
         level = (images[:, 0, 0, 0] * 255).round().int().numpy()
         np.testing.assert_array_equal(level, study.image_ids[wanted] - 100)
     whole = [drawn for drawn in study.drawn if drawn[3] == 60 and drawn[1].feature_scale is None]
-    # Seven ways of four subjects; the other groups take their first drawings from there.
-    assert len(whole) == len(set(whole)) == 28
+    # Eight ways of four subjects; the other groups take their first drawings from there.
+    assert len(whole) == len(set(whole)) == 32
     n_drawn = len(study.drawn)
     for part in parts:
         study.images_of(*part)
@@ -150,26 +167,35 @@ def test_the_encoding_model_of_the_brain_guide_predicts_and_is_differentiable(mo
 
 
 def test_the_cell_with_the_best_mean_rank_is_chosen_and_of_equals_the_one_that_guides_less():
-    cells = choose.CELLS["decoded"]
+    cells = choose.GRIDS["ridge"]["decoded"]
     means = np.zeros((len(cells), 4))
     means[[3, 9]] = 1.0, 1.0, 1.0, 0.5
     best = choose.choose(cells, means).iloc[0]
     assert best.guided_share == min(cells[k][1] for k in (3, 9))
-    assert (best.feature_scale, best.guided_share) in (cells[3], cells[9])
+    assert (best.feature_scale, best.guided_share, None) in (cells[3], cells[9])
     means[0] = 2.0
     assert choose.choose(cells, means).iloc[0].feature_scale == 0  # without guide is one of them
 
 
-def test_the_first_cell_that_is_sure_comes_first_and_the_others_keep_their_order():
+def test_grids_hold_what_they_say_and_no_guide_once():
+    cells = choose.cross((10.0, 30.0), (0.5, 1.0), (1.0, None))
+    assert cells[0] == choose.NO_GUIDE and len(cells) == len(set(cells)) == 9
+    assert {cell[2] for cell in cells[1:]} == {1.0, None}
+    table = choose.choose(cells, np.zeros((9, 4)))
+    assert (table["max_relative_step"] == np.inf).sum() == 5  # no limit is the highest one
+
+
+def test_the_cells_that_help_the_most_images_come_first_and_keep_their_order():
+    cells = choose.cross((30.0, 100.0, 300.0), (1.0,))
+    means = np.arange(4.0)[:, None].repeat(4, axis=1)  # the strongest is the best
     loss = np.full((4, 2, 100), 1.0)  # cells, subjects, images; the first cell is unguided
     loss[1:] = 0.5
     loss[3, 0, :5] = 2.0
-    table = choose.pd.DataFrame({"feature_scale": [300.0, 100.0, 30.0, 0.0]}, index=[3, 1, 2, 0])
-    found = choose.put_sure_first(table, loss)
-    assert found["feature_scale"].tolist() == [100.0, 300.0, 30.0, 0.0]
-    assert found["falls"].tolist() == [1.0, 0.975, 1.0, 0.0]
-    loss[1:] = 1.0  # where none is sure the order stays
-    assert choose.put_sure_first(table, loss)["feature_scale"].tolist() == [300, 100, 30, 0]
+    found = choose.choose(cells, means, loss)
+    assert found["feature_scale"].tolist() == [100.0, 30.0, 300.0, 0.0]
+    assert found["falls"].tolist() == [1.0, 1.0, 0.975, 0.0]
+    loss[1:] = 1.0  # where none helps the order stays
+    assert choose.choose(cells, means, loss)["feature_scale"].tolist() == [300, 100, 30, 0]
 
 
 def test_shares_of_the_parts_are_neighbours_and_together_all_parts():

@@ -15,7 +15,7 @@ class GuidedStep(NamedTuple):
 
     ``loss`` (n,); ``gradient`` (n, 4, h, w) of the loss with respect to the noisy latents;
     ``relative_step`` (n,): how far the correction moves the guess of the noise-free latents, as a
-    share of their length, :math:`|x_0' - x_0| / |x_0|`.
+    share of their length, :math:`|x_0' - x_0| / |x_0|`, limits kept.
     """
 
     step: int
@@ -71,6 +71,10 @@ class Guidance:
     normalise : bool
         Whether the gradient of each image is divided by its root mean square, so that
         `feature_scale` sets the length of the step whatever the loss.
+    max_relative_step : float, optional
+        A correction that would take a longer relative step (see `GuidedStep`) is shortened to this
+        one, for each image, its direction kept. Above 0; without, no step is too long, as
+        published.
     watch : callable, optional
         Called with the `GuidedStep` of every batch.
 
@@ -88,6 +92,7 @@ class Guidance:
     through_unet: bool = True
     blend: bool = True
     normalise: bool = False
+    max_relative_step: float | None = None
     watch: Callable | None = None
 
     def __post_init__(self):
@@ -102,6 +107,11 @@ class Guidance:
             raise ValueError(
                 "Expected guided_share in [0, 1] and guided_from in [0, 1), got "
                 f"{self.guided_share} and {self.guided_from}."
+            )
+        if self.max_relative_step is not None and not self.max_relative_step > 0:
+            raise ValueError(
+                f"Expected a max_relative_step above 0, or None, got {self.max_relative_step}. To "
+                "leave guidance out, set feature_scale to 0."
             )
 
     def acts_in(self, step, n_steps):
@@ -177,12 +187,15 @@ class Guidance:
         if self.normalise:
             rms = gradient.square().flatten(1).mean(dim=1).sqrt().clamp(min=1e-30)
             correction = correction * (scale / rms)[:, None, None, None]
+        moved = ((1 - abar) / abar).sqrt() * correction.flatten(1).norm(dim=1)
+        length = original.detach().flatten(1).norm(dim=1)
+        if self.max_relative_step is not None:
+            shorter = (self.max_relative_step * length / moved.clamp(min=1e-30)).clamp(max=1)
+            correction, moved = correction * shorter[:, None, None, None], moved * shorter
         if self.watch is not None:
-            moved = ((1 - abar) / abar).sqrt() * correction
-            relative = moved.flatten(1).norm(dim=1) / original.detach().flatten(1).norm(dim=1)
-            self.watch(
-                GuidedStep(step, timestep, image_ids, loss.detach(), gradient / scale, relative)
-            )
+            self.watch(GuidedStep(
+                step, timestep, image_ids, loss.detach(), gradient / scale, moved / length
+            ))  # fmt: skip
         return noise_pred.detach(), correction.to(noisy.dtype)
 
     def pred_original_sample(self, noisy, noise_pred, abar):
