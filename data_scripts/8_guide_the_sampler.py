@@ -14,9 +14,9 @@ Draws the shared images with guides and without, from decoded z and c, and score
 Strengths, shares of the steps and the limit of a step's length are those that 8_choose_guidance
 chose on validation images (the preset's and none, where it has not run). Steps are limited where
 the guide is strong: with true or another image's g, and with guides of other kinds.
-Guides of other kinds have losses of other sizes: each takes a strength at which its first step is
-as long as with true g (relative step without limit, mean over some test images; no score is looked
-at for it).
+Guides of other kinds have losses of other sizes: each takes a strength at which its first step,
+before it is cut, is as long as with true g (relative step, mean over some test images; no score is
+looked at for it).
 Drawings are kept in the cache; ``--shard 0/2`` and ``--shard 1/2`` share them between processes.
 """
 
@@ -77,8 +77,9 @@ ABLATIONS = {
 BRAIN = {
     "unguided": replace(UNGUIDED, showings="two"),
     "brain": replace(DECODED, guide="brain", showings="two", limited=True),
+    "brain, no limit": replace(DECODED, guide="brain", showings="two"),
 }
-CALIBRATED = {"equal weights", "true colours", "colours of decoded z", "brain",
+CALIBRATED = {"equal weights", "true colours", "colours of decoded z", "brain", "brain, no limit",
               *(f"layer {k} alone" for k in LAYERS)}  # fmt: skip
 # Of each group: its ways, of how many subjects, on how many images, how many drawings.
 GROUPS = {
@@ -90,8 +91,9 @@ GROUPS = {
 }
 PICTURED = {"hard": tuple(HARD), "systems": ("B, no guide", "B"), "brain": tuple(BRAIN)}
 N_REPEATED_PICTURES = 2
-# Guided steps amplify rounding, which differs between machines.
-TOLERANCE = {"one_row": 0.05, "mean_over_rows": 0.01}
+# Guided steps amplify rounding, in a few images a thousandfold: with one and with two threads, 200
+# drawings by true features differ by 0.0004 (median) and up to 0.07, means of 20 by up to 0.007.
+TOLERANCE = {"median_row": 0.005, "mean_over_rows": 0.02}
 
 
 class Experiments(GuidedStudy):
@@ -143,7 +145,7 @@ class Experiments(GuidedStudy):
         if not path.is_file():
             lengths = [self.first_relative_step(subject, each) for each in (TRUE, way)]
             store.save(path, provenance=self.description, ratio=np.array(lengths[0] / lengths[1]))
-        scale, share = self.strengths["true"]
+        scale, share = self.strength_of(replace(TRUE, limited=way.limited))
         scale = scale * float(store.load(path)["ratio"])
         return replace(way, feature_scale=scale, guided_share=share)
 

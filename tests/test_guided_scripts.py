@@ -85,6 +85,9 @@ def test_other_guides_take_first_steps_as_long_as_that_with_true_features(study)
     assert study.calibrated("subj01", "layer 3 alone", way) == made
     assert len(study.drawn) == 2  # measured once
     assert study.calibrated("subj01", "true g", experiments.TRUE) is experiments.TRUE
+    name = "brain, no limit"  # compared with true features without a limit
+    free = study.calibrated("subj01", name, experiments.BRAIN[name])
+    assert free.feature_scale == pytest.approx(500 * 5) and not free.limited
 
 
 def test_parts_that_are_drawn_alike_are_drawn_once_and_rows_are_found_by_id(study):
