@@ -153,3 +153,8 @@ def generators(n, seed=0):
 
 def random_states(n, seed=7):
     return torch.randn(n, N_TOKENS, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+def quadratic(goals):
+    """Make the guide 1/2 |z - goal|^2 on latents, image i of row i."""
+    return lambda latents, ids: 0.5 * (latents - goals[ids]).square().flatten(1).sum(1)
