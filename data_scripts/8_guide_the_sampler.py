@@ -229,9 +229,9 @@ class Experiments(GuidedStudy):
             arrays[f"checked_{name}"] = decoded.numpy()
         arrays["checked_ids"] = self.image_ids[checked]
         ablated = self.subjects[:N_ABLATED]
-        strengths = {name: [self.calibrated(s, name, way).feature_scale for s in ablated]
-                     for ways in (ABLATIONS, BRAIN) for name, way in ways.items()
-                     if name in CALIBRATED}  # fmt: skip
+        calibrated = {name: [self.calibrated(s, name, way).feature_scale for s in ablated]
+                      for ways in (ABLATIONS, BRAIN) for name, way in ways.items()
+                      if name in CALIBRATED}  # fmt: skip
         chosen, subject = self.rows(N_REPEATED)[:N_PICTURES], self.subjects[0]
         at = {group: np.searchsorted(self.rows(self.groups[group][2]), chosen) for group in GROUPS}
         pictures = {f"{group} {name}": self.images_of(group, name, subject, 0)[at[group]]
@@ -246,7 +246,7 @@ class Experiments(GuidedStudy):
             "instruments": products.weights_hash(self.preset, "judge", "alexnet"),
             "subjects": self.subjects,
             "ways": {group: list(ways) for group, (ways, *_) in self.groups.items()},
-            "strengths": strengths,
+            "calibrated": calibrated,
             "scores": names,
             "axes": {
                 "scores": ["image", "subject", "way", "drawing", "score"],
