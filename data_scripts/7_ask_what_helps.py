@@ -13,6 +13,7 @@ Trainings are kept in the cache, and those of 7_share_a_space are used where the
 """
 
 import argparse
+import copy
 import importlib
 from dataclasses import replace
 
@@ -68,15 +69,15 @@ class Controls:
         method, change = METHODS[name]
         key = (change, subject) if change == "confused" else change
         if key not in self._made:
-            preset, root, plan = self.sharing.preset, self.sharing.root, self.sharing.plan
+            plan = self.sharing.plan
             if change == "confused":
-                made = Confused(preset, root, subject, plan)
-            elif change == "long":
-                made = Sharing(preset, root, replace(plan, finetuning=plan.scratch))
+                made = Confused(self.sharing.preset, self.sharing.root, subject, plan)
+                # Read and encoded once.
+                made.responses, made._targets = self.sharing.responses, self.sharing._targets
             else:
-                made = Sharing(preset, root, replace(plan, scratch=plan.finetuning))
-            # Read and encoded once.
-            made.responses, made._targets = self.sharing.responses, self.sharing._targets
+                made = copy.copy(self.sharing)  # the same trials and targets
+                made.plan = (replace(plan, finetuning=plan.scratch) if change == "long" else
+                             replace(plan, scratch=plan.finetuning))  # fmt: skip
             self._made[key] = made
         return self._made[key], method
 
