@@ -50,11 +50,7 @@ def main():
     megabytes = sum(f.stat().st_size for f in package.rglob("*") if "__pycache__" not in f.parts)
     rows = [
         ("scenes drawn a second", 96 / best_of(2, lambda: scenes.render(drawn)), "at least 60"),
-        (
-            "U-Net, 32 images, ms",
-            1e3 * best_of(5, lambda: unet(latents, 500, states)),
-            "at most 180",
-        ),
+        ("U-Net, 32 images, ms", 1e3 * best_of(5, lambda: unet(latents, 500, states)), "at most 180"),
         ("import latentcortex, s", import_seconds(), "under 0.5"),
         ("package with weights, MB", megabytes / 1e6, "at most 60"),
     ]
@@ -66,9 +62,7 @@ def main():
             size = sum(f.stat().st_size for f in tree.rglob("*") if f.is_file())
             rows.append(("the tree, GB", size / 1e9, "at most 1.7"))
     cores = torch.get_num_threads()
-    print(
-        f"{platform.processor() or platform.machine()}, {cores} threads, torch {torch.__version__}"
-    )
+    print(f"{platform.processor() or platform.machine()}, {cores} threads, torch {torch.__version__}")
     for name, value, budget in rows:
         print(f"{name:28}{value:10.3g}   {budget}")
 

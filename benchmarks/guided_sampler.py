@@ -28,19 +28,33 @@ from latentcortex import features, nsd, presets, sampler
 
 # Published configuration of CompVis/stable-diffusion-v1-4: its unet, vae and scheduler folders.
 SD14_UNET = {
-    "sample_size": 64, "in_channels": 4, "out_channels": 4, "layers_per_block": 2,
-    "block_out_channels": (320, 640, 1280, 1280), "cross_attention_dim": 768,
+    "sample_size": 64,
+    "in_channels": 4,
+    "out_channels": 4,
+    "layers_per_block": 2,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "cross_attention_dim": 768,
     "attention_head_dim": 8,
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
     "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-}  # fmt: skip
+}
 SD14_VAE = {
-    "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4,
-    "sample_size": 512, "scaling_factor": 0.18215,
-}  # fmt: skip
-SD14_SCHEDULER = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
-                  "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}  # fmt: skip
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "sample_size": 512,
+    "scaling_factor": 0.18215,
+}
+SD14_SCHEDULER = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
 
 
 class Run:
@@ -102,10 +116,16 @@ class Run:
         route = {"decoder": self.vae} | route
         guidance = sampler.Guidance(self.guide, scale, share, **route) if scale else None
         return sampler.sample(
-            self.unet, self.scheduler, self.c, self.empty, latents=self.latents,
+            self.unet,
+            self.scheduler,
+            self.c,
+            self.empty,
+            latents=self.latents,
             generators=[sampler.make_generator(i, 0) for i in self.ids.tolist()],
-            guidance=guidance, batch_size=self.batch_size, **self.settings,
-        )  # fmt: skip
+            guidance=guidance,
+            batch_size=self.batch_size,
+            **self.settings,
+        )
 
     @torch.no_grad()
     def as_read(self, n):
@@ -175,18 +195,24 @@ def measure(run, args, route, times):
     latents, seconds, held, peak = run.timed(draw)
     first = latents[: args.read]
     return {
-        "seconds_per_image": seconds / len(latents), "held": held, "peak": peak,
+        "seconds_per_image": seconds / len(latents),
+        "held": held,
+        "peak": peak,
         "loss": run.loss(first),
         "latents": first.float().flatten().tolist() if args.size == "mini" else [],
-    }  # fmt: skip
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=("mini", "sd14"), default="mini")
     parser.add_argument("--images", type=int, default=32)
-    parser.add_argument("--read", type=int, default=8, help="images of the straight reading, and "
-                        "those that losses are compared on")  # fmt: skip
+    parser.add_argument(
+        "--read",
+        type=int,
+        default=8,
+        help="images of the straight reading, and those that losses are compared on",
+    )
     parser.add_argument("--batch", type=int, help="images at once (ours); default 32, or 4")
     parser.add_argument("--first-call", action="store_true", help="count the first call")
     parser.add_argument("--route", help="measure this one alone and print it as JSON")
@@ -201,10 +227,14 @@ def main():
     if args.route:
         print("JSON", json.dumps(measure(prepare(), args, args.route, args.times)))
         return
-    name = torch.cuda.get_device_name() if cuda else (
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads of "
-        f"{os.cpu_count()} cores"
-    )  # fmt: skip
+    name = (
+        torch.cuda.get_device_name()
+        if cuda
+        else (
+            f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads of "
+            f"{os.cpu_count()} cores"
+        )
+    )
     print(f"{args.size} on {name}, torch {torch.__version__}; {args.images} images")
 
     here = prepare() if cuda else None
@@ -224,16 +254,17 @@ def main():
             break
         found.pop(f"cheap route, strength x {times:g}")
     found["straight reading"] = run("straight reading")  # last: it makes the U-Net float32
-    pairs = zip(found["straight reading"]["latents"], found["published route"]["latents"],
-                strict=True)  # fmt: skip
+    pairs = zip(found["straight reading"]["latents"], found["published route"]["latents"], strict=True)
     off = max((abs(a - b) for a, b in pairs), default=float("nan"))
     print(f"straight reading and published route: latents differ by {off:.1e} at most")
     reading, unguided = (found[r]["seconds_per_image"] for r in ("straight reading", "unguided"))
     for label, one in found.items():
         each = one["seconds_per_image"]
-        print(f"{label:28} {1 / each:7.3f} images/s, {reading / each:5.2f} x straight reading, "
-              f"{each / unguided:5.2f} x time of unguided, {one['held'] / 1e9:.2f} GB held, "
-              f"{one['peak'] / 1e9:6.2f} GB more at the peak, loss {one['loss']:.4f}")  # fmt: skip
+        print(
+            f"{label:28} {1 / each:7.3f} images/s, {reading / each:5.2f} x straight reading, "
+            f"{each / unguided:5.2f} x time of unguided, {one['held'] / 1e9:.2f} GB held, "
+            f"{one['peak'] / 1e9:6.2f} GB more at the peak, loss {one['loss']:.4f}"
+        )
 
 
 if __name__ == "__main__":

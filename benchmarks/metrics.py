@@ -35,8 +35,10 @@ def main():
     rng = np.random.default_rng(0)
     true = rng.standard_normal((args.images, args.features), dtype=np.float32)
     pred = 0.01 * true + rng.standard_normal(true.shape, dtype=np.float32)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; "
-          f"{args.images:,} images, {args.features:,} features, float32")  # fmt: skip
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; "
+        f"{args.images:,} images, {args.features:,} features, float32"
+    )
 
     before = reset_peak()
     start = time.perf_counter()
@@ -44,17 +46,17 @@ def main():
     mean, low, high, _ = metrics.bootstrap_mean(scores, rng)
     ours = time.perf_counter() - start
     peak = memory("VmHWM")
-    print(f"latentcortex: {ours:.1f} s, {(peak - before) / 1e9:.2f} GB above the features "
-          f"({peak / 1e9:.2f} GB in all); {mean:.3f} [{low:.3f}, {high:.3f}]")  # fmt: skip
+    print(
+        f"latentcortex: {ours:.1f} s, {(peak - before) / 1e9:.2f} GB above the features "
+        f"({peak / 1e9:.2f} GB in all); {mean:.3f} [{low:.3f}, {high:.3f}]"
+    )
 
     some = slice(args.loop)
     start = time.perf_counter()
     looped = loop(true[some], pred[some])
     theirs = (time.perf_counter() - start) * (args.images / args.loop) ** 2
     np.testing.assert_allclose(looped, metrics.identification(true[some], pred[some]), atol=1e-6)
-    print(
-        f"loop of correlations: {theirs:,.0f} s by {args.loop} images; {theirs / ours:,.0f} times"
-    )
+    print(f"loop of correlations: {theirs:,.0f} s by {args.loop} images; {theirs / ours:,.0f} times")
 
 
 if __name__ == "__main__":

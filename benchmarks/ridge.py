@@ -82,9 +82,7 @@ def fit_himalaya(name, backend, n_targets_batch, n_alphas_batch):
 def fit_sklearn(mode):
     from sklearn.linear_model import RidgeCV
 
-    return lambda X, Y, alphas: (
-        RidgeCV(alphas, alpha_per_target=True, gcv_mode=mode).fit(X, Y).predict
-    )
+    return lambda X, Y, alphas: RidgeCV(alphas, alpha_per_target=True, gcv_mode=mode).fit(X, Y).predict
 
 
 CONTENDERS = {"latentcortex, gcv": (fit_ours, "gcv"), "latentcortex, K-fold": (fit_ours, N_FOLDS)}
@@ -139,10 +137,7 @@ def run_one(name, case, repeats):
     predicted -= predicted.mean(0)
     Y_new = Y_new - Y_new.mean(0)
     r = (predicted * Y_new).sum(0) / np.sqrt((predicted**2).sum(0) * (Y_new**2).sum(0))
-    return {
-        "seconds": min(seconds), "gigabytes": gigabytes, "r": float(r.mean()),
-        "rate": product_rate(),
-    }  # fmt: skip
+    return {"seconds": min(seconds), "gigabytes": gigabytes, "r": float(r.mean()), "rate": product_rate()}
 
 
 def main():
@@ -154,8 +149,10 @@ def main():
     if args.one:
         print(json.dumps(run_one(args.one, args.cases[0], args.repeats)))
         return
-    versions = (f"{name} {importlib.metadata.version(name)}"
-                for name in ("numpy", "torch", "scikit-learn", "himalaya"))  # fmt: skip
+    versions = (
+        f"{name} {importlib.metadata.version(name)}"
+        for name in ("numpy", "torch", "scikit-learn", "himalaya")
+    )
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores;", *versions)
     for case in args.cases:
         n, p, t = CASES[case]

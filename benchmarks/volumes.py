@@ -106,8 +106,10 @@ def main():
     if args.one:
         print(json.dumps(run_one(args.one, args.folder)))
         return
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores;",
-          f"{N_VOXELS:,} of {np.prod(SHAPE):,} voxels, {N_TRIALS} trials")  # fmt: skip
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores;",
+        f"{N_VOXELS:,} of {np.prod(SHAPE):,} voxels, {N_TRIALS} trials",
+    )
     with tempfile.TemporaryDirectory() as folder:
         write_sessions(Path(folder))
         sums = []

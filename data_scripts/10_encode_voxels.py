@@ -216,9 +216,7 @@ def open_roots(preset, worlds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", help="by default $LATENTCORTEX_PRESET, else mini")
-    parser.add_argument(
-        "--worlds", nargs="+", default=WORLDS, metavar="WORLD:SEED", help="of simulated data"
-    )
+    parser.add_argument("--worlds", nargs="+", default=WORLDS, metavar="WORLD:SEED", help="of simulated data")
     parser.add_argument("--results", type=Path, default=products.RESULTS)
     args = parser.parse_args()
 
@@ -265,7 +263,8 @@ def main():
         arrays[name] = stacked.astype(np.float16) if stacked.shape[-1] == len(vertices) else stacked
     path = store.save(
         args.results / f"{Path(__file__).stem}-{preset.open().name}.npz",
-        provenance=settings | {
+        provenance=settings
+        | {
             "script": f"data_scripts/{Path(__file__).name}",
             "trees": trees,
             "subjects": subjects,
@@ -281,7 +280,7 @@ def main():
         regions=np.array(list(REGIONS)),
         vertices=vertices.astype(np.int32),
         **arrays,
-    )  # fmt: skip
+    )
     print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

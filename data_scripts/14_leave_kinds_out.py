@@ -59,9 +59,7 @@ def decode_without(study, made, shows_train, test_rows, rng):
     decoded = []
     for rows in (without, as_many):
         pair = []
-        for betas, test, true in zip(
-            made.train_betas, made.test_betas, made.true_train, strict=True
-        ):
+        for betas, test, true in zip(made.train_betas, made.test_betas, made.true_train, strict=True):
             decoder = reconstructions.fit_decoder(
                 study.preset, betas[rows], true[rows], made.train_ids[rows], study.preset.rescale
             )
@@ -93,10 +91,9 @@ def leave_out(study, made, train_labels, test_labels, rng, n_others=0):
     pairs = np.array(pairs)
     ids = made.image_ids[pairs[:, 0]]
     drawn = [
-        reconstructions.draw(study.preset, study.model, "both", 0, torch.cat(z[way]),
-                             torch.cat(c[way]), ids)
+        reconstructions.draw(study.preset, study.model, "both", 0, torch.cat(z[way]), torch.cat(c[way]), ids)
         for way in range(len(WAYS))
-    ]  # fmt: skip
+    ]
     return pairs, drawn
 
 
@@ -117,8 +114,10 @@ def run_subject(study, subject, networks):
     drawn = [images[order] for images in drawn]
     true = metrics.extract(protocol, study.originals, networks)
     groups = measure.judged_groups(protocol, true)
-    scored = [metrics.score(protocol, study.originals, images, networks, groups,
-                            made.mean_image, true) for images in drawn]  # fmt: skip
+    scored = [
+        metrics.score(protocol, study.originals, images, networks, groups, made.mean_image, true)
+        for images in drawn
+    ]
     found["setting_scores"] = np.stack([np.stack(list(s.values()), -1) for s in scored], 1)
     found["setting_named"] = np.stack([named(networks, images)["setting"] for images in drawn], 1)
     found["setting_pixels"] = reconstructions.to_bytes(torch.stack(drawn, 1))
@@ -164,8 +163,10 @@ def held_back(study, subject, made, networks):
     _, kinds = contents(study.root, "ground_truth_held_back", ids)
     true = metrics.extract(protocol, originals, networks)
     groups = measure.judged_groups(protocol, true)
-    scored = [metrics.score(protocol, originals, rows[name], networks, groups, made.mean_image,
-                            true) for name in HELD_BACK_ROWS]  # fmt: skip
+    scored = [
+        metrics.score(protocol, originals, rows[name], networks, groups, made.mean_image, true)
+        for name in HELD_BACK_ROWS
+    ]
     return {
         "held_back_scores": np.stack([np.stack(list(s.values()), -1) for s in scored], 1),
         "held_back_kinds_named": np.stack(
@@ -218,18 +219,23 @@ def main():
         "held_back_rows": HELD_BACK_ROWS,
         "axes": "arrays of each subject, stacked along a new first axis",
     }
-    arrays = {name: np.stack([part[name] for part in parts])
-              for name in parts[0] if not name.endswith("pixels")}  # fmt: skip
-    arrays = {name: values.astype(np.float16) if values.dtype.kind == "f" else values
-              for name, values in arrays.items()}  # fmt: skip
+    arrays = {
+        name: np.stack([part[name] for part in parts]) for name in parts[0] if not name.endswith("pixels")
+    }
+    arrays = {
+        name: values.astype(np.float16) if values.dtype.kind == "f" else values
+        for name, values in arrays.items()
+    }
     path = products.RESULTS / f"14_leave_kinds_out-{study.root.name}.npz"
     store.save(path, provenance=provenance, test_image_ids=study.image_ids, **arrays)
     rng = np.random.default_rng([SEED, 0])
     rows = np.sort(rng.choice(len(study.image_ids), N_PICTURES, replace=False))
     store.save(
         path.with_stem(f"{path.stem}-pictures"),
-        provenance=provenance, rows=rows, setting_pixels=parts[0]["setting_pixels"][rows],
-    )  # fmt: skip
+        provenance=provenance,
+        rows=rows,
+        setting_pixels=parts[0]["setting_pixels"][rows],
+    )
     print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

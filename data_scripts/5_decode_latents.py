@@ -39,8 +39,10 @@ TOLERANCE = 0.01  # sums are rounded differently between machines, and a tie may
 def true_features(preset, model, encoder, root, image_ids):
     """Compute every target of images, each (n_images, n_features), float32."""
     z, c = products.encode(preset, model, root, image_ids)
-    g = [features.encode_clip_layers(encoder, images, LAYERS, preset.batch_size)
-         for images in products.image_parts(preset, root, image_ids)]  # fmt: skip
+    g = [
+        features.encode_clip_layers(encoder, images, LAYERS, preset.batch_size)
+        for images in products.image_parts(preset, root, image_ids)
+    ]
     made = {"z": z, "c": c, **{f"g{k}": torch.cat([part[k] for part in g]) for k in LAYERS}}
     return {name: values.flatten(1).numpy() for name, values in made.items()}
 
@@ -93,22 +95,19 @@ def first_showings(table, rows, n_repeats):
 
 def run_subject(root, subject, preset, model, encoder):
     """Score all decoders of one subject; see `main` for the axes of the arrays."""
-    regions = {
-        name: nsd.roi_mask(root, *region, preset.space, subject) for name, region in ROIS.items()
-    }
+    regions = {name: nsd.roi_mask(root, *region, preset.space, subject) for name, region in ROIS.items()}
     some = np.any(list(regions.values()), axis=0)
     masks = {name: mask[some] for name, mask in regions.items()}
     train, test = nsd.image_responses(root, subject, preset.space, mask=some)
-    true_train, true_test = (
-        true_features(preset, model, encoder, root, part[1]) for part in (train, test)
-    )
+    true_train, true_test = (true_features(preset, model, encoder, root, part[1]) for part in (train, test))
     n_voxels = min(mask.sum() for mask in masks.values())
     shape = len(ROIS), len(TARGETS), N_SUBSAMPLES
     made = {
-        "r": np.empty(shape), "edge_share": np.empty(shape),
+        "r": np.empty(shape),
+        "edge_share": np.empty(shape),
         "identified": np.empty((*shape, len(test[1]))),
         "retrieved": np.empty((*shape, len(test[1])), bool),
-    }  # fmt: skip
+    }
 
     def keep(arrays, at, scores):
         for t, name in enumerate(TARGETS):
@@ -124,8 +123,10 @@ def run_subject(root, subject, preset, model, encoder):
             keep(made, (k, s), decode(*parts, true_train, true_test))
 
     # All of visual cortex in three ways: made["whole_r"].shape = (3, n_targets)
-    whole = {name: np.empty((len(WAYS), *values.shape[1:2], *values.shape[3:]), values.dtype)
-             for name, values in made.items()}  # fmt: skip
+    whole = {
+        name: np.empty((len(WAYS), *values.shape[1:2], *values.shape[3:]), values.dtype)
+        for name, values in made.items()
+    }
     rng = np.random.default_rng([SEED, 1])
     is_fit = np.isin(train[1], nsd.validation_split(train[1], N_VALIDATION, rng=rng)[0])
     ways = {}, {"is_fit": is_fit}, {"is_fit": is_fit, "rescale": True}

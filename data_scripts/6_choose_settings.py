@@ -61,11 +61,11 @@ def decode(preset, shared, rescale):
     regions, image_ids, fit_ids, validation_ids, *_ = shared
     rows, held = np.isin(image_ids, fit_ids), np.isin(image_ids, validation_ids)
     return [
-        reconstructions.fit_decoder(
-            preset, betas[rows], targets[rows], image_ids[rows], rescale
-        ).predict(betas[held], rescale, validation_ids)
+        reconstructions.fit_decoder(preset, betas[rows], targets[rows], image_ids[rows], rescale).predict(
+            betas[held], rescale, validation_ids
+        )
         for betas, targets in regions
-    ]  # fmt: skip
+    ]
 
 
 def run_cell(preset, model, shared, decoded, strength, guidance_scale):
@@ -89,22 +89,22 @@ def choose(cells, means):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, nargs="+", help="default: the preset's first")
-    parser.add_argument("--images", type=int, default=N_VALIDATION, help="fewer validation images; "
-                        "what such a slice finds is printed and not written")  # fmt: skip
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=N_VALIDATION,
+        help="fewer validation images; what such a slice finds is printed and not written",
+    )
     args = parser.parse_args()
     preset = presets.get()
     root = preset.open()
-    model = features.load_latent_diffusion(
-        preset.model, preset.revision, preset.dtype, preset.device
-    )
+    model = features.load_latent_diffusion(preset.model, preset.revision, preset.dtype, preset.device)
     cells = list(itertools.product(RESCALE, STRENGTHS, GUIDANCE_SCALES))
     subjects = [f"subj{s:02d}" for s in args.subjects or preset.subjects[:1]]
     # Cells don't depend on what the preset says of the settings to choose.
     neutral = dataclasses.replace(preset, strength=1.0, guidance_scale=1.0, rescale=False)
     networks = (*reconstructions.NETWORKS, "judge")
-    description = reconstructions.describe(
-        neutral, root, networks, n_images=args.images, seed_of_choice=SEED
-    )
+    description = reconstructions.describe(neutral, root, networks, n_images=args.images, seed_of_choice=SEED)
     sources = products.sources([__file__, study.__file__, reconstructions.__file__], MODULES)
     key = store.source_hash(sources, description)[:12]
     folder = store.cache_folder() / "6_choose_settings" / f"{root.name}-{key}"
@@ -119,9 +119,7 @@ def main():
                 shared = shared or split(preset, model, root, subject, args.images)
                 if rescale not in decoded:
                     decoded[rescale] = decode(preset, shared, rescale)
-                found = run_cell(
-                    preset, model, shared, decoded[rescale], strength, guidance_scale
-                )  # fmt: skip
+                found = run_cell(preset, model, shared, decoded[rescale], strength, guidance_scale)
                 store.save(path, provenance=description, image_ids=shared[3], scores=found)
             scores[k, s] = store.load(path)["scores"]
             bar.update()

@@ -42,10 +42,7 @@ TOLERANCE = {"pixels_of_one_row": 0.02, "mean_over_rows": 0.01}
 
 def load_judges(preset):
     """Load both judges, small enough for the CPU, by the ending of the names of their scores."""
-    return {
-        "": networks.load_judge(preset.judge),
-        "_classical": load_classical_judge(preset.judge),
-    }
+    return {"": networks.load_judge(preset.judge), "_classical": load_classical_judge(preset.judge)}
 
 
 def prepare_originals(judges, images):
@@ -129,12 +126,13 @@ def write_product(study, n_draws, folder):
     store.save(path, provenance=provenance, image_ids=ids, **arrays)
     store.save(
         path.with_stem(f"{path.stem}-shuffles"),
-        provenance=provenance, shuffled=low_level[0], unshuffled=low_level[1],
-    )  # fmt: skip
+        provenance=provenance,
+        shuffled=low_level[0],
+        unshuffled=low_level[1],
+    )
     store.save(
-        path.with_stem(f"{path.stem}-pictures"),
-        provenance=provenance, image_ids=chosen, pictures=pictures,
-    )  # fmt: skip
+        path.with_stem(f"{path.stem}-pictures"), provenance=provenance, image_ids=chosen, pictures=pictures
+    )
     return path
 
 
@@ -151,8 +149,11 @@ def shuffle(originals, images):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, help="only so many test images, drawn at random; "
-                        "the product of such a slice is left in the cache")  # fmt: skip
+    parser.add_argument(
+        "--images",
+        type=int,
+        help="only so many test images, drawn at random; the product of such a slice is left in the cache",
+    )
     parser.add_argument("--draws", type=int, default=N_DRAWS)
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="run one share of the parts")
     args = parser.parse_args()
@@ -162,8 +163,7 @@ def main():
     drawn = [(name, repeat) for repeat in range(args.draws) for name in sampler.CONDITIONS]
     # Shuffled pairs last: they need decoders of their own.
     drawn += [("vae", 0), ("decoded_z", 0), ("shuffled_pairs", 0)]
-    paths = {study.path(subject, *name): (subject, *name)
-             for subject in study.subjects for name in drawn}  # fmt: skip
+    paths = {study.path(subject, *name): (subject, *name) for subject in study.subjects for name in drawn}
     todo = [path for path in list(paths)[shard::n_shards] if not path.is_file()]
     for path in tqdm(todo, desc="draw", unit="drawing"):
         study.images(*paths[path])

@@ -76,8 +76,11 @@ class Controls:
                 made.responses, made._targets = self.sharing.responses, self.sharing._targets
             else:
                 made = copy.copy(self.sharing)  # the same trials and targets
-                made.plan = (replace(plan, finetuning=plan.scratch) if change == "long" else
-                             replace(plan, scratch=plan.finetuning))  # fmt: skip
+                made.plan = (
+                    replace(plan, finetuning=plan.scratch)
+                    if change == "long"
+                    else replace(plan, scratch=plan.finetuning)
+                )
             self._made[key] = made
         return self._made[key], method
 
@@ -107,8 +110,12 @@ class Controls:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=study.N_SEEDS, help="trainings of each "
-                        "network; the product of fewer is left in the cache")  # fmt: skip
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        default=study.N_SEEDS,
+        help="trainings of each network; the product of fewer is left in the cache",
+    )
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="run one share of subjects")
     args = parser.parse_args()
     shard, n_shards = products.parse_shard(args.shard)
@@ -125,8 +132,10 @@ def main():
         print(f"{len(missing)} parts are left to the other shards.")
         return
     shape = len(subjects), args.seeds, len(METHODS), len(study.TARGETS)
-    arrays = {name: np.empty(shape if name == "r" else (*shape, len(controls.test_ids)), np.float16)
-              for name in study.SCORES}  # fmt: skip
+    arrays = {
+        name: np.empty(shape if name == "r" else (*shape, len(controls.test_ids)), np.float16)
+        for name in study.SCORES
+    }
     for at in tqdm(list(np.ndindex(shape)), desc="score", unit="part"):
         s, seed, m, t = at
         found = controls.score(subjects[s], seed, list(METHODS)[m], study.TARGETS[t])
@@ -143,8 +152,12 @@ def main():
         "form": "rescaled",
         "axes": ["subject", "training", "method", "target", "image (but r)"],
     }
-    path = store.save(folder / f"7_ask_what_helps-{sharing.root.name}.npz", provenance=provenance,
-                      test_image_ids=controls.test_ids, **arrays)  # fmt: skip
+    path = store.save(
+        folder / f"7_ask_what_helps-{sharing.root.name}.npz",
+        provenance=provenance,
+        test_image_ids=controls.test_ids,
+        **arrays,
+    )
     print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -34,8 +34,15 @@ from latentcortex.decoders import rescale_by, rescaling
 study = importlib.import_module("7_share_a_space")  # a name that starts with a digit
 
 AMOUNTS = ("1", "all")
-COLUMNS = ("r", "identified", "images_retrieved", "brains_retrieved", "seconds",
-           "half_identified", "half_rescaled")  # fmt: skip
+COLUMNS = (
+    "r",
+    "identified",
+    "images_retrieved",
+    "brains_retrieved",
+    "seconds",
+    "half_identified",
+    "half_rescaled",
+)
 
 
 def changed(plan, steps=1, **settings):
@@ -93,8 +100,12 @@ def main():
     preset = presets.get()
     sharing = spaces.Sharing(preset, preset.open())
     plan, subject, rows = sharing.plan, sharing.subjects[0], {}
-    jobs = [(group, name, method) for group, some in candidates(plan).items() for name in some
-            for method in (*study.NETWORKS, *(("ridge",) if name == "first" else ()))]  # fmt: skip
+    jobs = [
+        (group, name, method)
+        for group, some in candidates(plan).items()
+        for name in some
+        for method in (*study.NETWORKS, *(("ridge",) if name == "first" else ()))
+    ]
     for group, name, method in tqdm(jobs, desc="candidates", unit="candidate"):
         sharing.plan = candidates(plan)[group][name]
         path = sharing.folder / "validation" / f"{subject}-{group}-{method}.npz"
@@ -116,8 +127,12 @@ def main():
         "first": spaces.asdict(plan),
     }
     labels = {name: np.array(table.index.get_level_values(name)) for name in table.index.names}
-    store.save(path, provenance=provenance, scores=table.to_numpy(),
-               **{name: values.astype("U") for name, values in labels.items()})  # fmt: skip
+    store.save(
+        path,
+        provenance=provenance,
+        scores=table.to_numpy(),
+        **{name: values.astype("U") for name, values in labels.items()},
+    )
     print(f"Wrote {path}")
 
 

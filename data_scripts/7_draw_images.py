@@ -71,8 +71,9 @@ class Drawings(reconstructions.Study):
         scores = np.empty(shape, np.float32)
         for part in tqdm(self.parts(), desc="score", unit="drawing"):
             subject, method, amount = part
-            found = metrics.score(protocol, originals, self.drawing(part), instruments, groups,
-                                  self.mean_images[subject], true)  # fmt: skip
+            found = metrics.score(
+                protocol, originals, self.drawing(part), instruments, groups, self.mean_images[subject], true
+            )
             at = self.subjects.index(subject), METHODS.index(method), spaces.AMOUNTS.index(amount)
             scores[(slice(None), *at)] = np.stack([found[name] for name in names], axis=1)
         return scores, names
@@ -82,8 +83,10 @@ class Drawings(reconstructions.Study):
         scores, names = self.measure(products.instruments(self.preset))
         ids, subject = self.image_ids[self.rows], self.subjects[0]
         chosen = np.random.default_rng([SEED, 2]).permutation(len(ids))[:N_PICTURES]
-        pictures = [[reconstructions.to_bytes(self.drawing((subject, m, a))[chosen])
-                     for a in spaces.AMOUNTS] for m in METHODS]  # fmt: skip
+        pictures = [
+            [reconstructions.to_bytes(self.drawing((subject, m, a))[chosen]) for a in spaces.AMOUNTS]
+            for m in METHODS
+        ]
         provenance = {
             **self.description,
             "script": "data_scripts/7_draw_images.py",

@@ -129,8 +129,7 @@ class Product:
                 "which all of them saw the same, or run the subjects one by one."
             )
         s, a = self.subjects.index(subject), self.amounts.index(amount)
-        trained = np.setdiff1d(self.sharing.trials(subject, amount)[1],
-                               self.sharing.validation[subject])  # fmt: skip
+        trained = np.setdiff1d(self.sharing.trials(subject, amount)[1], self.sharing.validation[subject])
         for group in self.sharing.groups(seed, method, amount):
             for t, name in enumerate(GROUPS[group]):
                 true = self.sharing.true(name, self.test_ids)
@@ -163,8 +162,10 @@ class Product:
         stage and (subject, training, target, epoch) of the first one.
         """
         made = {}
-        for stage, shape in (("last", self.axes["network"][:5]),
-                             ("first", (*self.axes["network"][:2], len(TARGETS)))):  # fmt: skip
+        for stage, shape in (
+            ("last", self.axes["network"][:5]),
+            ("first", (*self.axes["network"][:2], len(TARGETS))),
+        ):
             rows = {}
             for (subject, seed, method, amount), found in self.curves.items():
                 for k, name in enumerate(TARGETS):
@@ -214,19 +215,27 @@ class Product:
             "tolerance": TOLERANCE,
         }
         return store.save(
-            folder / f"7_share_a_space-{sharing.root.name}.npz", provenance=provenance,
-            test_image_ids=self.test_ids, **self.arrays, **self.histories(),
+            folder / f"7_share_a_space-{sharing.root.name}.npz",
+            provenance=provenance,
+            test_image_ids=self.test_ids,
+            **self.arrays,
+            **self.histories(),
             **{f"validation_ids_{s}": sharing.validation[s] for s in self.subjects},
-        )  # fmt: skip
+        )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, nargs="+", help="only these")
     parser.add_argument("--seeds", type=int, default=N_SEEDS, help="trainings of each network")
-    parser.add_argument("--sessions", nargs="+", choices=AMOUNTS, default=list(AMOUNTS),
-                        help="of the target subject; the product of a slice of subjects, seeds or "
-                        "sessions is left in the cache")  # fmt: skip
+    parser.add_argument(
+        "--sessions",
+        nargs="+",
+        choices=AMOUNTS,
+        default=list(AMOUNTS),
+        help="of the target subject; the product of a slice of subjects, seeds or "
+        "sessions is left in the cache",
+    )
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="run one share of the parts")
     args = parser.parse_args()
     shard, n_shards = products.parse_shard(args.shard)

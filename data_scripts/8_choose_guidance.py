@@ -79,11 +79,11 @@ class Validation:
         rows, held = np.isin(ids, fit_ids), np.isin(ids, self.image_ids)
         g = guided.encode_g(preset, encoder, root, ids)
         decoded = {
-            k: reconstructions.fit_decoder(
-                preset, betas[rows], g[k][rows], ids[rows], rescale=False
-            ).predict(betas[held], image_ids=self.image_ids)
+            k: reconstructions.fit_decoder(preset, betas[rows], g[k][rows], ids[rows], rescale=False).predict(
+                betas[held], image_ids=self.image_ids
+            )
             for k in g
-        }  # fmt: skip
+        }
         true = {k: g[k][held] for k in g}
         self.targets = {
             name: sampler.FeatureTargets(layers, self.image_ids, encoder.name)
@@ -94,14 +94,25 @@ class Validation:
         """Draw all validation images in one cell."""
         preset = self.preset
         guidance = sampler.Guidance(
-            sampler.feature_guide(self.encoder, self.targets[targets]), feature_scale, guided_share,
-            decoder=self.model.vae, max_relative_step=max_relative_step, watch=watch,
-        )  # fmt: skip
+            sampler.feature_guide(self.encoder, self.targets[targets]),
+            feature_scale,
+            guided_share,
+            decoder=self.model.vae,
+            max_relative_step=max_relative_step,
+            watch=watch,
+        )
         return sampler.reconstruct(
-            self.model, self.z, self.c, condition="both", image_ids=self.image_ids,
-            strength=preset.strength, n_steps=preset.n_steps, guidance_scale=preset.guidance_scale,
-            guidance=guidance, batch_size=preset.batch_size,
-        ).cpu()  # fmt: skip
+            self.model,
+            self.z,
+            self.c,
+            condition="both",
+            image_ids=self.image_ids,
+            strength=preset.strength,
+            n_steps=preset.n_steps,
+            guidance_scale=preset.guidance_scale,
+            guidance=guidance,
+            batch_size=preset.batch_size,
+        ).cpu()
 
     def run_cell(self, targets, cell):
         """Draw and score one cell: scores (n, n_criteria), loss (n,), pictures, relative steps."""
@@ -182,24 +193,29 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--grid", choices=GRIDS, default="ridge", help="which grid to run")
     parser.add_argument("--subjects", type=int, nargs="+", help="default: all of the preset")
-    parser.add_argument("--images", type=int, default=settings.N_VALIDATION, help="fewer images; "
-                        "what such a slice finds is printed and not written")  # fmt: skip
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=settings.N_VALIDATION,
+        help="fewer images; what such a slice finds is printed and not written",
+    )
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="run one share of the cells")
     args = parser.parse_args()
     shard, n_shards = products.parse_shard(args.shard)
     preset = presets.get()
     root = preset.open()
-    model = features.load_latent_diffusion(
-        preset.model, preset.revision, preset.dtype, preset.device
-    )
+    model = features.load_latent_diffusion(preset.model, preset.revision, preset.dtype, preset.device)
     encoder = features.load_clip_image_encoder(preset.guide, preset.device)
     subjects = [f"subj{s:02d}" for s in args.subjects or preset.subjects]
     # Cells don't depend on what the preset says of the settings to choose.
     neutral = dataclasses.replace(preset, feature_scale=0.0, guided_share=0.0)
     neutral = reconstructions.describe(
-        neutral, root, (*reconstructions.NETWORKS, "guide", "judge"), n_images=args.images,
+        neutral,
+        root,
+        (*reconstructions.NETWORKS, "guide", "judge"),
+        n_images=args.images,
         seed_of_choice=SEED,
-    )  # fmt: skip
+    )
     scripts = [__file__, study.__file__, settings.__file__, guided.__file__, spaces.__file__]
     sources = products.sources(scripts, guided.MODULES)
     key = store.source_hash(sources, neutral)[:12]
@@ -208,10 +224,11 @@ def main():
     grid = GRIDS[args.grid]
     paths = {
         (subject, targets, cell): folder / f"{subject}-{targets}-{'-'.join(map(str, cell))}.npz"
-        for subject in subjects for targets, cells in grid.items() for cell in cells
-    }  # fmt: skip
-    todo = [part for part in guided.share_of(list(paths), shard, n_shards)
-            if not paths[part].is_file()]  # fmt: skip
+        for subject in subjects
+        for targets, cells in grid.items()
+        for cell in cells
+    }
+    todo = [part for part in guided.share_of(list(paths), shard, n_shards) if not paths[part].is_file()]
 
     @functools.lru_cache(maxsize=1)
     def validation_of(subject):
@@ -230,16 +247,19 @@ def main():
     found = {}
     for targets, cells in grid.items():
         parts = [[store.load(paths[s, targets, cell]) for s in subjects] for cell in cells]
-        scores, steps, loss = (np.array([[part[name] for part in row] for row in parts])
-                               for name in ("scores", "relative_step", "loss"))  # fmt: skip
-        table = choose(cells, scores.mean(axis=(1, 2), dtype=float),
-                       loss if targets == "true" else None)  # fmt: skip
+        scores, steps, loss = (
+            np.array([[part[name] for part in row] for row in parts])
+            for name in ("scores", "relative_step", "loss")
+        )
+        table = choose(cells, scores.mean(axis=(1, 2), dtype=float), loss if targets == "true" else None)
         table["relative_step"], table["largest_step"] = steps.mean(1)[table.index].T
         print(f"\n{targets} features\n{table.to_string(index=False, float_format='{:.4f}'.format)}")
         best = table.iloc[0]
-        print(f"For the preset {preset.name!r} and {targets} features: feature_scale="
-              f"{best.feature_scale:g}, guided_share={best.guided_share:g}, max_relative_step="
-              f"{best.max_relative_step:g}")  # fmt: skip
+        print(
+            f"For the preset {preset.name!r} and {targets} features: feature_scale="
+            f"{best.feature_scale:g}, guided_share={best.guided_share:g}, max_relative_step="
+            f"{best.max_relative_step:g}"
+        )
         columns = {name: table[name].to_numpy() for name in table.columns}
         columns["scores"] = scores[table.index].astype(np.float16)
         columns["pictures"] = np.stack([row[0]["pictures"] for row in parts])[table.index]

@@ -64,23 +64,33 @@ ABLATIONS = {
     "x0 itself": replace(TRUE, blend=False),
     "DPM-Solver++, unguided": replace(UNGUIDED, dpm=True),
     "DPM-Solver++": replace(TRUE, dpm=True),
-    **{f"quarter {k} of the steps": replace(TRUE, guided_share=0.25, guided_from=(k - 1) / 4)
-       for k in (1, 2, 3, 4)},
+    **{
+        f"quarter {k} of the steps": replace(TRUE, guided_share=0.25, guided_from=(k - 1) / 4)
+        for k in (1, 2, 3, 4)
+    },
     "equal weights": replace(TRUE, weights="mean"),
     **{f"layer {k} alone": replace(TRUE, layers=(k,)) for k in LAYERS},
     "true colours": replace(TRUE, guide="colours"),
     "colours of decoded z": replace(DECODED, guide="colours", limited=True),
-    **{f"true g, {100 * share:.0f} %": replace(TRUE, targets=f"mixed {share}")
-       for share in (0.75, 0.5, 0.25, 0.0)},
-}  # fmt: skip
+    **{
+        f"true g, {100 * share:.0f} %": replace(TRUE, targets=f"mixed {share}")
+        for share in (0.75, 0.5, 0.25, 0.0)
+    },
+}
 # Everything is read from the first two showings, so that the third can judge.
 BRAIN = {
     "unguided": replace(UNGUIDED, showings="two"),
     "brain": replace(DECODED, guide="brain", showings="two", limited=True),
     "brain, no limit": replace(DECODED, guide="brain", showings="two"),
 }
-CALIBRATED = {"equal weights", "true colours", "colours of decoded z", "brain", "brain, no limit",
-              *(f"layer {k} alone" for k in LAYERS)}  # fmt: skip
+CALIBRATED = {
+    "equal weights",
+    "true colours",
+    "colours of decoded z",
+    "brain",
+    "brain, no limit",
+    *(f"layer {k} alone" for k in LAYERS),
+}
 # Of each group: its ways, of how many subjects, on how many images, how many drawings.
 GROUPS = {
     "hard": (HARD, None, None, 1),
@@ -103,10 +113,12 @@ class Experiments(GuidedStudy):
     def groups(self):
         """GROUPS without what looks through a tiny autoencoder where there is none."""
         return {
-            group: ({name: way for name, way in ways.items()
-                     if not way.tiny or "tiny" in self.decoders}, *more)
+            group: (
+                {name: way for name, way in ways.items() if not way.tiny or "tiny" in self.decoders},
+                *more,
+            )
             for group, (ways, *more) in GROUPS.items()
-        }  # fmt: skip
+        }
 
     def rows(self, n_images):
         """Choose images at random, the same whenever so many are asked for; None for all."""
@@ -159,9 +171,7 @@ class Experiments(GuidedStudy):
 
     def own_loss(self, images, rows):
         """Compute the published loss of images under their own, true features: (n,)."""
-        targets = sampler.FeatureTargets(
-            self.g_of("test", "true"), self.image_ids, self.encoder.name
-        )
+        targets = sampler.FeatureTargets(self.g_of("test", "true"), self.image_ids, self.encoder.name)
         guide = sampler.feature_guide(self.encoder, targets)
         ids = torch.as_tensor(self.image_ids[rows])
         pairs = zip(images.split(32), ids.split(32), strict=True)
@@ -182,9 +192,16 @@ class Experiments(GuidedStudy):
                 drawn = [self.images_of(group, way, subject, r) for r in range(n_draws)]
                 pred = [metrics.extract(protocol, images, instruments) for images in drawn]
                 for r, images in enumerate(drawn):
-                    found = metrics.score(protocol, originals, images, instruments, groups,
-                                          self.mean_images[subject], true,
-                                          pred[r : r + 1])  # fmt: skip
+                    found = metrics.score(
+                        protocol,
+                        originals,
+                        images,
+                        instruments,
+                        groups,
+                        self.mean_images[subject],
+                        true,
+                        pred[r : r + 1],
+                    )
                     scores[:, s, w, r] = np.stack([found[name] for name in names], axis=1)
                     loss[:, s, w, r] = self.own_loss(images, rows)
                 if n_draws > 1:
@@ -229,17 +246,26 @@ class Experiments(GuidedStudy):
             arrays[f"checked_{name}"] = decoded.numpy()
         arrays["checked_ids"] = self.image_ids[checked]
         ablated = self.subjects[:N_ABLATED]
-        calibrated = {name: [self.calibrated(s, name, way).feature_scale for s in ablated]
-                      for ways in (ABLATIONS, BRAIN) for name, way in ways.items()
-                      if name in CALIBRATED}  # fmt: skip
+        calibrated = {
+            name: [self.calibrated(s, name, way).feature_scale for s in ablated]
+            for ways in (ABLATIONS, BRAIN)
+            for name, way in ways.items()
+            if name in CALIBRATED
+        }
         chosen, subject = self.rows(N_REPEATED)[:N_PICTURES], self.subjects[0]
         at = {group: np.searchsorted(self.rows(self.groups[group][2]), chosen) for group in GROUPS}
-        pictures = {f"{group} {name}": self.images_of(group, name, subject, 0)[at[group]]
-                    for group, pictured in PICTURED.items() for name in pictured
-                    if name in self.groups[group][0]}  # fmt: skip
+        pictures = {
+            f"{group} {name}": self.images_of(group, name, subject, 0)[at[group]]
+            for group, pictured in PICTURED.items()
+            for name in pictured
+            if name in self.groups[group][0]
+        }
         some = at["repeats"][:N_REPEATED_PICTURES]
-        five = {f"repeats {name} {r}": self.images_of("repeats", name, subject, r)[some]
-                for name in REPEATED for r in range(N_DRAWS)}  # fmt: skip
+        five = {
+            f"repeats {name} {r}": self.images_of("repeats", name, subject, r)[some]
+            for name in REPEATED
+            for r in range(N_DRAWS)
+        }
         provenance = {
             **self.description,
             "script": "data_scripts/8_guide_the_sampler.py",
@@ -252,31 +278,34 @@ class Experiments(GuidedStudy):
                 "scores": ["image", "subject", "way", "drawing", "score"],
                 "loss": ["image", "subject", "way", "drawing"],
                 "agreement": ["image", "subject", "way", "among drawings, to truth"],
-                "brain_responses": ["image", "subject", "way, originals last",
-                                    "first two showings, third"],
+                "brain_responses": ["image", "subject", "way, originals last", "first two showings, third"],
                 "checked_z, checked_c": ["image", "...: as system B decodes them, first subject"],
             },
             "tolerance": TOLERANCE,
-        }  # fmt: skip
+        }
         path = folder / f"8_guide_the_sampler-{self.root.name}.npz"
-        halves = {name: values.astype(np.float16) if values.dtype.kind == "f" else values
-                  for name, values in arrays.items()}  # fmt: skip
+        halves = {
+            name: values.astype(np.float16) if values.dtype.kind == "f" else values
+            for name, values in arrays.items()
+        }
         return (
             store.save(path, provenance=provenance, **halves),
             store.save(
                 path.with_stem(f"{path.stem}-pictures"),
                 provenance={**self.description, "subject": subject},
                 picture_ids=self.image_ids[chosen],
-                **{name: reconstructions.to_bytes(images)
-                   for name, images in (pictures | five).items()},
+                **{name: reconstructions.to_bytes(images) for name, images in (pictures | five).items()},
             ),
-        )  # fmt: skip
+        )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, help="only so many test images, drawn at random; "
-                        "the product of such a slice is left in the cache")  # fmt: skip
+    parser.add_argument(
+        "--images",
+        type=int,
+        help="only so many test images, drawn at random; the product of such a slice is left in the cache",
+    )
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="run one share of the parts")
     args = parser.parse_args()
     shard, n_shards = products.parse_shard(args.shard)

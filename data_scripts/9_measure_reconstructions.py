@@ -39,15 +39,7 @@ ROWS = {
     "vae": 1,
     "shuffled_pairs": 1,  # last: it needs decoders of its own
 }
-PICTURED = (
-    "no_brain",
-    "nearest",
-    *sampler.CONDITIONS,
-    "decoded_z",
-    "blurred_2",
-    "true_both",
-    "vae",
-)
+PICTURED = ("no_brain", "nearest", *sampler.CONDITIONS, "decoded_z", "blurred_2", "true_both", "vae")
 N_WAYS = (2, 5, 10, 20, 50, 100, 200)
 CURVES = ("AlexNet(2)", "AlexNet(5)")
 SHOWINGS = ("mean of all showings", "first showing", "mean of the others")
@@ -62,10 +54,12 @@ def training_rows(name, made, n_images, repeat):
         return metrics.random_training_rows(len(made.train_ids), n_images, rng)
     # What all images share is taken off, or the mean would decide.
     pairs = {
-        target: (true.flatten(1).numpy() - (mean := true.flatten(1).mean(0).numpy()),
-                 decoded.flatten(1).numpy() - mean)
+        target: (
+            true.flatten(1).numpy() - (mean := true.flatten(1).mean(0).numpy()),
+            decoded.flatten(1).numpy() - mean,
+        )
         for target, true, decoded in zip("zc", made.true_train, (made.z, made.c), strict=True)
-    }  # fmt: skip
+    }
     if name == "nearest":  # the sum of both correlations
         unit = {t: [standardise(t, x) for x in pair] for t, pair in pairs.items()}
         pairs[name] = [np.concatenate([unit["z"][k], unit["c"][k]], axis=1) for k in (0, 1)]
@@ -97,17 +91,21 @@ class Encoder:
         protocol = metrics.Protocol("layers", "", curves, protocol.first)
         mask = reconstructions.visual_cortex(study.preset, study.root, subject)
         (betas, ids, _), _ = nsd.image_responses(study.root, subject, study.preset.space, mask=mask)
-        parts = [metrics.extract(protocol, images, networks)
-                 for images in products.image_parts(study.preset, study.root, ids)]  # fmt: skip
-        layers = {key: np.concatenate([part[key].reshape(len(part[key]), -1) for part in parts])
-                  for key in parts[0]}  # fmt: skip
+        parts = [
+            metrics.extract(protocol, images, networks)
+            for images in products.image_parts(study.preset, study.root, ids)
+        ]
+        layers = {
+            key: np.concatenate([part[key].reshape(len(part[key]), -1) for part in parts]) for key in parts[0]
+        }
         n = min(400, len(ids) // 2)
         self._pcas = {key: PCA(n, random_state=SEED).fit(x) for key, x in layers.items()}
         self._ridge = Ridge(cv="gcv", zscore=True).fit(self._reduce(layers), betas, groups=ids)
 
     def _reduce(self, features):
-        reduced = [pca.transform(features[key].reshape(len(features[key]), -1))
-                   for key, pca in self._pcas.items()]  # fmt: skip
+        reduced = [
+            pca.transform(features[key].reshape(len(features[key]), -1)) for key, pca in self._pcas.items()
+        ]
         return np.concatenate(reduced, axis=1).astype(np.float32)
 
     def __call__(self, features):
@@ -161,8 +159,7 @@ def measure(study, subject, networks):
         for repeat, (images, pred) in enumerate(zip(drawings, features, strict=True)):
             # Nothing of the mean image is left after centring: that score stays undefined.
             centre = None if name == "mean_image" else mean_image
-            found = metrics.score(protocol, study.originals, images, networks, groups, centre,
-                                  true, [pred])  # fmt: skip
+            found = metrics.score(protocol, study.originals, images, networks, groups, centre, true, [pred])
             for k, of in enumerate(names):
                 if of in found:
                     scores[:, row, repeat, k] = found[of]
@@ -177,9 +174,13 @@ def measure(study, subject, networks):
         brain[:, row] = brain_correlations(measured, encoder(features[0]))
     brain[:, -1] = brain_correlations(measured, encoder(true))
     return {
-        "scores": scores, "score_names": np.array(names), "curve": curve,
-        "consistency": consistency, "brain": brain, "retrieved": retrieved(study, subject),
-    }  # fmt: skip
+        "scores": scores,
+        "score_names": np.array(names),
+        "curve": curve,
+        "consistency": consistency,
+        "brain": brain,
+        "retrieved": retrieved(study, subject),
+    }
 
 
 def prepare(protocol, originals, networks):
@@ -221,9 +222,7 @@ def retrieved(study, subject):
     """Retrieve among all test images, by decoded z and c: (n, 2 targets, 2 directions)."""
     made = study.decoded(subject)
     found = [
-        metrics.retrieval(
-            features.flatten(1).numpy(), decoded.flatten(1).numpy(), len(study.image_ids)
-        )
+        metrics.retrieval(features.flatten(1).numpy(), decoded.flatten(1).numpy(), len(study.image_ids))
         for features, decoded in zip(study.true, (made.z, made.c), strict=True)
     ]
     return np.moveaxis(np.array(found), -1, 0)
@@ -235,10 +234,11 @@ def write_product(study, folder, parts):
     n = min(N_PICTURES, len(study.image_ids))
     chosen = np.sort(rng.choice(study.image_ids, n, replace=False))
     rows, subject = np.isin(study.image_ids, chosen), study.subjects[0]
-    pictures = [reconstructions.to_bytes(images_of(study, subject, name, 0)[rows])
-                for name in PICTURED]  # fmt: skip
-    arrays = {name: np.stack([part[name] for part in parts], axis=1)
-              for name in ("scores", "curve", "consistency", "brain", "retrieved")}  # fmt: skip
+    pictures = [reconstructions.to_bytes(images_of(study, subject, name, 0)[rows]) for name in PICTURED]
+    arrays = {
+        name: np.stack([part[name] for part in parts], axis=1)
+        for name in ("scores", "curve", "consistency", "brain", "retrieved")
+    }
     # All drawings of the three conditions, the mean over drawings of everything.
     arrays["drawings"] = arrays["scores"][:, :, : len(sampler.CONDITIONS)]
     with np.errstate(invalid="ignore"):
@@ -278,8 +278,11 @@ def write_product(study, folder, parts):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, help="only so many test images, drawn at random; "
-                        "the product of such a slice is left in the cache")  # fmt: skip
+    parser.add_argument(
+        "--images",
+        type=int,
+        help="only so many test images, drawn at random; the product of such a slice is left in the cache",
+    )
     parser.add_argument("--shard", default="0/1", metavar="I/N", help="run one share of subjects")
     args = parser.parse_args()
     shard, n_shards = products.parse_shard(args.shard)

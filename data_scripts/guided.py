@@ -83,8 +83,10 @@ def share_of(parts, shard, n_shards):
 
 def encode_g(preset, encoder, root, image_ids):
     """Compute true g of images: a dictionary by layer of tensors (n, n_tokens, width)."""
-    parts = [features.encode_clip_layers(encoder, images.to(preset.device), LAYERS)
-             for images in products.image_parts(preset, root, image_ids)]  # fmt: skip
+    parts = [
+        features.encode_clip_layers(encoder, images.to(preset.device), LAYERS)
+        for images in products.image_parts(preset, root, image_ids)
+    ]
     return {k: torch.cat([part[k].cpu() for part in parts]) for k in LAYERS}
 
 
@@ -104,9 +106,7 @@ class BrainEncoder:
         values, vectors = torch.linalg.eigh((centred @ centred.T).double())
         n = min(N_COMPONENTS, len(centred) - 1)
         self.directions = centred.T @ (vectors[:, -n:] / values[-n:].sqrt()).float()
-        self.model = VoxelwiseEncoder().fit(
-            centred @ self.directions, torch.from_numpy(betas), image_ids
-        )
+        self.model = VoxelwiseEncoder().fit(centred @ self.directions, torch.from_numpy(betas), image_ids)
 
     def _join(self, g):
         return torch.cat([(g[k] / self.scale[k]).flatten(1) for k in self.scale], dim=1)
@@ -140,9 +140,7 @@ class GuidedStudy(reconstructions.Study):
         self.decoders = {"full": self.model.vae}
         if preset.tiny_vae is not None:
             self.decoders["tiny"] = features.load_tiny_vae(preset.tiny_vae, preset.device)
-        self.description |= {
-            "guide": self.encoder.name, "strengths": strengths, "limit": limit
-        }  # fmt: skip
+        self.description |= {"guide": self.encoder.name, "strengths": strengths, "limit": limit}
         scripts = [__file__, reconstructions.__file__, spaces.__file__, sharing.__file__]
         sources = products.sources(scripts, MODULES)
         key = store.source_hash(sources, [self.description, self.image_ids.tolist()])[:12]
@@ -156,8 +154,9 @@ class GuidedStudy(reconstructions.Study):
         if targets in ("decoded", "rescaled"):
             rescale = targets == "rescaled"
             return self._keep(subject, targets, lambda: self._decode_g(subject, rescale))
-        true = self._keep("test", "true", lambda: encode_g(
-            self.preset, self.encoder, self.root, self.image_ids))  # fmt: skip
+        true = self._keep(
+            "test", "true", lambda: encode_g(self.preset, self.encoder, self.root, self.image_ids)
+        )
         if targets == "true":
             return true
         if targets == "other":
@@ -166,9 +165,7 @@ class GuidedStudy(reconstructions.Study):
         if targets.startswith("mixed "):
             share, decoded = float(targets.split()[1]), self.g_of(subject, "decoded")
             return {k: share * true[k] + (1 - share) * decoded[k] for k in true}
-        raise ValueError(
-            f"No features {targets!r}: decoded, rescaled, network, true, other, mixed."
-        )
+        raise ValueError(f"No features {targets!r}: decoded, rescaled, network, true, other, mixed.")
 
     def _keep(self, subject, name, make):
         """Compute once, and forget what was kept for another subject."""
@@ -182,8 +179,11 @@ class GuidedStudy(reconstructions.Study):
     def by_network(self, subject, name, rescaled):
         """Get what the networks decode for the test images, trained where they are missing."""
         with torch.enable_grad():  # for those who train
-            made = self._keep(subject, "network", lambda: sharing.predictions(
-                self.preset, self.root, subject, 0, "pretrained", "all"))  # fmt: skip
+            made = self._keep(
+                subject,
+                "network",
+                lambda: sharing.predictions(self.preset, self.root, subject, 0, "pretrained", "all"),
+            )
         rows = np.searchsorted(made["image_ids"], self.image_ids)
         return torch.from_numpy(made[name + "_rescaled" * rescaled][rows]).float()
 
@@ -211,24 +211,26 @@ class GuidedStudy(reconstructions.Study):
             return None
         if way.guide == "features":
             g = self.g_of(subject, way.targets)
-            targets = sampler.FeatureTargets(
-                {k: g[k] for k in way.layers}, self.image_ids, self.encoder.name
-            )
+            targets = sampler.FeatureTargets({k: g[k] for k in way.layers}, self.image_ids, self.encoder.name)
             guide = sampler.feature_guide(self.encoder, targets, way.weights)
         elif way.guide == "colours":
             z = self.true[0] if way.targets == "true" else self.decoded(subject).z
             shown = features.decode_latents(self.model.vae, z, self.preset.batch_size).clamp(0, 1)
-            guide = sampler.colour_guide(
-                F.adaptive_avg_pool2d(shown.float(), COLOUR_CELLS), self.image_ids
-            )
+            guide = sampler.colour_guide(F.adaptive_avg_pool2d(shown.float(), COLOUR_CELLS), self.image_ids)
         else:
             guide = self._brain_guide(subject)
         scale, share = self.strength_of(way)
         return sampler.Guidance(
-            guide, scale, share, way.guided_from, self.decoders["tiny" if way.tiny else "full"],
-            through_unet=way.through_unet, blend=way.blend,
-            max_relative_step=self.limit if way.limited else None, watch=watch,
-        )  # fmt: skip
+            guide,
+            scale,
+            share,
+            way.guided_from,
+            self.decoders["tiny" if way.tiny else "full"],
+            through_unet=way.through_unet,
+            blend=way.blend,
+            max_relative_step=self.limit if way.limited else None,
+            watch=watch,
+        )
 
     def strength_of(self, way):
         """Say how strongly a way guides, and what share of the steps: (feature_scale, share)."""
@@ -283,10 +285,18 @@ class GuidedStudy(reconstructions.Study):
             dpm = DPMSolverMultistepScheduler.from_config(model.scheduler.config)
             model = dataclasses.replace(model, scheduler=dpm)
         return sampler.reconstruct(
-            model, z[rows], c[rows], condition="both", image_ids=ids, repeat=repeat,
-            strength=preset.strength, n_steps=preset.n_steps, guidance_scale=preset.guidance_scale,
-            guidance=self.guidance(subject, way, watch), batch_size=preset.batch_size,
-        ).cpu()  # fmt: skip
+            model,
+            z[rows],
+            c[rows],
+            condition="both",
+            image_ids=ids,
+            repeat=repeat,
+            strength=preset.strength,
+            n_steps=preset.n_steps,
+            guidance_scale=preset.guidance_scale,
+            guidance=self.guidance(subject, way, watch),
+            batch_size=preset.batch_size,
+        ).cpu()
 
     def guided_path(self, subject, way, repeat, rows):
         """Say where a drawing lies."""

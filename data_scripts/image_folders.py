@@ -76,8 +76,10 @@ def list_by_id(folder, several=False):
     if not found:
         raise ValueError(f"No picture in {folder} has a number in its name: which image is it of?")
     # A drawing without a number comes first.
-    paths = {image_id: [drawings[key] for key in sorted(drawings, key=lambda k: (k is not None, k))]
-             for image_id, drawings in found.items()}  # fmt: skip
+    paths = {
+        image_id: [drawings[key] for key in sorted(drawings, key=lambda k: (k is not None, k))]
+        for image_id, drawings in found.items()
+    }
     most = max(map(len, paths.values()))
     fewer = [image_id for image_id in sorted(paths) if len(paths[image_id]) < most]
     if fewer:
@@ -112,11 +114,14 @@ def match(originals, reconstructions, only_common=False):
     if any(left_out.values()) and not (only_common and ids):
         raise ValueError(
             f"The ids don't match: {len(ids)} are in both folders. "
-            + "".join(f"There is {side} of {len(which)} ids: {some(which)}. "
-                      for side, which in left_out.items() if which)
+            + "".join(
+                f"There is {side} of {len(which)} ids: {some(which)}. "
+                for side, which in left_out.items()
+                if which
+            )
             + "The id is the first number in a file's name. Add what is missing, or score the "
             "ids in both folders with --only-common; the report then names the others."
-        )  # fmt: skip
+        )
     if len(ids) < 2:
         raise ValueError(
             f"Expected at least two images to score, got id {ids[0]} alone: identification needs "

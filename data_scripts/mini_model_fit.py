@@ -53,9 +53,7 @@ def fit(args, name, modules, loss_of, n_items, lr, batch_size, weight_decay=0.01
     checkpoint, log = args.work / f"{name}.pt", args.work / f"{name}.csv"
     modules = torch.nn.ModuleDict(modules).to(args.device)
     average = {k: v.clone() for k, v in modules.state_dict().items()}
-    optimiser = torch.optim.AdamW(
-        modules.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay
-    )
+    optimiser = torch.optim.AdamW(modules.parameters(), lr=lr, betas=(0.9, 0.98), weight_decay=weight_decay)
     first, planned = 0, []
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=args.device, weights_only=True)
@@ -92,8 +90,13 @@ def fit(args, name, modules, loss_of, n_items, lr, batch_size, weight_decay=0.01
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
         due = time.time() - saved_at > args.checkpoint_seconds or step == steps - 1
         if due and not RANK:
-            state = {"modules": modules.state_dict(), "average": average, "step": step + 1,
-                     "planned": planned, "optimiser": optimiser.state_dict()}  # fmt: skip
+            state = {
+                "modules": modules.state_dict(),
+                "average": average,
+                "step": step + 1,
+                "planned": planned,
+                "optimiser": optimiser.state_dict(),
+            }
             torch.save(state, checkpoint.with_suffix(".partial"))
             checkpoint.with_suffix(".partial").rename(checkpoint)
             saved_at = time.time()

@@ -42,11 +42,15 @@ def degrade(vae, x, generator):
         return vae.decode(latents).sample.float() / 2 + 0.5
 
     ways = [
-        (3, lambda x: x), (1, lambda x: blur(x, 2)), (1, lambda x: blur(x, 4)),
-        (1, lambda x: blur(x, 8)), (1, lambda x: x + noise(x, 0.3)), (3, round_trip),
+        (3, lambda x: x),
+        (1, lambda x: blur(x, 2)),
+        (1, lambda x: blur(x, 4)),
+        (1, lambda x: blur(x, 8)),
+        (1, lambda x: x + noise(x, 0.3)),
+        (3, round_trip),
         (1, lambda x: scramble(x, generator)),
         (1, lambda x: x.mean((2, 3), keepdim=True) + noise(x, 0.5)),
-    ]  # fmt: skip
+    ]
     weights = torch.tensor([float(weight) for weight, _ in ways])
     choice = weights.multinomial(len(x), replacement=True, generator=generator).to(x.device)
     pictures = torch.empty_like(x)
@@ -78,8 +82,7 @@ def train_judge(args):
             + F.cross_entropy(says["place"][here], place[here])
         )
 
-    fit(args, "judge", {"judge": judge}, loss_of, len(images), lr=1.5e-3, batch_size=96,
-        weight_decay=0.05)  # fmt: skip
+    fit(args, "judge", {"judge": judge}, loss_of, len(images), lr=1.5e-3, batch_size=96, weight_decay=0.05)
     write_weights(judge, args.out / "judge" / "judge.safetensors")
     train_classical_judge(args, vae, images, labels)
 
@@ -94,8 +97,10 @@ def train_classical_judge(args, vae, images, labels):
         X += [histograms(plain.cpu()), histograms(degraded[~lost].cpu())]
         answers += [labels[rows], labels[rows][~lost.cpu()]]
     X, labels = np.concatenate(X), torch.cat(answers).numpy()
-    one_hot = [np.eye(n, dtype=np.float32)[labels[:, k]]
-               for k, n in enumerate((len(scenes.SETTINGS), len(scenes.TIMES)))]  # fmt: skip
+    one_hot = [
+        np.eye(n, dtype=np.float32)[labels[:, k]]
+        for k, n in enumerate((len(scenes.SETTINGS), len(scenes.TIMES)))
+    ]
     there = labels[:, 2 : 2 + len(scenes.KINDS)].astype(np.float32)
     rows = np.random.default_rng(SEED).permutation(len(X)) < 0.9 * len(X)
     Y = np.hstack([*one_hot, there])
@@ -104,8 +109,10 @@ def train_classical_judge(args, vae, images, labels):
     # Rare answers are seldom above one half: each kind says yes from where its F1 is best.
     answers = ridge.predict(X[~rows])[:, -there.shape[1] :]
     thresholds = np.linspace(0.1, 0.7, 61)
-    f1 = [2 * ((answers > t) & (there[~rows] > 0)).sum(0) / ((answers > t) + there[~rows]).sum(0)
-          for t in thresholds]  # fmt: skip
+    f1 = [
+        2 * ((answers > t) & (there[~rows] > 0)).sum(0) / ((answers > t) + there[~rows]).sum(0)
+        for t in thresholds
+    ]
     intercept = ridge.intercept_.copy()
     intercept[-there.shape[1] :] -= thresholds[np.argmax(f1, axis=0)]
     arrays = {"coef": ridge.coef_.astype(np.float16), "intercept": intercept.astype(np.float32)}
@@ -130,6 +137,7 @@ def train_alexnet(args):
             + 5 * F.binary_cross_entropy_with_logits(says["kind"].float(), there)
         )
 
-    fit(args, "alexnet", {"alexnet": alexnet}, loss_of, len(images), lr=1e-3, batch_size=64,
-        weight_decay=0.05)  # fmt: skip
+    fit(
+        args, "alexnet", {"alexnet": alexnet}, loss_of, len(images), lr=1e-3, batch_size=64, weight_decay=0.05
+    )
     write_weights(alexnet, args.out / "alexnet" / "alexnet.safetensors")

@@ -21,8 +21,13 @@ def make_scenes(args):
     """Render the training scenes in chunks, so that a killed run loses a chunk a worker at most."""
     folder = args.work / "scenes"
     folder.mkdir(parents=True, exist_ok=True)
-    plan = {"train": args.scenes, "test": N_TEST, "held_back": N_HELD_BACK,
-            "alexnet": N_ALEXNET, "alexnet_held_back": N_ALEXNET_HELD_BACK}  # fmt: skip
+    plan = {
+        "train": args.scenes,
+        "test": N_TEST,
+        "held_back": N_HELD_BACK,
+        "alexnet": N_ALEXNET,
+        "alexnet_held_back": N_ALEXNET_HELD_BACK,
+    }
     chunks = [
         (folder / f"{part}_{i:03d}.npz", min(1000, n - start), (SEED, p, i), "held_back" in part)
         for p, (part, n) in enumerate(plan.items())
@@ -65,9 +70,7 @@ def load_scenes(args, *parts):
         files = sorted((args.work / "scenes").glob(f"{part}_[0-9]*.npz"))
         files = [file for file in files if "partial" not in file.name]
         if not files:
-            raise FileNotFoundError(
-                f"No scenes {part!r} in {args.work}: run the stage 'scenes' first."
-            )
+            raise FileNotFoundError(f"No scenes {part!r} in {args.work}: run the stage 'scenes' first.")
         chunks += map(np.load, files)
     data = {key: np.concatenate([c[key] for c in chunks]) for key in chunks[0].files}
     data["images"] = torch.from_numpy(data["images"]).permute(0, 3, 1, 2)
@@ -81,9 +84,8 @@ def to_float(images, device):
 
 def tokenize(tokenizer, texts):
     return tokenizer(
-        list(texts), padding="max_length", max_length=networks.N_TOKENS, truncation=True,
-        return_tensors="pt",
-    ).input_ids  # fmt: skip
+        list(texts), padding="max_length", max_length=networks.N_TOKENS, truncation=True, return_tensors="pt"
+    ).input_ids
 
 
 def tokenize_captions(tokenizer, data):

@@ -87,12 +87,15 @@ def score_tiny_vae(args, test):
     similar = F.cosine_similarity(gradient(vae), gradient(tiny))
     psnr = {"to_the_vae": by_tiny - pictures, "to_the_scenes": by_tiny - images}
     return {
-        **{f"psnr_db_{of}": -10 * off.square().mean((1, 2, 3)).log10().mean().item()
-           for of, off in psnr.items()},
-        "r_of_latents": float(np.corrcoef(features.encode_images(tiny, images).flatten(),
-                                          latents.flatten())[0, 1]),
+        **{
+            f"psnr_db_{of}": -10 * off.square().mean((1, 2, 3)).log10().mean().item()
+            for of, off in psnr.items()
+        },
+        "r_of_latents": float(
+            np.corrcoef(features.encode_images(tiny, images).flatten(), latents.flatten())[0, 1]
+        ),
         "cosine_of_gradients": similar.mean().item(),
-    }  # fmt: skip
+    }
 
 
 @torch.no_grad()
@@ -161,8 +164,7 @@ def score_judge(args, test):
     scores["calibration_error"] = {
         "setting": calibration_error(sure, answer == labels[:, 0].repeat(len(shown))),
         "kinds": calibration_error(
-            says["kind"].sigmoid().flatten(),
-            labels[:, 2 : 2 + N_KINDS].repeat(len(shown), 1).flatten(),
+            says["kind"].sigmoid().flatten(), labels[:, 2 : 2 + N_KINDS].repeat(len(shown), 1).flatten()
         ),
     }
     nothing = {"scrambled": scramble(images, generator), "noise": torch.rand_like(images)}
@@ -187,11 +189,14 @@ def generate(model, captions, n_steps=25, guidance_scale=3.0):
         model.text_encoder, model.tokenizer, [[str(caption)] for caption in captions]
     )
     drawn = sampler.sample(
-        model.unet, model.scheduler, states,
+        model.unet,
+        model.scheduler,
+        states,
         features.unconditional(model.text_encoder, model.tokenizer),
-        n_steps=n_steps, guidance_scale=guidance_scale,
+        n_steps=n_steps,
+        guidance_scale=guidance_scale,
         generators=[sampler.make_generator(i, 0) for i in range(len(captions))],
-    )  # fmt: skip
+    )
     return features.decode_latents(model.vae, drawn).clamp(0, 1)
 
 

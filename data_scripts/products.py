@@ -42,11 +42,7 @@ def weights_hash(preset, *parts):
         Of ``"vae"``, ``"unet"``, ``"text_encoder"``, ``"tokenizer"``, ``"scheduler"``, ``"guide"``,
         ``"judge"``, ``"alexnet"``.
     """
-    elsewhere = {
-        "guide": preset.guide,
-        "judge": preset.judge,
-        "alexnet": networks.MODEL_FOLDER / "alexnet",
-    }
+    elsewhere = {"guide": preset.guide, "judge": preset.judge, "alexnet": networks.MODEL_FOLDER / "alexnet"}
     folders = [Path(elsewhere.get(part) or Path(preset.model, part)) for part in parts]
     missing = [folder for folder in folders if folder.is_absolute() and not folder.is_dir()]
     if missing:
@@ -66,16 +62,20 @@ def encode(preset, model, root, image_ids):
     """Compute the true z (n, 4, h, w) and c (n, n_tokens, d) of images, in float32."""
     captions = nsd.captions(root, image_ids)
     c = features.encode_captions(model.text_encoder, model.tokenizer, captions).float().cpu()
-    z = [features.encode_images(model.vae, images, preset.batch_size)
-         for images in image_parts(preset, root, image_ids)]  # fmt: skip
+    z = [
+        features.encode_images(model.vae, images, preset.batch_size)
+        for images in image_parts(preset, root, image_ids)
+    ]
     return cat(z), c
 
 
 def instruments(preset):
     """Load the networks that the preset's protocol of scores asks for, by name."""
     asked = {score.network for score in metrics.PROTOCOLS[preset.protocol].scores}
-    published = {name: metrics.load_network(name, download=True, device=preset.device)
-                 for name in asked.intersection(metrics.NETWORKS)}  # fmt: skip
+    published = {
+        name: metrics.load_network(name, download=True, device=preset.device)
+        for name in asked.intersection(metrics.NETWORKS)
+    }
     own = networks.load_instruments() if asked & {"small_alexnet", "judge"} else {}
     return published | own
 

@@ -118,10 +118,17 @@ def first_showings(preset, root, subject, made):
 def draw(preset, model, condition, repeat, z, c, image_ids):
     """Reconstruct images under one of the three conditions with the preset's settings."""
     return sampler.reconstruct(
-        model, z, c, condition=condition, image_ids=image_ids, repeat=repeat,
-        strength=preset.strength, n_steps=preset.n_steps, guidance_scale=preset.guidance_scale,
+        model,
+        z,
+        c,
+        condition=condition,
+        image_ids=image_ids,
+        repeat=repeat,
+        strength=preset.strength,
+        n_steps=preset.n_steps,
+        guidance_scale=preset.guidance_scale,
         batch_size=preset.batch_size,
-    ).cpu()  # fmt: skip
+    ).cpu()
 
 
 def to_bytes(images):
@@ -188,9 +195,7 @@ class Study:
         self.originals = torch.from_numpy(images)
         # Of a tree only its name is known: more of NSD may have been downloaded since.
         n_trials = {subject: len(table) for subject, table in tables.items()}
-        self.description = describe(
-            preset, root, NETWORKS, n_trials=n_trials, n_images=len(self.image_ids)
-        )
+        self.description = describe(preset, root, NETWORKS, n_trials=n_trials, n_images=len(self.image_ids))
         seen = {**self.description, "image_ids": self.image_ids.tolist()}
         key = store.source_hash(products.sources([__file__], MODULES), seen)[:12]
         self.folder = store.cache_folder() / "reconstructions" / f"{root.name}-{key}"
@@ -226,9 +231,7 @@ class Study:
     def images(self, subject, name, repeat=0):
         """Read one drawing, or make and keep it: tensor (n, 3, h, w) in [0, 1], as from bytes."""
         path = self.path(subject, name, repeat)
-        return kept_images(
-            path, self.image_ids, self.description, lambda: self._make(subject, name, repeat)
-        )
+        return kept_images(path, self.image_ids, self.description, lambda: self._make(subject, name, repeat))
 
     def _make(self, subject, name, repeat):
         preset, model, ids = self.preset, self.model, self.image_ids
@@ -238,8 +241,15 @@ class Study:
                 return features.decode_latents(model.vae, z, preset.batch_size).clamp(0, 1)
             if name == "no_brain":  # the empty caption, from noise alone
                 c = features.unconditional(model.text_encoder, model.tokenizer)
-                return draw(dataclasses.replace(preset, guidance_scale=1.0), model, "c_only",
-                            repeat, z, c.float().cpu().repeat(len(ids), 1, 1), ids)  # fmt: skip
+                return draw(
+                    dataclasses.replace(preset, guidance_scale=1.0),
+                    model,
+                    "c_only",
+                    repeat,
+                    z,
+                    c.float().cpu().repeat(len(ids), 1, 1),
+                    ids,
+                )
             condition = {"true_z": "z_only", "true_c": "c_only", "true_both": "both"}[name]
             return draw(preset, model, condition, repeat, z, c, ids)
         made = self.decoded(subject, name == "shuffled_pairs")
@@ -253,8 +263,10 @@ class Study:
             z, c = z[rows], c[rows]
         elif name == "in_span":
             fitted = np.isin(made.train_ids, made.decoders[0].image_ids_)
-            z, c = (metrics.project_on_span(new.numpy(), known[fitted].numpy())
-                    for new, known in zip(self.true, made.true_train, strict=True))  # fmt: skip
+            z, c = (
+                metrics.project_on_span(new.numpy(), known[fitted].numpy())
+                for new, known in zip(self.true, made.true_train, strict=True)
+            )
             z, c = torch.from_numpy(z).float(), torch.from_numpy(c).float()
         elif name == "one_showing":
             z, c = first_showings(preset, self.root, subject, made)

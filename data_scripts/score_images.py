@@ -51,24 +51,33 @@ def parse(argv):
     parser.add_argument("reconstructions", type=Path)
     parser.add_argument("--out", type=Path, default=Path("scores"), help="folder (./scores)")
     parser.add_argument(
-        "--protocol", nargs="+", choices=list(metrics.PROTOCOLS), default=["mindeye2"],
+        "--protocol",
+        nargs="+",
+        choices=list(metrics.PROTOCOLS),
+        default=["mindeye2"],
         help="one or several sets of scores (mindeye2); mini fits pictures of 64 x 64 pixels only",
-    )  # fmt: skip
+    )
     parser.add_argument("--only-common", action="store_true", help="score the ids in both folders")
     parser.add_argument(
-        "--weights", type=Path, metavar="FOLDER",
+        "--weights",
+        type=Path,
+        metavar="FOLDER",
         help="NAME.safetensors of the networks; without them their scores are left out and named: "
         + ", ".join(metrics.NETWORKS),
-    )  # fmt: skip
+    )
     parser.add_argument("--download", action="store_true", help="fetch weights that are not there")
     parser.add_argument(
-        "--groups", type=Path, metavar="CSV",
+        "--groups",
+        type=Path,
+        metavar="CSV",
         help="columns id and group, for mini: distractors of an image's own group",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--training", type=Path, metavar="FOLDER",
+        "--training",
+        type=Path,
+        metavar="FOLDER",
         help="training images of any names: two more baselines, and mini's centred scores",
-    )  # fmt: skip
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu", help="of the networks (cpu)")
     parser.add_argument("--batch-size", type=int, default=32, help="images per pass (32)")
@@ -114,19 +123,24 @@ def read_images(args):
         )
     paths = [path for k in ids for path in drawn[k]]
     own = folders.read_image(paths[0]).shape[1:]
-    as_they_are = any(one.view.size is None and protocol.first.size is None
-                      for protocol in (metrics.PROTOCOLS[name] for name in args.protocol)
-                      for one in protocol.scores)  # fmt: skip
+    as_they_are = any(
+        one.view.size is None and protocol.first.size is None
+        for protocol in (metrics.PROTOCOLS[name] for name in args.protocol)
+        for one in protocol.scores
+    )
     drawings = folders.load(paths, shape if as_they_are else own).unflatten(0, (len(ids), -1))
     notes = [
         f"{len(ids)} originals of {shape[0]} x {shape[1]} pixels from `{args.originals}`; "
         f"reconstructions of {own[0]} x {own[1]} from `{args.reconstructions}`, drawings of each: "
         f"{drawings.shape[1]}.",
         *resized("Reconstructions", own, drawings.shape[3:]),
-        *(f"Left out, for there is {side}: {len(which)} ids ({', '.join(map(str, which))})."
-          for side, which in left_out.items() if which),
+        *(
+            f"Left out, for there is {side}: {len(which)} ids ({', '.join(map(str, which))})."
+            for side, which in left_out.items()
+            if which
+        ),
         *strays([*stray, *more]),
-    ]  # fmt: skip
+    ]
     return ids, originals, drawings, notes
 
 
@@ -215,8 +229,7 @@ def make_rows(args, originals, drawings, training, mean_image):
 
     def blurred():
         made = torch.empty_like(originals)
-        for some, part in zip(originals.split(args.batch_size), made.split(args.batch_size),
-                              strict=True):  # fmt: skip
+        for some, part in zip(originals.split(args.batch_size), made.split(args.batch_size), strict=True):
             part[:] = torch.from_numpy(metrics.blurred(some.numpy(), shape[1] / 16)).clamp(0, 1)
         return made
 
@@ -302,8 +315,12 @@ def main(argv=None):
     scores = {}  # by protocol, row and score: arrays (n,)
     with tqdm(total=len(made) * len(rows), desc="score", unit="row") as progress:
         for protocol, _ in made:
-            more = {"networks": networks, "groups": groups, "mean_image": mean_image,
-                    "batch_size": args.batch_size}  # fmt: skip
+            more = {
+                "networks": networks,
+                "groups": groups,
+                "mean_image": mean_image,
+                "batch_size": args.batch_size,
+            }
             more["features_true"] = metrics.extract(protocol, originals, networks, args.batch_size)
             scores[protocol.name] = {}
             for row, make in rows.items():

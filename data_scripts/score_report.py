@@ -75,8 +75,9 @@ def table(scored):
         columns = {"id": scored.ids, "row": row}
         for protocol, _ in scored.protocols:
             values = scored.scores[protocol.name][row]
-            columns |= {f"{protocol.name}/{one.name}": values.get(one.name, np.nan)
-                        for one in protocol.scores}  # fmt: skip
+            columns |= {
+                f"{protocol.name}/{one.name}": values.get(one.name, np.nan) for one in protocol.scores
+            }
         for name, (among, to_truth) in scored.consistency.items():
             columns[f"{name}, among drawings"] = among if row == RESULT else np.nan
             columns[f"{name}, drawings to truth"] = to_truth if row == RESULT else np.nan
@@ -100,20 +101,20 @@ def lines_of(header, rows):
 
 def score_table(scored, protocol, scores):
     """Write a table with a column for each of some scores of a protocol."""
-    body = [[row, *(cell(scored.interval(protocol, row, one.name)) for one in scores)]
-            for row in scored.scores[protocol.name]]  # fmt: skip
+    body = [
+        [row, *(cell(scored.interval(protocol, row, one.name)) for one in scores)]
+        for row in scored.scores[protocol.name]
+    ]
     body += [
-        [f"{RESULT} minus {row}",
-         *(cell(scored.difference(protocol, row, one.name)) for one in scores)]
+        [f"{RESULT} minus {row}", *(cell(scored.difference(protocol, row, one.name)) for one in scores)]
         for row in ("shuffled", "blurred truth")
-    ]  # fmt: skip
+    ]
     body += [
         ["chance", *("-" if one.chance is None else f"{one.chance:g}" for one in scores)],
         ["equal images", *(f"{one.best:g}" for one in scores)],
         ["better is", *("lower" if one.best == 0 else "higher" for one in scores)],
-        ["identification by", *(one.direction if one.compare == "identification" else "-"
-                                for one in scores)],
-    ]  # fmt: skip
+        ["identification by", *(one.direction if one.compare == "identification" else "-" for one in scores)],
+    ]
     return [*lines_of(["row", *(one.name for one in scores)], body), ""]
 
 
@@ -183,9 +184,7 @@ def markdown(scored):
         "",
         *(f"- {note}" for note in scored.notes),
         f"- Seed {scored.seed}. latentcortex {latentcortex.__version__}, Python "
-        f"{platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-        + ".",
+        f"{platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in LIBRARIES) + ".",
         "",
         "Scores of different protocols can't be compared, not even where they have one name. "
         f"Identification depends on the distractors, here the other {n - 1} images (or those of "
@@ -222,8 +221,7 @@ def picture(scored, originals, drawings):
         1 + len(panels), 1, height_ratios=[pictures, panels[0] + 0.4, *panels[1:]], squeeze=False
     )[:, 0]
     top.suptitle(
-        f"{len(shown)} of {n} images, drawn at random (seed {scored.seed}), not the best ones",
-        fontsize=11,
+        f"{len(shown)} of {n} images, drawn at random (seed {scored.seed}), not the best ones", fontsize=11
     )
     axes = top.subplots(2, len(shown), squeeze=False)
     for name, images, row in zip(labels, (originals, drawings[:, 0]), axes, strict=True):
@@ -239,8 +237,15 @@ def picture(scored, originals, drawings):
         draw_scores(ax, scored, protocol)
         if k == 0:
             handles, names = ax.get_legend_handles_labels()
-            panel.legend(handles, names, loc="outside upper center", ncols=len(names),
-                         frameon=False, fontsize=8, columnspacing=1)  # fmt: skip
+            panel.legend(
+                handles,
+                names,
+                loc="outside upper center",
+                ncols=len(names),
+                frameon=False,
+                fontsize=8,
+                columnspacing=1,
+            )
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
@@ -260,11 +265,9 @@ def draw_scores(ax, scored, protocol):
         ax.plot(mean, y, marker, color=colour, ms=6 if row == RESULT else 4, label=row)
     chances = [(at, one.chance) for at, one in enumerate(protocol.scores) if one.chance is not None]
     for k, (at, chance) in enumerate(chances):
-        ax.vlines(chance, at - 0.45, at + 0.45, color="k", lw=1, ls=":",
-                  label=None if k else "chance")  # fmt: skip
+        ax.vlines(chance, at - 0.45, at + 0.45, color="k", lw=1, ls=":", label=None if k else "chance")
     ax.hlines(places[1:] - 0.5, 0, 1, transform=ax.get_yaxis_transform(), color="0.9", lw=0.8)
-    ax.set_yticks(places, [one.name + " (lower is better)" * (one.best == 0)
-                           for one in protocol.scores])  # fmt: skip
+    ax.set_yticks(places, [one.name + " (lower is better)" * (one.best == 0) for one in protocol.scores])
     ax.set_ylim(len(places) - 0.5, -0.5)
     left, right = ax.get_xlim()
     ax.set_xlim(min(left, -0.02), max(right, 1.02))

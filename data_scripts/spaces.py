@@ -75,20 +75,19 @@ PUBLISHED = Plan(
 )
 # Chosen by 7_choose_training.py.
 _SHORT = TrainingSettings(
-    epochs=10, steps_per_epoch=25, warmup_epochs=1, trials_per_subject=42, lr=2e-3,
-    token_contrastive=0.1,
-)  # fmt: skip
+    epochs=10, steps_per_epoch=25, warmup_epochs=1, trials_per_subject=42, lr=2e-3, token_contrastive=0.1
+)
 _OF = {"z": {"lr": 3e-3}}
 SMALL = Plan(
-    NetworkSizes(hidden_size=128, n_blocks=2, latent_channels=(8, 16), prior_depth=0,
-                 prior_heads=4),
+    NetworkSizes(hidden_size=128, n_blocks=2, latent_channels=(8, 16), prior_depth=0, prior_heads=4),
     other_prior_depth=2,
     # Six layers at once take six times as long: half of the steps.
-    pretraining=every(replace(_SHORT, steps_per_epoch=60, trials_per_subject=14), **_OF,
-                      g={"steps_per_epoch": 30}),
+    pretraining=every(
+        replace(_SHORT, steps_per_epoch=60, trials_per_subject=14), **_OF, g={"steps_per_epoch": 30}
+    ),
     finetuning=every(_SHORT, **_OF),
     scratch=every(replace(_SHORT, epochs=20), **_OF),
-)  # fmt: skip
+)
 PLANS = {64: PUBLISHED, 0: SMALL}  # by the smallest grid of latents that they are for
 
 
@@ -127,10 +126,8 @@ class Sharing:
             subject: nsd.validation_split(
                 nsd.split(table)[0], N_VALIDATION, rng=np.random.default_rng([SEED, number])
             )[1]
-            for (subject, table), number in zip(
-                self.tables.items(), preset.subjects, strict=True
-            )
-        }  # fmt: skip
+            for (subject, table), number in zip(self.tables.items(), preset.subjects, strict=True)
+        }
         # What the samplers and judges of a preset are set to changes nothing here.
         self.description = {
             "preset": preset.name,
@@ -160,8 +157,7 @@ class Sharing:
     def responses(self):
         """Read the scaled single trials of all subjects: betas (n_trials, n_voxels) by subject."""
         return {
-            s: nsd.scaled_betas(self.root, s, self.preset.space, mask=self.masks[s])[1]
-            for s in self.subjects
+            s: nsd.scaled_betas(self.root, s, self.preset.space, mask=self.masks[s])[1] for s in self.subjects
         }
 
     def trials(self, subject, amount="all"):
@@ -198,15 +194,15 @@ class Sharing:
 
     def _encode(self, ids):
         preset = self.preset
-        model = features.load_latent_diffusion(
-            preset.model, preset.revision, preset.dtype, preset.device
-        )
+        model = features.load_latent_diffusion(preset.model, preset.revision, preset.dtype, preset.device)
         return dict(zip("zc", products.encode(preset, model, self.root, ids), strict=True))
 
     def _encode_g(self, ids):
         encoder = features.load_clip_image_encoder(self.preset.guide, self.preset.device)
-        parts = [features.encode_clip_layers(encoder, images, LAYERS, self.preset.batch_size)
-                 for images in products.image_parts(self.preset, self.root, ids)]  # fmt: skip
+        parts = [
+            features.encode_clip_layers(encoder, images, LAYERS, self.preset.batch_size)
+            for images in products.image_parts(self.preset, self.root, ids)
+        ]
         return {f"g{k}": torch.cat([part[k].cpu() for part in parts]) for k in LAYERS}
 
     def true(self, name, image_ids):
@@ -237,11 +233,13 @@ class Sharing:
                 model = SharedSpace(
                     {other: self.description["n_voxels"][other] for other in others},
                     {name: values.shape[1:] for name, (values, _) in targets.items()},
-                    sizes, seed=seed,
-                ).to(self.preset.device)  # fmt: skip
+                    sizes,
+                    seed=seed,
+                ).to(self.preset.device)
                 # Not even those of the target subject, should another have seen them too.
-                trials = {other: self._without(self.trials(other), self.validation[subject])
-                          for other in others}  # fmt: skip
+                trials = {
+                    other: self._without(self.trials(other), self.validation[subject]) for other in others
+                }
                 held = np.concatenate([self.validation[other] for other in others])
                 held = np.setdiff1d(held, self.validation[subject])
                 history = shared_space.train(
@@ -327,14 +325,17 @@ class Sharing:
                 continue
             states.append(path.with_name(f"{path.stem}-{group}-state.safetensors"))
             model, found[group] = self.network(subject, seed, method, amount, group, states[-1])
-            shared_space.fit_rescaling(
-                model, held, subject, held_ids, self.targets(group), seed=seed
-            )
+            shared_space.fit_rescaling(model, held, subject, held_ids, self.targets(group), seed=seed)
             for form in FORMS:
                 values = shared_space.predict(
-                    model, test, subject, rescale=form == "rescaled",
-                    projected=form == "projected", image_ids=ids, seed=seed,
-                )  # fmt: skip
+                    model,
+                    test,
+                    subject,
+                    rescale=form == "rescaled",
+                    projected=form == "projected",
+                    image_ids=ids,
+                    seed=seed,
+                )
                 made |= {name + SUFFIXES[form]: rows for name, rows in values.items()}
         provenance = {**self.description, "plan": asdict(self.plan), "curves": found}
         halves = {name: rows.astype(np.float16) for name, rows in made.items()}

@@ -31,14 +31,7 @@ from mini_model_scenes import (
     tokenize,
     tokenize_captions,
 )
-from mini_model_scores import (
-    score_alexnet,
-    score_clip,
-    score_judge,
-    score_tiny_vae,
-    score_unet,
-    score_vae,
-)
+from mini_model_scores import score_alexnet, score_clip, score_judge, score_tiny_vae, score_unet, score_vae
 from tqdm.auto import tqdm
 from transformers import CLIPTokenizer
 
@@ -85,9 +78,7 @@ def train_tiny_vae(args):
         with torch.no_grad():
             z = features.encode_images(vae, x)
             # Guides look at latents on the way: blurred, and with noise left in them.
-            shown = torch.where(
-                torch.rand(len(z), 1, 1, 1, generator=generator).to(z) < 1 / 3, blur(z, 2), z
-            )
+            shown = torch.where(torch.rand(len(z), 1, 1, 1, generator=generator).to(z) < 1 / 3, blur(z, 2), z)
             spread = 0.5 * torch.rand(len(z), 1, 1, 1, generator=generator)
             shown = shown + (spread * torch.randn(z.shape, generator=generator)).to(z)
             pictures = features.decode_latents(vae, shown)
@@ -137,8 +128,17 @@ def train_clip(args):
     write_model(modules["text"], args.out / "text_encoder")
     guide = args.out / "guide"
     write_weights(modules["visual"], guide / "visual.safetensors")
-    config = {"image_size": 64, "patch_size": 8, "width": 128, "layers": 6, "heads": 4,
-              "mlp_ratio": 4.0, "output_dim": 128, "mean": 0.5, "std": 0.25}  # fmt: skip
+    config = {
+        "image_size": 64,
+        "patch_size": 8,
+        "width": 128,
+        "layers": 6,
+        "heads": 4,
+        "mlp_ratio": 4.0,
+        "output_dim": 128,
+        "mean": 0.5,
+        "std": 0.25,
+    }
     (guide / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
@@ -259,8 +259,7 @@ def main():
     parser.add_argument("--device", type=torch.device, default=device)
     parser.add_argument("--scenes", type=int, default=40_000)
     parser.add_argument("--checkpoint-seconds", type=float, default=60)
-    steps = {"vae": 5600, "tiny_vae": 4000, "clip": 4000, "judge": 3000, "alexnet": 2000,
-             "unet": 12_000}  # fmt: skip
+    steps = {"vae": 5600, "tiny_vae": 4000, "clip": 4000, "judge": 3000, "alexnet": 2000, "unet": 12_000}
     for name, default in steps.items():
         option = f"--{name.replace('_', '-')}-steps"
         parser.add_argument(option, type=int, default=default)
@@ -271,9 +270,16 @@ def main():
         if len(args.stages) > 1 or args.stages[0] in ("scenes", "scores"):
             parser.error("torchrun shares one training: name it, such as --stages unet")
         torch.distributed.init_process_group("nccl" if args.device.type == "cuda" else "gloo")
-    run = {"scenes": make_scenes, "vae": train_vae, "tiny_vae": train_tiny_vae,
-           "clip": train_clip, "judge": train_judge, "alexnet": train_alexnet,
-           "unet": train_unet, "scores": write_scores}  # fmt: skip
+    run = {
+        "scenes": make_scenes,
+        "vae": train_vae,
+        "tiny_vae": train_tiny_vae,
+        "clip": train_clip,
+        "judge": train_judge,
+        "alexnet": train_alexnet,
+        "unet": train_unet,
+        "scores": write_scores,
+    }
     for stage in args.stages:
         run[stage](args)
 

@@ -67,9 +67,7 @@ def write_tiny_tree(root):
     betas, responses = {}, {}
     for k, last in enumerate(n_sessions):
         subject = f"subj{k + 1:02d}"
-        responses[subject] = experiment.simulate_responses(
-            k + 1, order, subjectim[k], pattern[:last], rng
-        )
+        responses[subject] = experiment.simulate_responses(k + 1, order, subjectim[k], pattern[:last], rng)
         layout.write_behaviour(root, subject, responses[subject])
         layout.write_ncsnr(root, subject, gain)
         signal = rng.normal(size=(n_shared + n_own, 2 * n_vertices)) * gain
@@ -79,10 +77,19 @@ def write_tiny_tree(root):
             betas[subject, session] = (signal[shown] + noise).astype(np.float32)
             layout.write_betas_session(root, subject, session, betas[subject, session])
     return SimpleNamespace(
-        betas=betas, responses=responses, order=order, subjectim=subjectim, shared=shared,
-        images=images, captions=captions, labels=labels, own_labels=own_labels, ncsnr=gain,
-        n_trials=n_trials, pattern=pattern,
-    )  # fmt: skip
+        betas=betas,
+        responses=responses,
+        order=order,
+        subjectim=subjectim,
+        shared=shared,
+        images=images,
+        captions=captions,
+        labels=labels,
+        own_labels=own_labels,
+        ncsnr=gain,
+        n_trials=n_trials,
+        pattern=pattern,
+    )
 
 
 @pytest.fixture(scope="session")

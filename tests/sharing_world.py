@@ -15,11 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data_scripts"))
 spaces = importlib.import_module("spaces")
 
 SHAPES = {"z": (2, 2, 2), "c": (3, 4), **dict.fromkeys(spaces.GROUPS["g"], (2, 3))}
-QUICK = TrainingSettings(epochs=2, steps_per_epoch=2, warmup_epochs=1, trials_per_subject=4,
-                         mixing_share=0.5)  # fmt: skip
-PLAN = spaces.Plan(
-    replace(SMALL, hidden_size=8, prior_heads=1), 1, *[spaces.every(QUICK) for _ in range(3)]
-)
+QUICK = TrainingSettings(epochs=2, steps_per_epoch=2, warmup_epochs=1, trials_per_subject=4, mixing_share=0.5)
+PLAN = spaces.Plan(replace(SMALL, hidden_size=8, prior_heads=1), 1, *[spaces.every(QUICK) for _ in range(3)])
 
 
 def make_sharing(tiny_tree, tmp_path, monkeypatch):
@@ -31,8 +28,9 @@ def make_sharing(tiny_tree, tmp_path, monkeypatch):
     made = spaces.Sharing(replace(presets.get("mini"), subjects=(1, 2)), tiny_tree, PLAN)
     rng = np.random.default_rng(3)
     ids = np.unique(np.concatenate([table["image_id"] for table in made.tables.values()]))
-    made._targets = {name: (rng.normal(size=(len(ids), *shape)).astype(np.float32), ids)
-                     for name, shape in SHAPES.items()}  # fmt: skip
+    made._targets = {
+        name: (rng.normal(size=(len(ids), *shape)).astype(np.float32), ids) for name, shape in SHAPES.items()
+    }
     return made
 
 

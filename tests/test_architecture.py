@@ -124,9 +124,7 @@ def test_nothing_is_unpickled_and_no_remote_code_is_trusted(path):
     names = {name.split(".")[0] for _, name in imported_modules(tree, package_of(path))}
     assert not names & {"pickle", "cloudpickle", "dill", "joblib"}
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-        assert ast.unparse(call.func) != "torch.load", (
-            f"line {call.lineno}: weights are safetensors"
-        )
+        assert ast.unparse(call.func) != "torch.load", f"line {call.lineno}: weights are safetensors"
         for keyword in call.keywords:
             trusting = keyword.arg in {"allow_pickle", "trust_remote_code"}
             assert not (trusting and ast.unparse(keyword.value) == "True"), f"line {call.lineno}"
@@ -143,8 +141,6 @@ def test_only_the_ridge_speaks_of_x_and_y(path):
 
 def test_the_package_itself_is_light():
     code = "import sys, latentcortex; print(*sorted(sys.modules))"
-    answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     modules = set(answer.stdout.split())
     assert not {"torch", "diffusers", "transformers", "nilearn", "matplotlib"} & modules

@@ -12,41 +12,48 @@ from tiny_models import (
 )
 
 from latentcortex.sampler import sample
-from latentcortex.sampler.as_published import (
-    GuidanceWithBeta,
-    SelfAttentionGuided,
-    noise_left_by_beta,
-)
+from latentcortex.sampler.as_published import GuidanceWithBeta, SelfAttentionGuided, noise_left_by_beta
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_self_attention_guidance_is_diffusers_own():
-    sag = pytest.importorskip("diffusers.pipelines.deprecated.stable_diffusion_sag"
-                              ".pipeline_stable_diffusion_sag")  # fmt: skip
+    sag = pytest.importorskip(
+        "diffusers.pipelines.deprecated.stable_diffusion_sag.pipeline_stable_diffusion_sag"
+    )
     model = tiny_latent_diffusion()
     processors = dict(model.unet.attn_processors)
     scheduler = stable_diffusion_schedule()
     states, empty = random_states(3), random_states(1, seed=11)
     got, plain = (
-        sample(unet, scheduler, states, empty, n_steps=6, guidance_scale=4.0,
-               generators=generators(3))
+        sample(unet, scheduler, states, empty, n_steps=6, guidance_scale=4.0, generators=generators(3))
         for unet in (SelfAttentionGuided(model.unet, scheduler), model.unet)
-    )  # fmt: skip
+    )
     assert model.unet.attn_processors == processors
     pipeline = sag.StableDiffusionSAGPipeline(
-        vae=model.vae, text_encoder=None, tokenizer=None, unet=model.unet,
-        scheduler=stable_diffusion_schedule(), safety_checker=None, feature_extractor=None,
+        vae=model.vae,
+        text_encoder=None,
+        tokenizer=None,
+        unet=model.unet,
+        scheduler=stable_diffusion_schedule(),
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
     pipeline.set_progress_bar_config(disable=True)
     for row in range(3):
         expected = pipeline(
-            prompt_embeds=states[row : row + 1], negative_prompt_embeds=empty,
-            height=2 * LATENT_SIZE, width=2 * LATENT_SIZE, num_inference_steps=6,
-            guidance_scale=4.0, sag_scale=0.75, generator=generators(3)[row], output_type="latent",
-        ).images  # fmt: skip
+            prompt_embeds=states[row : row + 1],
+            negative_prompt_embeds=empty,
+            height=2 * LATENT_SIZE,
+            width=2 * LATENT_SIZE,
+            num_inference_steps=6,
+            guidance_scale=4.0,
+            sag_scale=0.75,
+            generator=generators(3)[row],
+            output_type="latent",
+        ).images
         torch.testing.assert_close(got[row : row + 1], expected, rtol=0, atol=1e-4)
     assert (got - plain).abs().max() > 0.01
 

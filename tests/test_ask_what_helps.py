@@ -43,13 +43,20 @@ def test_each_control_changes_one_thing(controls, trainings):
         controls.predictions("subj01", 0, name)
         made[name] = trainings[n:]
     assert {name: len(calls) for name, calls in made.items()} == {
-        "pretrained": 4, "pictures": 4,  # z and c, two stages
+        "pretrained": 4,
+        "pictures": 4,  # z and c, two stages
         "pretrained, long": 2,  # the first stage is there
-        "scratch": 2, "scratch, short": 2,
-    }  # fmt: skip
+        "scratch": 2,
+        "scratch, short": 2,
+    }
     epochs = {name: calls[-1]["settings"].epochs for name, calls in made.items()}
-    assert epochs == {"pretrained": 2, "pictures": 2, "pretrained, long": 3, "scratch": 3,
-                      "scratch, short": 2}  # fmt: skip
+    assert epochs == {
+        "pretrained": 2,
+        "pictures": 2,
+        "pretrained, long": 3,
+        "scratch": 3,
+        "scratch, short": 2,
+    }
     for first, last in (made["pretrained"][:2], made["pictures"][:2]):
         assert set(first["trials"]) == {"subj02"}
         _, ids = last["trials"]["subj01"]

@@ -60,9 +60,7 @@ def metadata(cell, *keys):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_of_the_table_of_contents_exists(page):
-    assert [s for s in (".md", ".ipynb") if (BOOK / f"{page}{s}").exists()], (
-        f"book/{page} is missing"
-    )
+    assert [s for s in (".md", ".ipynb") if (BOOK / f"{page}{s}").exists()], f"book/{page} is missing"
 
 
 def test_every_page_is_in_the_table_of_contents():
@@ -95,9 +93,7 @@ def test_readme_and_citation_name_the_one_address_and_both_commands():
 
 
 def test_project_metadata_names_no_other_address():
-    found = re.findall(
-        r"https://github\.com/[\w.-]+/[\w.-]+\w", (ROOT / "pyproject.toml").read_text()
-    )
+    found = re.findall(r"https://github\.com/[\w.-]+/[\w.-]+\w", (ROOT / "pyproject.toml").read_text())
     assert set(found) <= {URL}
 
 
@@ -120,9 +116,7 @@ def test_setup_cell_installs_from_the_one_address_and_only_if_the_import_fails(p
     assert installing == cells(path, "code")[:1], "exactly the first code cell installs"
     text = source(installing[0])
     assert re.findall(r"git\+([^\s\"'@#]+)", text) == [URL]
-    assert re.search(
-        r"find_spec\(\s*[\"']latentcortex|except ImportError|except ModuleNotFound", text
-    )
+    assert re.search(r"find_spec\(\s*[\"']latentcortex|except ImportError|except ModuleNotFound", text)
     # What Colab has is left as it is.
     assert not re.search(r"\b(torch|torchvision|numpy|pandas)\b", text)
 
@@ -181,9 +175,7 @@ def test_chapter_says_simulated_minutes_and_what_one_learns(path):
 @each_chapter
 def test_exercises_have_folded_solutions(path):
     text = prose(path)
-    exercises = re.findall(
-        r"\{exercise(?:-start)?\}[^\n]*\n(?::\w+:[^\n]*\n)*?:label: *(\S+)", text
-    )
+    exercises = re.findall(r"\{exercise(?:-start)?\}[^\n]*\n(?::\w+:[^\n]*\n)*?:label: *(\S+)", text)
     solutions = re.findall(r"\{solution(?:-start)?\} *(\S+)\n((?::\w+:[^\n]*\n)*)", text)
     assert 2 <= len(exercises) <= 4
     assert sorted(exercises) == sorted(label for label, _ in solutions)

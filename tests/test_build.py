@@ -22,9 +22,16 @@ from latentcortex.mini import build, layout
 
 N_VERTICES = 40
 SIZES = build.Sizes(
-    n_sessions=(3, 2), n_trials=24, n_runs=4, n_slots=8, n_shared=6, n_own=18, n_held_back=5,
-    n_synthetic_runs=2, n_synthetic_slots=10,
-)  # fmt: skip
+    n_sessions=(3, 2),
+    n_trials=24,
+    n_runs=4,
+    n_slots=8,
+    n_shared=6,
+    n_own=18,
+    n_held_back=5,
+    n_synthetic_runs=2,
+    n_synthetic_slots=10,
+)
 # Ten voxels of four vertices each, in a box of 2 x 3 x 4.
 SMALL_VOLUME = build.volume.Volume(
     affine=np.diag([2.0, 2, 2, 1]),
@@ -158,9 +165,7 @@ def test_the_tree_says_that_it_is_simulated_and_holds_no_pickle(tmp_path):
     assert provenance["simulated"] and provenance["seed"] == 4
     assert len(pd.read_csv(root / "simulation/planted_subj02.csv")) == N_VERTICES
     suffixes = {path.suffix for path in root.rglob("*") if path.is_file()}
-    assert suffixes == {
-        ".csv", ".ctab", ".gz", ".hdf5", ".json", ".mat", ".mgh", ".mgz", ".tsv", ".txt",
-    }  # fmt: skip
+    assert suffixes == {".csv", ".ctab", ".gz", ".hdf5", ".json", ".mat", ".mgh", ".mgz", ".tsv", ".txt"}
 
 
 @pytest.mark.usefixtures("fakes")
@@ -188,9 +193,11 @@ def test_other_worlds_share_pictures_and_trials_and_nothing_else(fakes, tmp_path
     assert fakes == [42, 5]
     for world, root in roots.items():
         for file in (
-            "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5", "annotations/captions_train2017.json",
-            "nsddata/ppdata/subj01/behav/responses.tsv", "simulation/ground_truth.csv",
-        ):  # fmt: skip
+            "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5",
+            "annotations/captions_train2017.json",
+            "nsddata/ppdata/subj01/behav/responses.tsv",
+            "simulation/ground_truth.csv",
+        ):
             assert (root / file).samefile(roots["standard"] / file)
         offset = 1000 * build.cortex.WORLDS.index(world)
         assert offset <= nsd.betas(root, "subj01")[:, 0].min() < offset + 1
@@ -219,9 +226,7 @@ def test_seed_and_sizes_make_other_trees_and_the_same_seed_the_same(tmp_path):
             assert path.read_bytes() == (again / path.relative_to(first)).read_bytes()
     trials = [nsd.trials(root, "subj01")["image_id"].tolist() for root in (first, other)]
     assert trials[0] != trials[1]
-    larger = build.open_tree(
-        seed=1, cache=tmp_path / "a", sizes=dataclasses.replace(SIZES, n_held_back=6)
-    )
+    larger = build.open_tree(seed=1, cache=tmp_path / "a", sizes=dataclasses.replace(SIZES, n_held_back=6))
     assert larger.name != first.name
 
 

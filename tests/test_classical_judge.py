@@ -36,8 +36,10 @@ def test_answers_are_linear_and_named_as_the_network_judges(rng):
     coef, intercept = rng.normal(size=(features.shape[1], 19)), rng.normal(size=19)
     answers = ClassicalJudge(coef, intercept)(images)
     assert {name: values.shape for name, values in answers.items()} == {
-        "setting": (3, 6), "time": (3, 3), "kind": (3, 10),
-    }  # fmt: skip
+        "setting": (3, 6),
+        "time": (3, 3),
+        "kind": (3, 10),
+    }
     together = np.hstack(list(answers.values()))
     np.testing.assert_allclose(together, features @ coef + intercept, rtol=1e-3, atol=1e-3)
 

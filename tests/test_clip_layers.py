@@ -34,9 +34,7 @@ def by_hand(encoder, images):
         h = block.ln_1(x)
         q, key, value = (
             (h @ w.T + b).unflatten(-1, (2, 6)).transpose(1, 2)
-            for w, b in zip(
-                block.attn.in_proj_weight.chunk(3), block.attn.in_proj_bias.chunk(3), strict=True
-            )
+            for w, b in zip(block.attn.in_proj_weight.chunk(3), block.attn.in_proj_bias.chunk(3), strict=True)
         )
         attention = (q @ key.transpose(-1, -2) / 6**0.5).softmax(-1) @ value
         x = x + block.attn.out_proj(attention.transpose(1, 2).flatten(2))

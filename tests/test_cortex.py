@@ -61,17 +61,30 @@ def test_areas_have_nsds_names_and_codes_in_both_hemispheres():
     atlases = surface.areas().atlases
     expected = {
         "streams": {
-            0: "Unknown", 1: "early", 2: "midventral", 3: "midlateral", 4: "midparietal",
-            5: "ventral", 6: "lateral", 7: "parietal",
+            0: "Unknown",
+            1: "early",
+            2: "midventral",
+            3: "midlateral",
+            4: "midparietal",
+            5: "ventral",
+            6: "lateral",
+            7: "parietal",
         },
         "prf-visualrois": {
-            0: "Unknown", 1: "V1v", 2: "V1d", 3: "V2v", 4: "V2d", 5: "V3v", 6: "V3d", 7: "hV4",
+            0: "Unknown",
+            1: "V1v",
+            2: "V1d",
+            3: "V2v",
+            4: "V2d",
+            5: "V3v",
+            6: "V3d",
+            7: "hV4",
         },
         "floc-faces": {0: "Unknown", 1: "OFA", 2: "FFA-1", 3: "FFA-2"},
         "floc-places": {0: "Unknown", 1: "OPA", 2: "PPA", 3: "RSC"},
         "floc-bodies": {0: "Unknown", 1: "EBA", 2: "FBA-1"},
         "nsdgeneral": {0: "Unknown", 1: "nsdgeneral"},
-    }  # fmt: skip
+    }
     assert {name: labels for name, (_, labels) in atlases.items()} == expected
     for codes, labels in atlases.values():
         assert codes.shape == (2 * surface.N_VERTICES,)

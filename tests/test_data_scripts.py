@@ -30,9 +30,13 @@ class Killed(Exception):
 
 def arguments(folder, **changes):
     args = argparse.Namespace(
-        work=folder, out=folder / "model", device=torch.device("cpu"), scenes=30,
-        checkpoint_seconds=0.0, vae_steps=6,
-    )  # fmt: skip
+        work=folder,
+        out=folder / "model",
+        device=torch.device("cpu"),
+        scenes=30,
+        checkpoint_seconds=0.0,
+        vae_steps=6,
+    )
     folder.mkdir(exist_ok=True)
     vars(args).update(changes)
     return args
@@ -88,9 +92,14 @@ def test_a_loss_that_is_not_finite_names_the_step(tmp_path):
     net = torch.nn.Linear(1, 1)
     with pytest.raises(FloatingPointError, match="at step 0"):
         training.fit(
-            arguments(tmp_path / "bad"), "vae", {"net": net},
-            lambda *_: net.weight.sum() * torch.nan, 5, lr=0.1, batch_size=2,
-        )  # fmt: skip
+            arguments(tmp_path / "bad"),
+            "vae",
+            {"net": net},
+            lambda *_: net.weight.sum() * torch.nan,
+            5,
+            lr=0.1,
+            batch_size=2,
+        )
 
 
 def test_training_scenes_are_made_once_and_labelled(tmp_path, monkeypatch):
@@ -202,8 +211,7 @@ def test_the_ceiling_of_means_is_their_correlation_with_the_truth(rng):
 @pytest.mark.usefixtures("one_thread")
 def test_the_ceiling_holds_for_the_captions_of_the_miniature_world(rng):
     drawn = scenes.sample_scenes(150, rng)
-    texts = [[text for _ in range(7) for text in captions.write_captions(scene, rng)]
-             for scene in drawn]  # fmt: skip
+    texts = [[text for _ in range(7) for text in captions.write_captions(scene, rng)] for scene in drawn]
     model = features.load_latent_diffusion(networks.MODEL_FOLDER)
     with torch.no_grad():
         single = [[text] for row in texts for text in row]
@@ -211,9 +219,7 @@ def test_the_ceiling_holds_for_the_captions_of_the_miniature_world(rng):
     states = states.flatten(1).numpy()
     states = states[:, decode_latents.varies(states)].reshape(150, 35, -1)
     five, thirty = states[:, :5], states[:, 5:].mean(1)
-    ceiling = decode_latents.ceiling_of_means(
-        five.reshape(750, -1), np.repeat(np.arange(150), 5)
-    ).mean()
+    ceiling = decode_latents.ceiling_of_means(five.reshape(750, -1), np.repeat(np.arange(150), 5)).mean()
     shown = encoding.correlation(five.mean(1), thirty).mean()
     # Thirty more stand for all that could be written.
     assert abs(ceiling - shown) < 0.02

@@ -55,7 +55,10 @@ def test_every_part_is_drawn_once_from_the_rescaled_features_of_its_images(drawi
 def test_without_rescaling_features_are_drawn_as_predicted(drawings, monkeypatch):
     drawings.preset = dataclasses.replace(drawings.preset, rescale=False)
     seen = []
-    monkeypatch.setattr(script.reconstructions, "draw", lambda *given: (
-        seen.append(given[4][:, 0].tolist()), torch.zeros(3, 3, 4, 4))[1])  # fmt: skip
+    monkeypatch.setattr(
+        script.reconstructions,
+        "draw",
+        lambda *given: (seen.append(given[4][:, 0].tolist()), torch.zeros(3, 3, 4, 4))[1],
+    )
     drawings.drawing(("subj01", "ridge", "1"))
     assert seen == [[-103, -110, -140]]

@@ -74,8 +74,7 @@ def test_p_values_equal_scipy_and_are_one_sided(rng):
     predicted, measured = rng.standard_normal((2, 30, 50))
     r = correlation(predicted, measured)
     expected = [
-        stats.pearsonr(a, b, alternative="greater")
-        for a, b in zip(predicted.T, measured.T, strict=True)
+        stats.pearsonr(a, b, alternative="greater") for a, b in zip(predicted.T, measured.T, strict=True)
     ]
     np.testing.assert_allclose(r, [e.statistic for e in expected], atol=1e-12)
     np.testing.assert_allclose(p_values(r, 30), [e.pvalue for e in expected], rtol=1e-9)
@@ -85,9 +84,7 @@ def test_p_values_equal_scipy_and_are_one_sided(rng):
 def test_correlation_survives_scale_and_leaves_constants_undefined(rng):
     predicted, measured = rng.standard_normal((2, 40, 6)).astype(np.float32)
     shifted = predicted * np.float32(1e-3) + 50
-    np.testing.assert_allclose(
-        correlation(shifted, measured), correlation(predicted, measured), atol=0.05
-    )
+    np.testing.assert_allclose(correlation(shifted, measured), correlation(predicted, measured), atol=0.05)
     measured[:, 2] = 0.1
     assert np.flatnonzero(np.isnan(correlation(predicted, measured))).tolist() == [2]
 

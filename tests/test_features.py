@@ -3,12 +3,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    AutoencoderTiny,
-    DDIMScheduler,
-    PNDMScheduler,
-    StableDiffusionPipeline,
-)
+from diffusers import AutoencoderTiny, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline
 from tiny_models import N_TOKENS, WIDTH, tiny_latent_diffusion
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
@@ -75,11 +70,7 @@ def test_a_folder_with_another_sampler_is_loaded_as_ddim_with_its_betas(tmp_path
     saved = tiny_latent_diffusion()
     save(saved, tmp_path)
     PNDMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        skip_prk_steps=True,
-        steps_offset=1,
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1
     ).save_pretrained(tmp_path / "scheduler")
     loaded = load_latent_diffusion(tmp_path).scheduler
     assert type(loaded) is DDIMScheduler
@@ -148,9 +139,7 @@ def test_batches_do_not_change_features(model, images, batch_size):
 
 
 def test_arrays_are_taken_too(model, images):
-    torch.testing.assert_close(
-        encode_images(model.vae, np.asarray(images)), encode_images(model.vae, images)
-    )
+    torch.testing.assert_close(encode_images(model.vae, np.asarray(images)), encode_images(model.vae, images))
 
 
 def test_decoding_is_differentiable_and_not_clamped():
@@ -208,15 +197,11 @@ def test_captions_are_encoded_as_by_diffusers_and_averaged():
     def encode_one(text):
         return pipeline.encode_prompt(text, "cpu", 1, do_classifier_free_guidance=False)[0][0]
 
-    expected = [
-        torch.stack([encode_one(text) for text in of_image]).mean(0) for of_image in CAPTIONS
-    ]
+    expected = [torch.stack([encode_one(text) for text in of_image]).mean(0) for of_image in CAPTIONS]
     got = encode_captions(model.text_encoder, model.tokenizer, CAPTIONS)
     assert got.shape == (3, N_TOKENS, WIDTH)
     torch.testing.assert_close(got, torch.stack(expected))
-    torch.testing.assert_close(
-        unconditional(model.text_encoder, model.tokenizer), encode_one("")[None]
-    )
+    torch.testing.assert_close(unconditional(model.text_encoder, model.tokenizer), encode_one("")[None])
     with_projection = tiny_latent_diffusion().text_encoder
     ours = with_projection.parameters()
     for value, parameter in zip(model.text_encoder.parameters(), ours, strict=False):

@@ -20,13 +20,7 @@ from tiny_models import (
 )
 
 from latentcortex.features import encode_clip_layers
-from latentcortex.sampler import (
-    FeatureTargets,
-    Guidance,
-    feature_guide,
-    make_generator,
-    sample,
-)
+from latentcortex.sampler import FeatureTargets, Guidance, feature_guide, make_generator, sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,8 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def networks():
-    unet, vae = (network.double().eval().requires_grad_(False)
-                 for network in (tiny_unet(), tiny_vae()))  # fmt: skip
+    unet, vae = (network.double().eval().requires_grad_(False) for network in (tiny_unet(), tiny_vae()))
     return unet, vae, tiny_clip_image_encoder(torch.float64)
 
 
@@ -62,15 +55,14 @@ def test_the_gradient_is_that_of_finite_differences(networks, blend):
             seen = (1 - abar) ** 0.5 * seen + (1 - (1 - abar) ** 0.5) * noisy
         images = (vae.decode(seen / 0.4).sample + 1) / 2
         found = encode_clip_layers(encoder, images, (1, 3))
-        return sum(w * (found[k] - targets.layers[k]).square().mean((1, 2))
-                   for k, w in {1: 0.7, 3: 0.2}.items())  # fmt: skip
+        return sum(
+            w * (found[k] - targets.layers[k]).square().mean((1, 2)) for k, w in {1: 0.7, 3: 0.2}.items()
+        )
 
-    guidance = Guidance(feature_guide(encoder, targets, {1: 0.7, 3: 0.2}), 50.0, decoder=vae,
-                        blend=blend)  # fmt: skip
+    guidance = Guidance(feature_guide(encoder, targets, {1: 0.7, 3: 0.2}), 50.0, decoder=vae, blend=blend)
     noise_pred, correction = guidance.correct(
-        lambda z: unet(z, 400, encoder_hidden_states=states).sample, noisy, abar,
-        torch.arange(2), 0, 400,
-    )  # fmt: skip
+        lambda z: unet(z, 400, encoder_hidden_states=states).sample, noisy, abar, torch.arange(2), 0, 400
+    )
     torch.testing.assert_close(noise_pred, unet(noisy, 400, encoder_hidden_states=states).sample)
     for _ in range(5):
         direction = torch.randn(noisy.shape, generator=generator).double()
@@ -110,10 +102,16 @@ def draw(model, guidance=None, n=4, rows=None, scheduler=None, **changes):
     latents = torch.randn(n, *LATENT_SHAPE, generator=torch.Generator().manual_seed(13))
     settings = {"strength": 0.8, "n_steps": 10, "guidance_scale": 4.0} | changes
     return sample(
-        model.unet, scheduler or model.scheduler, random_states(n)[rows], random_states(1, seed=11),
-        latents=latents[rows], generators=[make_generator(int(row), 0) for row in rows],
-        guidance=guidance, image_ids=rows, **settings,
-    )  # fmt: skip
+        model.unet,
+        scheduler or model.scheduler,
+        random_states(n)[rows],
+        random_states(1, seed=11),
+        latents=latents[rows],
+        generators=[make_generator(int(row), 0) for row in rows],
+        guidance=guidance,
+        image_ids=rows,
+        **settings,
+    )
 
 
 def features_of(model, n=4):
@@ -138,8 +136,12 @@ def test_x0_and_noise_are_corrected_alike(model, scheduler):
             originals.append(pred_original_sample)
 
     draw(model, scheduler=scheduler, callback=callback)
-    draw(model, Guidance(**features_of(model), feature_scale=30.0, watch=watched.append),
-         scheduler=scheduler, callback=callback)  # fmt: skip
+    draw(
+        model,
+        Guidance(**features_of(model), feature_scale=30.0, watch=watched.append),
+        scheduler=scheduler,
+        callback=callback,
+    )
     first = watched[0]
     abar = scheduler.alphas_cumprod[first.timestep]
     expected = originals[0] - 30 * (1 - abar) / abar**0.5 * first.gradient
@@ -157,8 +159,7 @@ def test_at_scale_zero_nothing_changes_bit_by_bit(model):
 @pytest.mark.parametrize("through_unet", [True, False])
 @pytest.mark.parametrize("scheduler", list(SCHEDULERS))
 def test_batches_with_targets_of_their_own_equal_singles(model, scheduler, through_unet):
-    guidance = Guidance(**features_of(model), feature_scale=20.0, guided_share=0.5,
-                        through_unet=through_unet)  # fmt: skip
+    guidance = Guidance(**features_of(model), feature_scale=20.0, guided_share=0.5, through_unet=through_unet)
     scheduler = SCHEDULERS[scheduler]
     together = draw(model, guidance, scheduler=scheduler, batch_size=3)
     moved = (together - draw(model, scheduler=scheduler)).flatten(1).abs().amax(1)
@@ -176,8 +177,9 @@ def test_batches_with_targets_of_their_own_equal_singles(model, scheduler, throu
 )
 def test_the_guided_steps_lie_where_they_were_asked_for(model, share, start, expected):
     watched = []
-    guidance = Guidance(**features_of(model), feature_scale=1.0, guided_share=share,
-                        guided_from=start, watch=watched.append)  # fmt: skip
+    guidance = Guidance(
+        **features_of(model), feature_scale=1.0, guided_share=share, guided_from=start, watch=watched.append
+    )
     draw(model, guidance, batch_size=4)
     assert [step.step for step in watched] == list(expected)
     timesteps = [701, 601, 501, 401, 301, 201, 101, 1]
@@ -211,8 +213,7 @@ def test_normalised_gradients_take_steps_of_a_size_that_the_loss_does_not_decide
 
     near = features_of(model)["guide"]
     drawn = [
-        draw(model, Guidance(guide, 0.05, 0.5, decoder=model.vae, normalise=True))
-        for guide in (near, far)
+        draw(model, Guidance(guide, 0.05, 0.5, decoder=model.vae, normalise=True)) for guide in (near, far)
     ]
     torch.testing.assert_close(*drawn, rtol=0, atol=1e-4)
 

@@ -31,18 +31,19 @@ def exact_schedule(**changes):
 
 @pytest.mark.parametrize("through_unet", [True, False])
 @pytest.mark.parametrize("blend", [True, False])
-def test_with_a_quadratic_guide_every_step_is_the_affine_map_that_follows_by_hand(
-    blend, through_unet
-):
+def test_with_a_quadratic_guide_every_step_is_the_affine_map_that_follows_by_hand(blend, through_unet):
     std, mean, kappa, n_steps = 0.6, 0.7, 1.0, 12
     scheduler = exact_schedule()
     goals = torch.randn(3, *LATENT_SHAPE, generator=torch.Generator().manual_seed(1)).double()
     got = sample(
-        gaussian_unet(scheduler, std), scheduler, states_with_mean([mean] * 3).double(),
-        n_steps=n_steps, guidance_scale=1.0, generators=generators(3),
-        guidance=Guidance(quadratic(goals), kappa, 0.5, 0.25, through_unet=through_unet,
-                          blend=blend),
-    )  # fmt: skip
+        gaussian_unet(scheduler, std),
+        scheduler,
+        states_with_mean([mean] * 3).double(),
+        n_steps=n_steps,
+        guidance_scale=1.0,
+        generators=generators(3),
+        guidance=Guidance(quadratic(goals), kappa, 0.5, 0.25, through_unet=through_unet, blend=blend),
+    )
 
     # z -> slope z + from_goal goal + constant, composed over the steps.
     timesteps = 1 + np.arange(n_steps)[::-1] * (1000 // n_steps)
@@ -63,8 +64,9 @@ def test_with_a_quadratic_guide_every_step_is_the_affine_map_that_follows_by_han
             noise = noise + kappa * left * slope * (seen - np.array([0, 1, 0]))
         z = np.sqrt(after) * (z - left * noise) / root + np.sqrt(1 - after) * noise
         total = z[0] * total + np.array([0, z[1], z[2]])
-    start = torch.cat([torch.randn((1, *LATENT_SHAPE), generator=g, dtype=torch.float64)
-                       for g in generators(3)])  # fmt: skip
+    start = torch.cat(
+        [torch.randn((1, *LATENT_SHAPE), generator=g, dtype=torch.float64) for g in generators(3)]
+    )
     expected = total[0] * start + total[1] * goals + total[2]
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-7)
     assert total[1] > 0.1  # the goal is in it
@@ -86,10 +88,14 @@ def sampled_posterior(scheduler, n_steps, exact):
         return 1 / (sigma**2 + (left if exact else 0))
 
     drawn = sample(
-        gaussian_unet(scheduler, std), scheduler, states_with_mean([mean]).double(),
-        n_steps=n_steps, guidance_scale=1.0, generators=generators(1),
+        gaussian_unet(scheduler, std),
+        scheduler,
+        states_with_mean([mean]).double(),
+        n_steps=n_steps,
+        guidance_scale=1.0,
+        generators=generators(1),
         guidance=Guidance(quadratic(torch.full((1, 1, 1, 1), goal)), inverse_variance, blend=False),
-    )  # fmt: skip
+    )
     start = torch.randn((1, *LATENT_SHAPE), generator=generators(1)[0], dtype=torch.float64)
     slope, constant = np.polyfit(start.flatten(), drawn.flatten(), 1)
     precision = 1 / std**2 + 1 / sigma**2

@@ -29,8 +29,12 @@ def study(tmp_path, monkeypatch):
     study.preset = dataclasses.replace(presets.get("mini"), n_steps=20, strength=0.6)
     study.image_ids, study.description = np.arange(100, 160), {"a": 1}
     study.folder, study.subjects = tmp_path, [f"subj{s:02d}" for s in range(1, 5)]
-    study.strengths = {"true": (900.0, 1.0), "true, no limit": (500.0, 1.0),
-                       "decoded": (40.0, 0.25), "network": (70.0, 0.5)}  # fmt: skip
+    study.strengths = {
+        "true": (900.0, 1.0),
+        "true, no limit": (500.0, 1.0),
+        "decoded": (40.0, 0.25),
+        "network": (70.0, 0.5),
+    }
     study.limit = 2.0
     study.drawn, study._of_subject = [], {}
     study.decoders = {"full": None, "tiny": None}
@@ -38,9 +42,12 @@ def study(tmp_path, monkeypatch):
     def draw(subject, way, repeat=0, rows=slice(None), watch=None):
         study.drawn.append((subject, way, repeat, len(study.image_ids[rows])))
         if watch is not None:  # each layer's loss has a size of its own
-            step = 0.5 if way == dataclasses.replace(
-                Way(targets="true"), feature_scale=1.0, guided_share=way.guided_share
-            ) else 0.1  # fmt: skip
+            step = (
+                0.5
+                if way
+                == dataclasses.replace(Way(targets="true"), feature_scale=1.0, guided_share=way.guided_share)
+                else 0.1
+            )
             watch(SimpleNamespace(relative_step=torch.full((4,), step)))
         level = (study.image_ids[rows] - 100) / 255
         return torch.tensor(level).float()[:, None, None, None].expand(-1, 3, 4, 4)
@@ -140,8 +147,9 @@ def test_two_showings_and_the_third_share_no_trial(tiny_tree, study):
     table = nsd.trials(tiny_tree, "subj01")
     study.image_ids, study.root = nsd.split(table)[1], tiny_tree
     mask = nsd.roi_mask(tiny_tree, "streams", "early", "fsaverage", "subj01")
-    betas = nsd.zscore(nsd.betas(tiny_tree, "subj01", mask=mask), table["session"].to_numpy(),
-                       ~table["shared"].to_numpy())  # fmt: skip
+    betas = nsd.zscore(
+        nsd.betas(tiny_tree, "subj01", mask=mask), table["session"].to_numpy(), ~table["shared"].to_numpy()
+    )
     (two, ids), (third, same) = (study.showings("subj01", mask, last) for last in (False, True))
     np.testing.assert_array_equal(ids, same)
     assert len(ids)
@@ -256,10 +264,12 @@ def test_networks_are_tuned_on_their_own_validation_images(monkeypatch):
 
     monkeypatch.setattr(choose.guided.sharing, "sharing_of", Sharing)
     monkeypatch.setattr(choose.shared_space, "predict", predict)
-    monkeypatch.setattr(choose.shared_space, "fit_rescaling",
-                        lambda network, *_: done["rescaled"].append(network))  # fmt: skip
-    monkeypatch.setattr(choose.reconstructions, "mean_image",
-                        lambda _preset, _root, ids: done["means"].append(ids.tolist()))  # fmt: skip
+    monkeypatch.setattr(
+        choose.shared_space, "fit_rescaling", lambda network, *_: done["rescaled"].append(network)
+    )
+    monkeypatch.setattr(
+        choose.reconstructions, "mean_image", lambda _preset, _root, ids: done["means"].append(ids.tolist())
+    )
     monkeypatch.setattr(choose.study, "load_judges", lambda _: None)
     monkeypatch.setattr(choose.study, "prepare_originals", lambda _, images: images)
     monkeypatch.setattr(choose.nsd, "images", lambda _root, ids, _size: ids[:, None] * 1.0)

@@ -96,8 +96,10 @@ def test_the_loss_of_colours_is_the_mean_over_cells_written_out(images):
     for i in range(3):
         squares = [
             (images[i, c, 4 * y : 4 * y + 4, 4 * x : 4 * x + 4].mean() - colours[i, c, y, x]) ** 2
-            for c in range(3) for y in range(4) for x in range(4)
-        ]  # fmt: skip
+            for c in range(3)
+            for y in range(4)
+            for x in range(4)
+        ]
         assert got[i].item() == pytest.approx(float(np.mean(squares)), rel=1e-5)
 
 

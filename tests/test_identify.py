@@ -5,12 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from latentcortex.metrics import (
-    correlation_distance,
-    identification,
-    repeat_consistency,
-    retrieval,
-)
+from latentcortex.metrics import correlation_distance, identification, repeat_consistency, retrieval
 
 
 def make_features(rng, n=14, noise=1.5):
@@ -72,8 +67,10 @@ def test_knowing_the_group_does_not_help_among_images_of_the_group(rng):
     assert identification(true, only_kind).mean() > 0.9
     assert abs(identification(true, only_kind, groups=groups).mean() - 0.5) < 0.06
     r = correlate(true, only_kind, "reconstruction")
-    expected = [np.mean([r[i, j] < r[i, i] for j in range(80) if j != i and groups[j] == groups[i]])
-                for i in range(80)]  # fmt: skip
+    expected = [
+        np.mean([r[i, j] < r[i, i] for j in range(80) if j != i and groups[j] == groups[i]])
+        for i in range(80)
+    ]
     np.testing.assert_allclose(identification(true, only_kind, groups=groups), expected)
 
 

@@ -33,8 +33,9 @@ def world(rng):
 
 @pytest.fixture
 def preset():
-    return dataclasses.replace(presets.get("mini"), z_rois=("early",), c_rois=("ventral",),
-                               image_size=64, rescale=False)  # fmt: skip
+    return dataclasses.replace(
+        presets.get("mini"), z_rois=("early",), c_rois=("ventral",), image_size=64, rescale=False
+    )
 
 
 @pytest.fixture
@@ -61,15 +62,14 @@ def two_trees(tiny_tree, tmp_path):
 def encode_simply(_preset, _model, root, image_ids):
     """Stand in for the networks: z from the pixels, c from the captions."""
     z = torch.from_numpy(nsd.images(root, image_ids)).flatten(2)[:, :, :12].contiguous()
-    numbers = [[float(sum(map(ord, text)) % 97) for text in five[:5]]
-               for five in nsd.captions(root, image_ids)]  # fmt: skip
+    numbers = [
+        [float(sum(map(ord, text)) % 97) for text in five[:5]] for five in nsd.captions(root, image_ids)
+    ]
     return z, torch.tensor(numbers)[:, None]
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_nothing_that_is_decoded_knows_pictures_or_captions_of_test_images(
-    two_trees, preset, monkeypatch
-):
+def test_nothing_that_is_decoded_knows_pictures_or_captions_of_test_images(two_trees, preset, monkeypatch):
     monkeypatch.setattr(reconstructions.products, "encode", encode_simply)
     one, other, test_ids = two_trees
     made, again = (reconstructions.decode(preset, None, root, "subj01") for root in (one, other))
@@ -104,8 +104,7 @@ def test_scaling_of_training_trials_ignores_test_trials(rng):
     changed = betas.copy()
     changed[~is_train] *= 100
     np.testing.assert_array_equal(
-        nsd.zscore(betas, sessions, is_train)[is_train],
-        nsd.zscore(changed, sessions, is_train)[is_train],
+        nsd.zscore(betas, sessions, is_train)[is_train], nsd.zscore(changed, sessions, is_train)[is_train]
     )
     leaky = [nsd.zscore(b, sessions, np.ones(40, bool))[is_train] for b in (betas, changed)]
     assert np.abs(leaky[0] - leaky[1]).max() > 0.1

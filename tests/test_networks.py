@@ -12,8 +12,7 @@ from latentcortex import features
 from latentcortex.mini import captions, networks, scenes
 
 MODEL = networks.MODEL_FOLDER
-PARTS = ("vae", "tiny_vae", "unet", "text_encoder", "tokenizer", "scheduler", "guide", "judge",
-         "alexnet")  # fmt: skip
+PARTS = ("vae", "tiny_vae", "unet", "text_encoder", "tokenizer", "scheduler", "guide", "judge", "alexnet")
 trained = pytest.mark.skipif(
     not (MODEL / "provenance.json").exists(),
     reason=f"the mini models are not trained yet: no {MODEL.name}/provenance.json",
@@ -37,15 +36,13 @@ def tokenizer(texts, tmp_path_factory):
 
 def ids(tokenizer, some):
     made = tokenizer(
-        list(some), padding="max_length", max_length=networks.N_TOKENS, truncation=True,
-        return_tensors="pt",
-    )  # fmt: skip
+        list(some), padding="max_length", max_length=networks.N_TOKENS, truncation=True, return_tensors="pt"
+    )
     return made.input_ids
 
 
 def every_word():
-    tables = (captions.SETTING_WORDS, captions.TIME_WORDS, captions.KIND_WORDS,
-              captions.PLACE_WORDS)  # fmt: skip
+    tables = (captions.SETTING_WORDS, captions.TIME_WORDS, captions.KIND_WORDS, captions.PLACE_WORDS)
     phrases = [phrase for table in tables for some in table.values() for phrase in some]
     return {word for phrase in [*phrases, *scenes.COLOURS] for word in phrase.split()}
 
@@ -135,9 +132,12 @@ def test_judge_answers_about_setting_time_kinds_colours_and_places(tmp_path):
     with torch.no_grad():
         answers = judge(images)
     assert {name: tuple(answer.shape) for name, answer in answers.items()} == {
-        "setting": (3, 7), "time": (3, 4), "kind": (3, 10), "colour": (3, 10, 6),
+        "setting": (3, 7),
+        "time": (3, 4),
+        "kind": (3, 10),
+        "colour": (3, 10, 6),
         "place": (3, 10, 3),
-    }  # fmt: skip
+    }
     # The heads take turns in one layer; together they are all of its outputs, each once.
     flat = torch.cat([answer.flatten(1) for answer in answers.values()], dim=1)
     torch.testing.assert_close(flat, judge.head(judge.body((images - 0.5) * 4)))
@@ -158,8 +158,10 @@ def test_alexnet_gives_its_layers_from_fine_to_coarse():
     assert [tuple(layer.shape[2:]) for layer in layers] == [(64, 64), (32, 32)] + 3 * [(16, 16)]
     assert all((layer >= 0).all() and layer.std() > 0 for layer in layers)
     assert {name: tuple(answer.shape) for name, answer in answers.items()} == {
-        "setting": (3, 6), "time": (3, 3), "kind": (3, 10),
-    }  # fmt: skip
+        "setting": (3, 6),
+        "time": (3, 3),
+        "kind": (3, 10),
+    }
     for layer in (0, 6, -1):
         with pytest.raises(ValueError, match="layer from 1 to 5"):
             alexnet.activations(images, layer)
@@ -226,8 +228,7 @@ def test_the_shipped_tiny_autoencoder_stands_for_the_vae():
     latents = features.encode_images(vae, images)
     of_vae, of_tiny = (features.decode_latents(each, latents).detach() for each in (vae, tiny))
     assert -10 * torch.log10(((of_vae - of_tiny) ** 2).mean()) > 25  # decibels
-    r = torch.corrcoef(torch.stack([latents, features.encode_images(tiny, images).detach()])
-                       .flatten(1))[0, 1]  # fmt: skip
+    r = torch.corrcoef(torch.stack([latents, features.encode_images(tiny, images).detach()]).flatten(1))[0, 1]
     assert r > 0.95
     parameters = [sum(p.numel() for p in each.decoder.parameters()) for each in (tiny, vae)]
     assert parameters[0] < parameters[1] / 5

@@ -69,9 +69,17 @@ def test_image_ids_by_the_design_are_those_of_the_log(tiny_tree, tiny_truth, sub
 def test_trials_name_runs_and_answers(tiny_tree):
     trials = nsd.trials(tiny_tree, "subj01")
     assert list(trials) == [
-        "subject", "session", "run", "trial", "image_id", "repeat", "shared", "is_old", "correct",
+        "subject",
+        "session",
+        "run",
+        "trial",
+        "image_id",
+        "repeat",
+        "shared",
+        "is_old",
+        "correct",
         "reaction_time",
-    ]  # fmt: skip
+    ]
     assert trials.groupby(["session", "run"]).size().eq(10).all()
     assert set(trials["correct"].dropna()) == {0.0, 1.0}
     assert 300 < trials["reaction_time"].median() < 2000
@@ -216,9 +224,7 @@ def test_betas_of_another_shape_are_refused(tree_copy, shape):
 
 
 def test_sessions_with_other_numbers_of_vertices_are_refused(tree_copy):
-    rewrite_surface(
-        tree_copy / BETAS / "lh.betas_session02.mgh", np.ones((150, 1, 1, 40), np.float32)
-    )
+    rewrite_surface(tree_copy / BETAS / "lh.betas_session02.mgh", np.ones((150, 1, 1, 40), np.float32))
     with pytest.raises(ValueError, match=r"Session 2 of subj01 has the shape \(312,\)"):
         nsd.betas(tree_copy, "subj01")
 
@@ -259,10 +265,7 @@ def test_captions_are_found_through_cocos_ids(tiny_tree, tiny_truth, rng):
 def test_rows_of_the_stim_table_may_come_in_any_order(tree_copy, tiny_truth):
     path = tree_copy / STIM_INFO
     pd.read_csv(path, index_col=0).sample(frac=1, random_state=0).to_csv(path)
-    assert nsd.captions(tree_copy, np.array([9, 2])) == [
-        tiny_truth.captions[9],
-        tiny_truth.captions[2],
-    ]
+    assert nsd.captions(tree_copy, np.array([9, 2])) == [tiny_truth.captions[9], tiny_truth.captions[2]]
 
 
 def test_permuted_stimuli_give_the_same_images_by_id(tree_copy, tiny_truth, rng):
@@ -313,11 +316,7 @@ def test_absent_captions_are_explained(tree_copy):
 
 def test_regions_by_name(tiny_tree, tiny_truth):
     names = nsd.roi_names(tiny_tree, "streams")
-    assert dict(zip(names["code"], names["name"], strict=True)) == {
-        0: "Unknown",
-        1: "early",
-        5: "ventral",
-    }
+    assert dict(zip(names["code"], names["name"], strict=True)) == {0: "Unknown", 1: "early", 5: "ventral"}
     np.testing.assert_array_equal(nsd.roi(tiny_tree, "streams"), tiny_truth.labels)
     mask = nsd.roi_mask(tiny_tree, "streams", "ventral")
     np.testing.assert_array_equal(mask, tiny_truth.labels == 5)

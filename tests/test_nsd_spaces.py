@@ -192,14 +192,10 @@ def test_a_session_is_read_in_little_memory(tiny_tree, tmp_path, rng, form):
     assert peak < 2e6
 
 
-def test_fsaverage5_is_the_first_vertices_of_each_hemisphere(
-    tiny_tree, tiny_truth, monkeypatch, rng
-):
+def test_fsaverage5_is_the_first_vertices_of_each_hemisphere(tiny_tree, tiny_truth, monkeypatch, rng):
     monkeypatch.setattr(surfaces.SPACES["fsaverage5"], "n_first", 50)
     first = np.r_[0:50, 162:212]
-    np.testing.assert_array_equal(
-        nsd.roi(tiny_tree, "streams", "fsaverage5"), tiny_truth.labels[first]
-    )
+    np.testing.assert_array_equal(nsd.roi(tiny_tree, "streams", "fsaverage5"), tiny_truth.labels[first])
     np.testing.assert_allclose(
         nsd.ncsnr(tiny_tree, "subj01", "fsaverage5"), tiny_truth.ncsnr[first], rtol=1e-6
     )

@@ -50,9 +50,7 @@ def test_image_grid_shows_every_pixel_in_its_place(images):
     axes = plotting.image_grid([images, small], ["seen", "drawn"], ["a", "b", "c"])
     assert axes.shape == (2, 3)
     for j in range(3):
-        np.testing.assert_array_equal(
-            axes[0, j].images[0].get_array(), images[j].transpose(1, 2, 0)
-        )
+        np.testing.assert_array_equal(axes[0, j].images[0].get_array(), images[j].transpose(1, 2, 0))
         np.testing.assert_array_equal(axes[1, j].images[0].get_array(), small[j].transpose(1, 2, 0))
     assert [ax.get_ylabel() for ax in axes[:, 0]] == ["seen", "drawn"]
     assert [ax.get_title() for ax in axes[0]] == ["a", "b", "c"]
@@ -85,9 +83,7 @@ def test_roi_bars_are_means_and_every_subject_is_a_dot():
         intervals=intervals,
         chance=0.5,
     )
-    np.testing.assert_allclose(
-        [bar.get_height() for bar in ax.patches], scores.mean(axis=2).ravel()
-    )
+    np.testing.assert_allclose([bar.get_height() for bar in ax.patches], scores.mean(axis=2).ravel())
     dots = [c.get_offsets() for c in ax.collections if len(c.get_offsets()) == 12]
     np.testing.assert_allclose([d[:, 1] for d in dots], scores.reshape(2, 12))
     # A dot stands over its own bar.
@@ -151,9 +147,7 @@ def test_fsaverage_is_drawn_by_the_vertices_it_shares_with_fsaverage5():
     a = plotting.inflated(coarse, label="r", limits=(0, 1))
     b = plotting.inflated(fine, label="r", limits=(0, 1))
     for one, other in zip(a, b, strict=True):
-        np.testing.assert_array_equal(
-            triangles(one).get_facecolor(), triangles(other).get_facecolor()
-        )
+        np.testing.assert_array_equal(triangles(one).get_facecolor(), triangles(other).get_facecolor())
 
 
 @pytest.mark.parametrize("view", ["lateral", "medial", "posterior", "ventral", "dorsal"])
@@ -238,12 +232,7 @@ def test_slider_shows_the_first_frame_and_can_be_read_out():
     shown = ["display:block" in img["style"] for img in page.of("img")]
     assert shown == [True, False, False]
     (slider,) = page.of("input")
-    assert (slider["type"], slider["min"], slider["max"], slider["value"]) == (
-        "range",
-        "0",
-        "2",
-        "0",
-    )
+    assert (slider["type"], slider["min"], slider["max"], slider["value"]) == ("range", "0", "2", "0")
     assert slider["aria-label"] and slider["aria-valuetext"] == "t = 999"
     assert len(page.of("button")) == len(page.of("output")) == 1
 

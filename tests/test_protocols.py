@@ -36,8 +36,7 @@ def names(protocol):
 
 
 def test_both_published_protocols_have_the_eight_scores():
-    eight = ["PixCorr", "SSIM", "AlexNet(2)", "AlexNet(5)", "Inception", "CLIP", "EfficientNet",
-             "SwAV"]  # fmt: skip
+    eight = ["PixCorr", "SSIM", "AlexNet(2)", "AlexNet(5)", "Inception", "CLIP", "EfficientNet", "SwAV"]
     assert names("mindeye2") == names("brain-diffuser") == eight
     assert len(names("takagi")) == 7
 
@@ -57,22 +56,31 @@ def test_the_protocols_differ_where_their_sources_do():
 # (network, layer, size, mode, antialias, cropped, normalised as, direction), after the sources
 RESNET_LIKE = {
     "mindeye2": [
-        ("alexnet", "features.4", 256), ("alexnet", "features.11", 256),
-        ("inception_v3", "avgpool", 342), ("clip_vit_l_14", "", 224),
-        ("efficientnet_b1_v2", "avgpool", 255), ("swav_resnet50", "avgpool", 224),
+        ("alexnet", "features.4", 256),
+        ("alexnet", "features.11", 256),
+        ("inception_v3", "avgpool", 342),
+        ("clip_vit_l_14", "", 224),
+        ("efficientnet_b1_v2", "avgpool", 255),
+        ("swav_resnet50", "avgpool", 224),
     ],
     "brain-diffuser": [
-        ("alexnet", "features.4", 224), ("alexnet", "features.11", 224),
-        ("inception_v3", "avgpool", 224), ("clip_vit_l_14", "", 224),
-        ("efficientnet_b1_v1", "avgpool", 224), ("swav_resnet50", "avgpool", 224),
+        ("alexnet", "features.4", 224),
+        ("alexnet", "features.11", 224),
+        ("inception_v3", "avgpool", 224),
+        ("clip_vit_l_14", "", 224),
+        ("efficientnet_b1_v1", "avgpool", 224),
+        ("swav_resnet50", "avgpool", 224),
     ],
     "takagi": [
-        ("inception_v3", "avgpool", 299), ("alexnet", "features.5", 299),
-        ("alexnet", "features.12", 299), ("alexnet", "classifier.5", 299),
+        ("inception_v3", "avgpool", 299),
+        ("alexnet", "features.5", 299),
+        ("alexnet", "features.12", 299),
+        ("alexnet", "classifier.5", 299),
         ("clip_vit_l_14", "transformer.resblocks.5", 224),
-        ("clip_vit_l_14", "transformer.resblocks.11", 224), ("clip_vit_l_14", "", 224),
+        ("clip_vit_l_14", "transformer.resblocks.11", 224),
+        ("clip_vit_l_14", "", 224),
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", RESNET_LIKE)
@@ -92,10 +100,7 @@ def test_networks_layers_and_views_are_those_of_the_sources(name):
 
 
 def test_pixels_are_looked_at_in_the_sizes_of_the_sources():
-    for name, mode, antialias in (
-        ("mindeye2", "bilinear", False),
-        ("brain-diffuser", "bicubic", True),
-    ):
+    for name, mode, antialias in (("mindeye2", "bilinear", False), ("brain-diffuser", "bicubic", True)):
         for score in metrics.PROTOCOLS[name].scores[:2]:
             view = score.view
             assert (view.size, view.mode, view.antialias) == (425, mode, antialias)
@@ -112,19 +117,19 @@ def test_alexnet_scores_equal_a_loop_over_torchvision(images, rng, alexnet_folde
     found = metrics.score(metrics.PROTOCOLS["mindeye2"], images, others, networks)
     assert list(found) == ["PixCorr", "SSIM", "AlexNet(2)", "AlexNet(5)"]
 
-    steps = v2.Compose([
-        v2.Resize((256, 256), antialias=False),
-        v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    ])  # fmt: skip
-    at_425 = v2.Compose([v2.Resize((256, 256), antialias=False),
-                         v2.Resize((425, 425), antialias=False)])  # fmt: skip
+    steps = v2.Compose(
+        [v2.Resize((256, 256), antialias=False), v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+    )
+    at_425 = v2.Compose([v2.Resize((256, 256), antialias=False), v2.Resize((425, 425), antialias=False)])
     pixels = [at_425(torch.from_numpy(x).float()).flatten(1) for x in (images, others)]
     expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(*pixels, strict=True)]
     np.testing.assert_allclose(found["PixCorr"], expected, atol=1e-5)
     for name, layer in {"AlexNet(2)": 5, "AlexNet(5)": 12}.items():
         with torch.inference_mode():
-            true, pred = (module.features[:layer](steps(torch.from_numpy(x).float())).flatten(1)
-                          for x in (images, others))  # fmt: skip
+            true, pred = (
+                module.features[:layer](steps(torch.from_numpy(x).float())).flatten(1)
+                for x in (images, others)
+            )
         r = np.corrcoef(true.double(), pred.double())[: len(images), len(images) :]
         expected = (r < np.diag(r)).sum(0) / (len(images) - 1)
         np.testing.assert_allclose(found[name], expected)
@@ -156,25 +161,30 @@ def test_takagi_averages_correlations_over_drawings(images, rng, alexnet_folder)
     network = metrics.load_network("alexnet", alexnet_folder[0])
     protocol = metrics.PROTOCOLS["takagi"]
     found = metrics.score(
-        metrics.Protocol("t", "", protocol.scores[1:3], repeated=True),
-        images, drawings, {"alexnet": network},
-    )["AlexNet pool 2"]  # fmt: skip
+        metrics.Protocol("t", "", protocol.scores[1:3], repeated=True), images, drawings, {"alexnet": network}
+    )["AlexNet pool 2"]
     seen = protocol.scores[1].view
     true = network(seen(torch.from_numpy(images).float()), ["features.5"])["features.5"]
-    r = np.mean([
-        np.corrcoef(true, network(seen(torch.from_numpy(drawings[:, k]).float()),
-                                  ["features.5"])["features.5"])[:6, 6:]
-        for k in range(5)
-    ], axis=0)  # fmt: skip
+    r = np.mean(
+        [
+            np.corrcoef(
+                true, network(seen(torch.from_numpy(drawings[:, k]).float()), ["features.5"])["features.5"]
+            )[:6, 6:]
+            for k in range(5)
+        ],
+        axis=0,
+    )
     np.testing.assert_allclose(found, (r < np.diag(r)[:, None]).sum(1) / 5, atol=1e-9)
 
 
 def test_what_is_left_out_is_named():
     lacking = metrics.PROTOCOLS["mindeye2"].left_out(["alexnet"])
     assert lacking == {
-        "Inception": "inception_v3", "CLIP": "clip_vit_l_14", "SwAV": "swav_resnet50",
+        "Inception": "inception_v3",
+        "CLIP": "clip_vit_l_14",
+        "SwAV": "swav_resnet50",
         "EfficientNet": "efficientnet_b1_v2",
-    }  # fmt: skip
+    }
     mini = metrics.PROTOCOLS["mini"]
     assert mini.left_out(load_instruments(), groups=[0], mean_image=[0]) == {}
     lacking = mini.left_out(load_instruments())
@@ -257,8 +267,7 @@ def test_mini_scores_do_not_depend_on_the_batch_and_equal_images_are_perfect(ima
     other = metrics.blurred(images, 1)
     once = metrics.score(mini, images, other, instruments, **more)
     features = metrics.extract(mini, images, instruments)
-    again = metrics.score(mini, images, other, instruments, **more, features_true=features,
-                          batch_size=4)  # fmt: skip
+    again = metrics.score(mini, images, other, instruments, **more, features_true=features, batch_size=4)
     for name in once:
         np.testing.assert_allclose(once[name], again[name], atol=1e-6, err_msg=name)
 

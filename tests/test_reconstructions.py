@@ -28,16 +28,15 @@ def made(preset, rng):
     """Decoders of 160 training images and 12 test images with few voxels."""
     train_ids, image_ids = rng.permutation(1000)[:160], np.arange(2000, 2012)
     z, c = (torch.from_numpy(rng.normal(size=(172, *shape))).float() for shape in ((2, 3), (4, 2)))
-    made = SimpleNamespace(decoders=[], train_betas=[], test_betas=[], true_train=[],
-                           train_ids=train_ids, image_ids=image_ids)  # fmt: skip
+    made = SimpleNamespace(
+        decoders=[], train_betas=[], test_betas=[], true_train=[], train_ids=train_ids, image_ids=image_ids
+    )
     decoded = []
     for true in (z, c):
         flat = true.flatten(1).numpy()
         betas = flat @ rng.normal(size=(flat.shape[1], 20)) + rng.normal(0, 1, (172, 20))
         betas = betas.astype(np.float32)
-        decoder = reconstructions.fit_decoder(
-            preset, betas[:160], true[:160], train_ids, preset.rescale
-        )
+        decoder = reconstructions.fit_decoder(preset, betas[:160], true[:160], train_ids, preset.rescale)
         decoded.append(decoder.predict(betas[160:], preset.rescale, image_ids))
         made.decoders.append(decoder)
         made.train_betas.append(betas[:160])
@@ -71,10 +70,14 @@ def test_validation_images_train_nothing_but_the_rescaling(made):
 def test_the_nearest_training_image_is_found_by_a_search(made):
     means = [true.flatten(1).mean(0).numpy() for true in made.true_train]
     r = [
-        np.array([[np.corrcoef(a - mean, b - mean)[0, 1] for b in true.flatten(1).numpy()]
-                  for a in decoded.flatten(1).numpy()])
+        np.array(
+            [
+                [np.corrcoef(a - mean, b - mean)[0, 1] for b in true.flatten(1).numpy()]
+                for a in decoded.flatten(1).numpy()
+            ]
+        )
         for true, decoded, mean in zip(made.true_train, (made.z, made.c), means, strict=True)
-    ]  # fmt: skip
+    ]
     for name, expected in {"nearest_z": r[0], "nearest_c": r[1]}.items():
         rows = measure.training_rows(name, made, 12, 0)
         np.testing.assert_array_equal(rows, expected.argmax(1))
@@ -94,9 +97,7 @@ def test_random_training_images_differ_between_drawings(made):
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_decoders_without_a_label_never_met_it_and_the_others_are_as_many(
-    made, preset, monkeypatch
-):
+def test_decoders_without_a_label_never_met_it_and_the_others_are_as_many(made, preset, monkeypatch):
     fitted = []
 
     def spy(_preset, betas, targets, image_ids, _rescale):
@@ -106,16 +107,11 @@ def test_decoders_without_a_label_never_met_it_and_the_others_are_as_many(
     monkeypatch.setattr(leave_out.reconstructions, "fit_decoder", spy)
     study = SimpleNamespace(preset=dataclasses.replace(preset, rescale=False))
     shows = np.arange(160) % 4 == 0
-    decoded = leave_out.decode_without(
-        study, made, shows, np.arange(12) < 5, np.random.default_rng(0)
-    )
+    decoded = leave_out.decode_without(study, made, shows, np.arange(12) < 5, np.random.default_rng(0))
     without_z, without_c, with_z, with_c = fitted
     assert without_z == without_c == set(made.train_ids[~shows].tolist())
     assert with_z == with_c and len(with_z) == 120 and with_z & set(made.train_ids[shows].tolist())
-    assert [tuple(values.shape) for pair in decoded for values in pair] == [
-        (5, 2, 3),
-        (5, 4, 2),
-    ] * 2
+    assert [tuple(values.shape) for pair in decoded for values in pair] == [(5, 2, 3), (5, 4, 2)] * 2
 
 
 def test_showings_are_the_first_and_the_others(tiny_tree, preset, monkeypatch):
@@ -123,8 +119,9 @@ def test_showings_are_the_first_and_the_others(tiny_tree, preset, monkeypatch):
     table = nsd.trials(tiny_tree, "subj01")
     test_ids = nsd.split(table)[1]
     study = SimpleNamespace(root=tiny_tree, preset=preset, image_ids=test_ids)
-    betas = nsd.zscore(nsd.betas(tiny_tree, "subj01", mask=mask), table["session"].to_numpy(),
-                       ~table["shared"].to_numpy())  # fmt: skip
+    betas = nsd.zscore(
+        nsd.betas(tiny_tree, "subj01", mask=mask), table["session"].to_numpy(), ~table["shared"].to_numpy()
+    )
     monkeypatch.setattr(reconstructions, "visual_cortex", lambda *_: mask)
     mean, first, others = measure.showings(study, "subj01")
     for k, image_id in enumerate(test_ids):
@@ -150,13 +147,12 @@ def test_the_first_showing_is_decoded_alone(tiny_tree, preset):
     ids = nsd.split(nsd.trials(tiny_tree, "subj01"))[1]
     asked = []
     decoder = SimpleNamespace(predict=lambda betas, *_: asked.append(betas) or torch.zeros(1))
-    reconstructions.first_showings(
-        plain, tiny_tree, "subj01", SimpleNamespace(decoders=[decoder] * 2)
-    )
+    reconstructions.first_showings(plain, tiny_tree, "subj01", SimpleNamespace(decoders=[decoder] * 2))
     table = nsd.trials(tiny_tree, "subj01")
     mask = nsd.roi_mask(tiny_tree, "streams", "early", "fsaverage", "subj01")
-    betas = nsd.zscore(nsd.betas(tiny_tree, "subj01", mask=mask), table["session"].to_numpy(),
-                       ~table["shared"].to_numpy())  # fmt: skip
+    betas = nsd.zscore(
+        nsd.betas(tiny_tree, "subj01", mask=mask), table["session"].to_numpy(), ~table["shared"].to_numpy()
+    )
     first = [np.flatnonzero(table["image_id"] == image_id)[0] for image_id in ids]
     np.testing.assert_array_equal(asked[0], betas[first])
 
@@ -201,18 +197,19 @@ def brains(monkeypatch, preset, rng):
     responses = {}
     for region, true in {"early": z, "ventral": c}.items():
         responses[region] = [
-            (np.stack([true[i].ravel() for i in part]) @ weights[region]
-             + rng.normal(0, 0.3, (len(part), 15))).astype(np.float32)
+            (
+                np.stack([true[i].ravel() for i in part]) @ weights[region]
+                + rng.normal(0, 0.3, (len(part), 15))
+            ).astype(np.float32)
             for part in (train_ids, test_ids)
-        ]  # fmt: skip
+        ]
 
     def read(_preset, _root, _subject, rois):
         train, test = responses[rois[0]]
         return (train, train_ids, 3), (test, test_ids, 3)
 
     def encode(_preset, _model, _root, image_ids):
-        return [torch.from_numpy(np.stack([true[i] for i in image_ids.tolist()])).float()
-                for true in (z, c)]  # fmt: skip
+        return [torch.from_numpy(np.stack([true[i] for i in image_ids.tolist()])).float() for true in (z, c)]
 
     monkeypatch.setattr(reconstructions, "responses", read)
     monkeypatch.setattr(reconstructions.products, "encode", encode)
@@ -252,8 +249,7 @@ def test_one_test_image_is_decoded_alike_whatever_the_others_are(brains):
         test[1:] = test[1:] * 5 + 3
     again = reconstructions.decode(brains.preset, None, None, "subj01")
     narrow_again = reconstructions.through_bottleneck(brains.preset, again, 2)
-    for one, other in ((made.z, again.z), (made.c, again.c),
-                       *zip(narrow, narrow_again, strict=True)):  # fmt: skip
+    for one, other in ((made.z, again.z), (made.c, again.c), *zip(narrow, narrow_again, strict=True)):
         np.testing.assert_allclose(one[0], other[0], atol=1e-4)
         assert np.abs(np.asarray(one[1:] - other[1:])).max() > 0.1
 
@@ -261,10 +257,16 @@ def test_one_test_image_is_decoded_alike_whatever_the_others_are(brains):
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("name", "condition", "true"),
-    [("true_z", "z_only", "z"), ("true_c", "c_only", "c"), ("true_both", "both", "zc"),
-     ("both", "both", ""), ("z_only", "z_only", ""), ("in_span", "both", ""),
-     ("shuffled_brain", "both", "")],
-)  # fmt: skip
+    [
+        ("true_z", "z_only", "z"),
+        ("true_c", "c_only", "c"),
+        ("true_both", "both", "zc"),
+        ("both", "both", ""),
+        ("z_only", "z_only", ""),
+        ("in_span", "both", ""),
+        ("shuffled_brain", "both", ""),
+    ],
+)
 def test_every_row_is_drawn_from_what_it_says(brains, monkeypatch, name, condition, true):
     study = object.__new__(reconstructions.Study)
     study.preset, study.model, study.root = brains.preset, None, None
@@ -279,8 +281,7 @@ def test_every_row_is_drawn_from_what_it_says(brains, monkeypatch, name, conditi
     study._make("subj01", name, 4)
     assert asked["condition"] == condition and asked["repeat"] == 4
     np.testing.assert_array_equal(asked["image_ids"], brains.test_ids)
-    truth = {key: np.stack([getattr(brains, key)[i] for i in brains.test_ids.tolist()])
-             for key in "zc"}  # fmt: skip
+    truth = {key: np.stack([getattr(brains, key)[i] for i in brains.test_ids.tolist()]) for key in "zc"}
     for key in true:
         np.testing.assert_allclose(asked[key], truth[key], atol=1e-6)
     own = correlation(asked["z"], truth["z"])
@@ -302,9 +303,10 @@ def test_the_span_is_that_of_training_images(brains, monkeypatch):
     study.preset, study.model, study.root = brains.preset, None, None
     study.image_ids, study._decoded, asked = brains.test_ids, {}, {}
     monkeypatch.setattr(
-        reconstructions.sampler, "reconstruct",
+        reconstructions.sampler,
+        "reconstruct",
         lambda _model, z, _c, **_: asked.update(z=z) or torch.zeros(12, 3, 4, 4),
-    )  # fmt: skip
+    )
     study._make("subj01", "in_span", 0)
     np.testing.assert_allclose(asked["z"].flatten(1)[:, 1:], 0, atol=1e-6)
 

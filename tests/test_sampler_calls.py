@@ -5,11 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    DPMSolverMultistepScheduler,
-    StableDiffusionImg2ImgPipeline,
-    StableDiffusionPipeline,
-)
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from tiny_models import (
     LATENT_SHAPE,
     LATENT_SIZE,
@@ -22,13 +18,7 @@ from tiny_models import (
 )
 
 from latentcortex.features import decode_latents, unconditional
-from latentcortex.sampler import (
-    Guidance,
-    denoising_timesteps,
-    make_generator,
-    reconstruct,
-    sample,
-)
+from latentcortex.sampler import Guidance, denoising_timesteps, make_generator, reconstruct, sample
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -250,8 +240,7 @@ def test_the_three_conditions_share_noise_and_differ_in_what_they_are_given(mode
     settings = {"strength": 0.6, "n_steps": 10, "guidance_scale": 3.0}
 
     def draw(condition, z=latents, c=states, **changes):
-        return reconstruct(model, z, c, condition=condition, image_ids=image_ids,
-                           **(settings | changes))  # fmt: skip
+        return reconstruct(model, z, c, condition=condition, image_ids=image_ids, **(settings | changes))
 
     def by_hand(states, **changes):
         drawn = sample(
@@ -268,9 +257,7 @@ def test_the_three_conditions_share_noise_and_differ_in_what_they_are_given(mode
     assert torch.equal(draw("both"), by_hand(states, latents=latents))
     assert torch.equal(draw("c_only"), by_hand(states, strength=1.0))
     # Under the empty caption guidance leads from it to itself: nothing but rounding is lost.
-    torch.testing.assert_close(
-        draw("z_only"), by_hand(repeated, latents=latents), rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(draw("z_only"), by_hand(repeated, latents=latents), rtol=0, atol=1e-5)
     assert torch.equal(draw("z_only"), draw("z_only", c=states + 1))
     assert torch.equal(draw("c_only"), draw("c_only", z=latents + 1))
     assert not torch.equal(draw("both"), draw("both", repeat=1))

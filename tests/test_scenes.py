@@ -143,8 +143,7 @@ def test_shadows_fall_away_from_the_light():
                     camera_yaw=0.0, camera_height=1.6, camera_pitch=0.15, light_elevation=0.6,
                     light_azimuth=np.pi / 2)  # fmt: skip
     left, right = (
-        scenes.render([replace(scene, light_azimuth=side * np.pi / 2)])[0].mean(-1)
-        for side in (1, -1)
+        scenes.render([replace(scene, light_azimuth=side * np.pi / 2)])[0].mean(-1) for side in (1, -1)
     )
     # Where the two pictures differ on the ground beside the ball, the lit side is brighter.
     difference = right - left

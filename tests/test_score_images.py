@@ -21,13 +21,16 @@ import score_report  # noqa: E402
 
 IDS = [3, 7, 12, 40, 41]
 SMALL = metrics.Protocol(
-    "small", "these tests",
-    (metrics.Score("PixCorr", "pixcorr"),
-     metrics.Score("SSIM", "ssim"),
-     metrics.Score("colours", "identification", "colour_means"),
-     metrics.Score("centred PixCorr", "pixcorr", centred=True),
-     metrics.Score("AlexNet(2)", "identification", "alexnet", "features.4", View(64))),
-)  # fmt: skip
+    "small",
+    "these tests",
+    (
+        metrics.Score("PixCorr", "pixcorr"),
+        metrics.Score("SSIM", "ssim"),
+        metrics.Score("colours", "identification", "colour_means"),
+        metrics.Score("centred PixCorr", "pixcorr", centred=True),
+        metrics.Score("AlexNet(2)", "identification", "alexnet", "features.4", View(64)),
+    ),
+)
 FOUND = ["small/PixCorr", "small/SSIM", "small/colours"]  # without networks and training images
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -67,10 +70,17 @@ def folders(tmp_path, pictures):
 
 
 def run(root, *more, protocol="small", out="scores"):
-    score_images.main([
-        str(root / "originals"), str(root / "reconstructions"), "--out", str(root / out),
-        "--protocol", *protocol.split(), *map(str, more),
-    ])  # fmt: skip
+    score_images.main(
+        [
+            str(root / "originals"),
+            str(root / "reconstructions"),
+            "--out",
+            str(root / out),
+            "--protocol",
+            *protocol.split(),
+            *map(str, more),
+        ]
+    )
     return pd.read_csv(root / out / "scores.csv"), (root / out / "scores.md").read_text()
 
 
@@ -150,7 +160,11 @@ def test_running_twice_writes_the_same_bytes_and_leaves_other_files_alone(folder
     run(folders, "--seed", 1)
     assert (folders / "scores" / "scores.csv").read_bytes() == first
     assert {p.name for p in (folders / "scores").iterdir()} == {
-        "notes.txt", "scores.csv", "scores.md", "scores.png"}  # fmt: skip
+        "notes.txt",
+        "scores.csv",
+        "scores.md",
+        "scores.png",
+    }
     run(folders, "--seed", 2)
     assert (folders / "scores" / "scores.csv").read_bytes() != first
 
@@ -166,12 +180,10 @@ def test_several_drawings_are_averaged_and_compared(folders, pictures, rng):
     for name in ("PixCorr", "colours"):
         both = [metrics.score(SMALL, originals, images)[name] for images in (first, second)]
         np.testing.assert_allclose(of(table)[f"small/{name}"], np.mean(both, axis=0), atol=1e-12)
-    among = [np.corrcoef(a.flatten(), b.flatten())[0, 1]
-             for a, b in zip(first, second, strict=True)]  # fmt: skip
+    among = [np.corrcoef(a.flatten(), b.flatten())[0, 1] for a, b in zip(first, second, strict=True)]
     np.testing.assert_allclose(of(table)["pixels, among drawings"], among, atol=1e-6)
     # Plain PixCorr is a correlation of pixels, too.
-    np.testing.assert_allclose(of(table)["pixels, drawings to truth"], of(table)["small/PixCorr"],
-                               atol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(of(table)["pixels, drawings to truth"], of(table)["small/PixCorr"], atol=1e-6)
     assert of(table, "shuffled")["pixels, among drawings"].isna().all()
     assert "drawings of each: 2" in text and "## Repeat consistency" in text
 
@@ -182,8 +194,7 @@ def test_reconstructions_of_another_size_are_resized_and_the_report_says_so(fold
         put(folders / "reconstructions", f"{image_id:05}.png", image)
     table, text = run(folders)
     assert "from 32 x 48 to 16 x 16 pixels (bilinear interpolation, antialiased), which" in text
-    rows = torch.nn.functional.interpolate(as_floats(large), (16, 16), mode="bilinear",
-                                           antialias=True)  # fmt: skip
+    rows = torch.nn.functional.interpolate(as_floats(large), (16, 16), mode="bilinear", antialias=True)
     expected = metrics.pixcorr(rows, as_floats(pictures[0]))
     np.testing.assert_allclose(of(table)["small/PixCorr"], expected, atol=1e-6)
 
@@ -264,10 +275,12 @@ def spoiled(value):
         (change("00007.png", lambda x: x[..., 0].astype(np.uint16)), "16 bits a channel"),
         (remove("00003", "00007", "00012", "00040"), "There is no reconstruction of 4 ids"),
         (remove(*(f"{k:05}" for k in IDS)), "No picture in .*expected files ending in .png"),
-        (lambda root, _: (root / "reconstructions" / "00007.png").write_bytes(b"\x89PNG"),
-         "00007.png can't be read"),
+        (
+            lambda root, _: (root / "reconstructions" / "00007.png").write_bytes(b"\x89PNG"),
+            "00007.png can't be read",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_folders_are_refused_and_nothing_is_written(folders, pictures, spoil, message):
     spoil(folders, pictures)
     with pytest.raises(ValueError, match=message):

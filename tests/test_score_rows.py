@@ -54,10 +54,15 @@ def folders(tmp_path, pictures):
 
 
 def run(root, *more):
-    score_images.main([
-        str(root / "originals"), str(root / "reconstructions"), "--out", str(root / "scores"),
-        *map(str, more),
-    ])  # fmt: skip
+    score_images.main(
+        [
+            str(root / "originals"),
+            str(root / "reconstructions"),
+            "--out",
+            str(root / "scores"),
+            *map(str, more),
+        ]
+    )
     return pd.read_csv(root / "scores" / "scores.csv"), (root / "scores" / "scores.md").read_text()
 
 
@@ -66,17 +71,17 @@ def of(table, row, prefix):
     return found.rename(columns=lambda name: name.removeprefix(prefix + "/"))
 
 
-def test_weights_enable_their_scores_and_the_others_are_named_with_what_they_need(
-    folders, pictures
-):
+def test_weights_enable_their_scores_and_the_others_are_named_with_what_they_need(folders, pictures):
     """Two protocols at once; of this AlexNet the classifier is missing, which one of them asks."""
     protocols = ["mindeye2", "takagi"]
     weights = folders / "weights"
     table, text = run(folders, "--protocol", *protocols, "--weights", weights)
     originals, drawings, _ = pictures
     networks = {"alexnet": metrics.load_network("alexnet", weights)}
-    wanted = {"mindeye2": ["PixCorr", "SSIM", "AlexNet(2)", "AlexNet(5)"],
-              "takagi": ["AlexNet pool 2", "AlexNet pool 5"]}  # fmt: skip
+    wanted = {
+        "mindeye2": ["PixCorr", "SSIM", "AlexNet(2)", "AlexNet(5)"],
+        "takagi": ["AlexNet pool 2", "AlexNet pool 5"],
+    }
     for name, scores in wanted.items():
         part, whole = of(table, "reconstructions", name), metrics.PROTOCOLS[name]
         assert [column for column in part if "drawings" not in column] == scores
@@ -117,8 +122,11 @@ def test_mini_with_groups_and_training_images_is_complete(folders, pictures):
     known = {"groups": ["hill", "hill", "shore", "shore"], "mean_image": training.mean(0)}
     mini, instruments = metrics.PROTOCOLS["mini"], load_instruments()
     rows = metrics.random_training_rows(5, 4, np.random.default_rng([6, score_images.TRAINING]))
-    for row, images in {"reconstructions": drawings, "random training images": training[rows],
-                        "mean training image": None}.items():  # fmt: skip
+    for row, images in {
+        "reconstructions": drawings,
+        "random training images": training[rows],
+        "mean training image": None,
+    }.items():
         part = of(table, row, "mini")
         if images is None:
             assert part["centred PixCorr"].isna().all()

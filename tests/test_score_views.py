@@ -23,10 +23,12 @@ def test_normalisation_is_that_of_the_models():
 @pytest.mark.parametrize("antialias", [True, False])
 def test_a_view_resizes_and_normalises_as_torchvision_does(rng, size, antialias):
     seen = View(size, antialias=antialias, normalise="imagenet")
-    steps = v2.Compose([
-        v2.Resize((size, size), antialias=antialias),
-        v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    ])  # fmt: skip
+    steps = v2.Compose(
+        [
+            v2.Resize((size, size), antialias=antialias),
+            v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
     x = torch.from_numpy(rng.random((6, 3, 64, 64))).float()
     torch.testing.assert_close(seen(x), steps(x))
 

@@ -41,16 +41,17 @@ def test_all_sessions_of_others_and_the_first_of_the_target_train(sharing, train
         own = table["image_id"][~table["shared"]].to_numpy()
         betas, ids = call["trials"][subject]
         np.testing.assert_array_equal(ids, own)
-        expected = nsd.scaled_betas(
-            sharing.root, subject, sessions=sessions, mask=sharing.masks[subject]
-        )[1][~table["shared"].to_numpy()]
+        expected = nsd.scaled_betas(sharing.root, subject, sessions=sessions, mask=sharing.masks[subject])[1][
+            ~table["shared"].to_numpy()
+        ]
         np.testing.assert_array_equal(betas, expected)
 
 
 def test_all_methods_learn_from_the_same_images(sharing, trainings, monkeypatch):
     fitted, fit = [], spaces.LinearDecoder.fit
-    monkeypatch.setattr(spaces.LinearDecoder, "fit",
-                        lambda self, *data: fitted.append(data[2]) or fit(self, *data))  # fmt: skip
+    monkeypatch.setattr(
+        spaces.LinearDecoder, "fit", lambda self, *data: fitted.append(data[2]) or fit(self, *data)
+    )
     for method in ("pretrained", "scratch", "ridge"):
         sharing.predictions("subj01", 1, method, "2")
     of_target = [call for call in trainings if "subj01" in call["trials"]]
@@ -104,9 +105,7 @@ def test_a_killed_run_repeats_no_training_that_had_ended(sharing, monkeypatch, t
 
 
 @pytest.mark.parametrize("method", ["pretrained", "ridge"])
-def test_one_test_image_is_decoded_alike_whatever_the_others_are(
-    sharing, monkeypatch, tmp_path, method
-):
+def test_one_test_image_is_decoded_alike_whatever_the_others_are(sharing, monkeypatch, tmp_path, method):
     """With the rescaling: no statistic of the test images enters."""
     made = sharing.predictions("subj01", 0, method, "2")
     monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path / "again"))
@@ -147,11 +146,15 @@ def test_g_is_decoded_where_it_is_asked_for_alone(sharing):
     asked = {
         part: sharing.groups(*part)
         for part in (
-            (0, "pretrained", "all"), (0, "ridge", "all"), (0, "scratch", "all"),
-            (1, "pretrained", "all"), (0, "pretrained", "2"), (0, "joint", "all"),
+            (0, "pretrained", "all"),
+            (0, "ridge", "all"),
+            (0, "scratch", "all"),
+            (1, "pretrained", "all"),
+            (0, "pretrained", "2"),
+            (0, "joint", "all"),
             (0, "prior", "all"),
         )
-    }  # fmt: skip
+    }
     with_g, without = ("z", "c", "g"), ("z", "c")
     assert list(asked.values()) == [with_g, with_g, without, without, without, ("zc",), ("c",)]
     made = sharing.predictions("subj01", 0, "pretrained", "all")

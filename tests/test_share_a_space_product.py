@@ -89,9 +89,14 @@ def test_scores_lie_where_the_axes_say(product, tmp_path):
     network, ridge = arrays["network_r"], arrays["ridge_r"]
     assert network.shape == (2, 2, 2, 2, 2, 3) and ridge.shape == (2, 2, 2, 2)
     best = np.unravel_index(np.argmax(network), network.shape)
-    found = [described["subjects"][best[0]], best[1], described["networks"][best[2]],
-             described["amounts"][best[3]], described["targets"][best[4]],
-             described["forms"][best[5]]]  # fmt: skip
+    found = [
+        described["subjects"][best[0]],
+        best[1],
+        described["networks"][best[2]],
+        described["amounts"][best[3]],
+        described["targets"][best[4]],
+        described["forms"][best[5]],
+    ]
     assert found == ["subj02", 1, "scratch", "all", "z", "rescaled"]
     assert np.unravel_index(np.argmax(ridge), ridge.shape) == (1, 0, 0, 1)
     assert ridge.max() > 0.99 and network.max() > 0.99
@@ -114,8 +119,9 @@ def test_curves_keep_their_length_and_training(product):
 
 def test_subjects_with_other_shared_images_are_refused(product, monkeypatch):
     made = product.sharing.predictions("subj02", 0, "scratch", "1")
-    monkeypatch.setattr(product.sharing, "predictions",
-                        lambda *_: {**made, "image_ids": made["image_ids"] + 1})  # fmt: skip
+    monkeypatch.setattr(
+        product.sharing, "predictions", lambda *_: {**made, "image_ids": made["image_ids"] + 1}
+    )
     with pytest.raises(ValueError, match="other shared images than subj01"):
         product.add(("subj02", 0, "scratch", "1"))
 
@@ -125,16 +131,18 @@ def test_candidates_change_one_thing_each():
         first = asdict(some.pop("first"))
         assert first == asdict(spaces.SMALL) and some
         for plan in map(asdict, some.values()):
-            differing = {field for stage in ("pretraining", "finetuning", "scratch")
-                         for field, value in plan[stage][group].items()
-                         if value != first[stage][group][field]}  # fmt: skip
+            differing = {
+                field
+                for stage in ("pretraining", "finetuning", "scratch")
+                for field, value in plan[stage][group].items()
+                if value != first[stage][group][field]
+            }
             assert len(differing) == 1 and plan["sizes"] == first["sizes"]
 
 
 def test_candidates_are_scored_on_validation_images(sharing, monkeypatch):
     asked, score = [], study.score
-    monkeypatch.setattr(choice.study, "score",
-                        lambda *a: asked.append(len(a[0])) or score(*a))  # fmt: skip
+    monkeypatch.setattr(choice.study, "score", lambda *a: asked.append(len(a[0])) or score(*a))
     monkeypatch.setattr(sharing, "test", lambda *_: pytest.fail("test images were read"))
     for method in ("pretrained", "ridge"):
         found = choice.measure(sharing, "subj01", "z", method, "all")
@@ -150,9 +158,7 @@ def run(monkeypatch, sharing, *options):
     study.main()
 
 
-def test_a_slice_is_run_by_two_shares_and_left_in_the_cache(
-    sharing, trainings, monkeypatch, capsys
-):
+def test_a_slice_is_run_by_two_shares_and_left_in_the_cache(sharing, trainings, monkeypatch, capsys):
     a_slice = "--subjects", "2", "--sessions", "1", "--seeds", "1"
     run(monkeypatch, sharing, *a_slice, "--shard", "0/2")
     assert "1 parts are missing" in capsys.readouterr().out

@@ -6,13 +6,7 @@ import torch
 import torch.nn.functional as F
 from shared_space_world import QUICK, SHAPES, SMALL, correlation, rows_of, simulate
 
-from latentcortex.shared_space import (
-    NetworkSizes,
-    SharedSpace,
-    fit_rescaling,
-    predict,
-    train,
-)
+from latentcortex.shared_space import NetworkSizes, SharedSpace, fit_rescaling, predict, train
 
 WITH_PRIOR = dataclasses.replace(SMALL, prior_depth=1, prior_heads=2)
 
@@ -73,9 +67,7 @@ def test_subjects_are_decoded_one_after_the_other(world):
 
 def test_the_defaults_are_the_published_sizes():
     sizes = NetworkSizes()
-    assert (sizes.hidden_size, sizes.n_blocks, sizes.dropout, sizes.prior_depth) == (
-        4096, 4, 0.15, 6,
-    )  # fmt: skip
+    assert (sizes.hidden_size, sizes.n_blocks, sizes.dropout, sizes.prior_depth) == (4096, 4, 0.15, 6)
     with torch.device("meta"):
         latents = SharedSpace({"subj01": 2}, {"z": (4, 64, 64)}, sizes)
         assert latents.heads["z"].linear.out_features == 16384
@@ -251,9 +243,13 @@ def test_betas_that_do_not_fit(trained, world):
 def test_trains_and_predicts_on_each_device(device, world):
     model = SharedSpace(world.n_voxels, SHAPES, WITH_PRIOR).to(device)
     history = train(
-        model, world.trials, world.targets, QUICK, progress=False,
+        model,
+        world.trials,
+        world.targets,
+        QUICK,
+        progress=False,
         validation_image_ids=np.unique(world.trials["subj01"][1])[:10],
-    )  # fmt: skip
+    )
     assert model.device.type == device.type
     assert history[-1]["loss"] < history[0]["loss"]
     new = model.with_new_subject("new", 4)

@@ -25,8 +25,9 @@ def world():
 @pytest.fixture
 def saved(world, tmp_path):
     model = SharedSpace(world.n_voxels, SHAPES, SIZES)
-    train(model, world.trials, world.targets, QUICK, progress=False,
-          checkpoint=tmp_path / "state.safetensors")  # fmt: skip
+    train(
+        model, world.trials, world.targets, QUICK, progress=False, checkpoint=tmp_path / "state.safetensors"
+    )
     betas, image_ids = world.test["subj02"]
     fit_rescaling(model, betas[:20], "subj02", image_ids[:20], world.targets)
     path = tmp_path / "new" / "network.safetensors"

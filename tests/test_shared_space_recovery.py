@@ -50,9 +50,7 @@ def test_one_network_for_two_targets_or_one_for_each():
     world = simulate()
     betas, image_ids = world.test["subj01"]
     # The contrast's low temperature rules the first epochs: with less of it a few are enough.
-    settings = dataclasses.replace(
-        FIRST_STAGE, epochs=10, trials_per_subject=10, token_contrastive=0.1
-    )
+    settings = dataclasses.replace(FIRST_STAGE, epochs=10, trials_per_subject=10, token_contrastive=0.1)
     for names in (["c", "z"], ["c"], ["z"]):
         model = SharedSpace(world.n_voxels, {n: SHAPES[n] for n in names}, SIZES)
         train(model, world.trials, only(world.targets, *names), settings, progress=False)
@@ -69,9 +67,14 @@ def test_without_blocks_it_is_linear_regression():
     targets = only(world.targets, "c")
     sizes = dataclasses.replace(SMALL, n_blocks=0)
     settings = TrainingSettings(
-        epochs=10, steps_per_epoch=40, trials_per_subject=120, lr=1e-2,
-        mixing_share=0, token_contrastive=0, weight_decay=0,
-    )  # fmt: skip
+        epochs=10,
+        steps_per_epoch=40,
+        trials_per_subject=120,
+        lr=1e-2,
+        mixing_share=0,
+        token_contrastive=0,
+        weight_decay=0,
+    )
     model = SharedSpace(world.n_voxels, only(SHAPES, "c"), sizes)
     train(model, world.trials, targets, settings, progress=False)
     decoder = LinearDecoder(alphas=[1e-6])

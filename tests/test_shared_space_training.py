@@ -153,10 +153,7 @@ def test_retrieval_is_counted_subject_by_subject(world):
         head = model.heads["c"]
         true = (rows_of(world.targets["c"], wanted) - head.mean.numpy()) / head.scale.numpy()
         true = true.reshape(len(wanted), -1)
-        found = [
-            np.argmax([p @ t / np.linalg.norm(t) for t in true]) == k
-            for k, p in enumerate(projected)
-        ]
+        found = [np.argmax([p @ t / np.linalg.norm(t) for t in true]) == k for k, p in enumerate(projected)]
         shares.append(np.mean(found))
     assert history[-1]["retrieval"]["c"] == pytest.approx(np.mean(shares))
     assert 0.1 < np.mean(shares) < 1
@@ -167,8 +164,7 @@ def test_validation_images_must_be_new_and_seen(world):
     later = model.with_new_subject("new", 40)
     learned = world.trials["subj01"][1][:1]
     with pytest.raises(ValueError, match=f"1 of the validation images already, such as {learned}"):
-        train(later, {"new": world.trials["subj01"]}, world.targets, QUICK,
-              validation_image_ids=learned)  # fmt: skip
+        train(later, {"new": world.trials["subj01"]}, world.targets, QUICK, validation_image_ids=learned)
     with pytest.raises(ValueError, match="1 validation images are in nobody's trials"):
         train_new(world, validation_image_ids=world.test["subj01"][1][:1])
 
@@ -189,8 +185,9 @@ def test_batches_have_as_many_trials_of_every_subject(world):
         betas, features = data.batch(6, rng)
         ids = torch.cat([rows[:, 0] for rows in betas.values()])
         for name in SHAPES:
-            assert torch.equal(features[name].flatten(1), ids[:, None].expand(18, -1)[
-                :, [0] * features[name][0].numel()])  # fmt: skip
+            assert torch.equal(
+                features[name].flatten(1), ids[:, None].expand(18, -1)[:, [0] * features[name][0].numel()]
+            )
         for subject, rows in betas.items():
             images = set(rows[:, 0].long().tolist())
             assert len(images) == 6
@@ -239,9 +236,7 @@ def test_losses_switch_after_a_third_of_the_epochs(world, monkeypatch):
     called = []
     for name in ("bimixco", "softclip"):
         loss = getattr(training, name)
-        monkeypatch.setattr(
-            training, name, lambda *a, n=name, f=loss: (called.append((n, a[-1])), f(*a))[1]
-        )
+        monkeypatch.setattr(training, name, lambda *a, n=name, f=loss: (called.append((n, a[-1])), f(*a))[1])
     train_new(world, only(world.targets, "c"))
     assert [name for name, _ in called] == ["bimixco"] * 4 + ["softclip"] * 8
     temperatures = [t for _, t in called]
@@ -325,11 +320,11 @@ def test_trials_and_targets_that_do_not_fit(world):
             train(model, world.trials, targets, QUICK)
     assert not len(model.training_image_ids)
     betas, shown = world.trials["subj01"]
-    refused("subjects are subj01, subj02, subj03, the trials are of subj01",
-            trials={"subj01": (betas, shown)})  # fmt: skip
+    refused(
+        "subjects are subj01, subj02, subj03, the trials are of subj01", trials={"subj01": (betas, shown)}
+    )
     refused("one image id for each of 240 trials", trials=world.trials | {"subj01": (betas, [1])})
-    refused("Batches need 200 different images",
-            settings=dataclasses.replace(QUICK, trials_per_subject=200))  # fmt: skip
+    refused("Batches need 200 different images", settings=dataclasses.replace(QUICK, trials_per_subject=200))
     refused("leave the rate no steps", settings=dataclasses.replace(QUICK, steps_per_epoch=1))
     z[list(image_ids).index(shown[0])] = np.nan
     refused(f"z has NaN or infinite values in training images, such as {shown[0]}")

@@ -21,9 +21,7 @@ def test_round_trip_keeps_values_dtypes_and_provenance(tmp_path, rng, suffix):
         "view": rng.normal(size=(3, 6)).T,
     }
     ids = np.array([40, 3, 8, 9, 71, 0])
-    path = store.save(
-        tmp_path / "new" / f"a{suffix}", provenance={"seed": 3}, image_ids=ids, **arrays
-    )
+    path = store.save(tmp_path / "new" / f"a{suffix}", provenance={"seed": 3}, image_ids=ids, **arrays)
     loaded = store.load(path)
     assert set(loaded) == {*arrays, "image_ids"}
     np.testing.assert_array_equal(loaded["image_ids"], ids)
@@ -40,9 +38,7 @@ def test_rows_are_known_by_id_whatever_their_order_on_disk(tmp_path, rng, suffix
     wanted = np.concatenate([rng.permutation(ids)[:20], ids[:2]])
     expected = np.array([values[np.flatnonzero(ids == i)[0]] for i in wanted])
     for order in (np.arange(50), rng.permutation(50)):
-        path = store.save(
-            tmp_path / f"a{suffix}", provenance={}, image_ids=ids[order], z=values[order]
-        )
+        path = store.save(tmp_path / f"a{suffix}", provenance={}, image_ids=ids[order], z=values[order])
         part = store.load(path, wanted)
         np.testing.assert_array_equal(part["z"], expected)
         np.testing.assert_array_equal(part["image_ids"], wanted)

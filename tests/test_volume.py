@@ -25,9 +25,7 @@ def test_voxels_are_means_of_the_vertices_around_them(volumes, vertices, rng):
         for row in rng.choice(len(indices), 20, replace=False):
             distance = np.linalg.norm(vertices - centres[row], axis=1)
             assert distance.argmin() == laid.nearest[row] and distance.min() < volume.REACH
-            weights = np.where(
-                distance <= 3 * volume.BLUR, np.exp(-0.5 * (distance / volume.BLUR) ** 2), 0
-            )
+            weights = np.where(distance <= 3 * volume.BLUR, np.exp(-0.5 * (distance / volume.BLUR) ** 2), 0)
             np.testing.assert_allclose(
                 laid.weights[row].toarray().ravel(), weights / weights.sum(), atol=1e-5
             )

@@ -13,17 +13,22 @@ from latentcortex.sampler import make_generator
 
 N_TOKENS, WIDTH, LATENT_SIZE = 12, 8, 8
 LATENT_SHAPE = (4, LATENT_SIZE, LATENT_SIZE)
-CLIP_CONFIG = {"image_size": 16, "patch_size": 8, "width": 12, "layers": 3, "heads": 2,
-               "mlp_ratio": 2.0, "output_dim": 6}  # fmt: skip
+CLIP_CONFIG = {
+    "image_size": 16,
+    "patch_size": 8,
+    "width": 12,
+    "layers": 3,
+    "heads": 2,
+    "mlp_ratio": 2.0,
+    "output_dim": 6,
+}
 
 
 def tiny_tokenizer():
     characters = string.ascii_lowercase + string.digits
     words = [*characters, *(c + "</w>" for c in characters), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(
-        vocab={word: index for index, word in enumerate(words)},
-        merges=[],
-        model_max_length=N_TOKENS,
+        vocab={word: index for index, word in enumerate(words)}, merges=[], model_max_length=N_TOKENS
     )
 
 
@@ -86,11 +91,7 @@ def stable_diffusion_schedule(**changes):
 
 
 def tiny_latent_diffusion(text_encoder_class=CLIPTextModelWithProjection):
-    networks = {
-        "vae": tiny_vae(),
-        "unet": tiny_unet(),
-        "text_encoder": tiny_text_encoder(text_encoder_class),
-    }
+    networks = {"vae": tiny_vae(), "unet": tiny_unet(), "text_encoder": tiny_text_encoder(text_encoder_class)}
     return LatentDiffusion(
         tokenizer=tiny_tokenizer(),
         scheduler=stable_diffusion_schedule(),
@@ -112,17 +113,13 @@ class FakeUNet:
     """A denoiser given as a formula, with the attributes of the real one that the sampler reads."""
 
     def __init__(self, predict_noise):
-        self.config = SimpleNamespace(
-            in_channels=4, sample_size=LATENT_SIZE, cross_attention_dim=WIDTH
-        )
+        self.config = SimpleNamespace(in_channels=4, sample_size=LATENT_SIZE, cross_attention_dim=WIDTH)
         self.predict_noise = predict_noise
         self.calls = []  # (timestep, number of rows)
 
     def __call__(self, latents, timestep, encoder_hidden_states):
         self.calls.append((int(timestep), len(latents)))
-        return SimpleNamespace(
-            sample=self.predict_noise(latents, int(timestep), encoder_hidden_states)
-        )
+        return SimpleNamespace(sample=self.predict_noise(latents, int(timestep), encoder_hidden_states))
 
 
 def gaussian_unet(scheduler, std):

@@ -143,8 +143,7 @@ class LinearDecoder(BaseEstimator):
         if image_ids is not None:
             if len(image_ids) != len(betas):
                 raise ValueError(
-                    f"Expected one image id for each of {len(betas)} rows of betas, got "
-                    f"{len(image_ids)}."
+                    f"Expected one image id for each of {len(betas)} rows of betas, got {len(image_ids)}."
                 )
             learned = [self.image_ids_, *([self.rescaling_ids_] if rescale else [])]
             both = np.intersect1d(image_ids, np.concatenate(learned))

@@ -125,9 +125,7 @@ class Preset:
             )
         root = Path(folder).expanduser()
         missing = [
-            part
-            for part in ("nsddata", "nsddata_betas", "nsddata_stimuli")
-            if not (root / part).is_dir()
+            part for part in ("nsddata", "nsddata_betas", "nsddata_stimuli") if not (root / part).is_dir()
         ]
         if missing:
             raise FileNotFoundError(

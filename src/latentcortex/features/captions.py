@@ -46,9 +46,7 @@ def encode_captions(text_encoder, tokenizer, captions, batch_size=64):
     device, dtype = text_encoder.device, text_encoder.dtype
     counts = torch.tensor([len(of_image) for of_image in captions], device=device)
     image_of_text = torch.repeat_interleave(torch.arange(len(captions), device=device), counts)
-    sums = torch.zeros(
-        (len(captions), n_tokens, text_encoder.config.hidden_size), device=device, dtype=dtype
-    )
+    sums = torch.zeros((len(captions), n_tokens, text_encoder.config.hidden_size), device=device, dtype=dtype)
     for start in range(0, len(texts), batch_size):
         tokens = tokenizer(
             texts[start : start + batch_size],

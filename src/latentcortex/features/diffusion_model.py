@@ -13,10 +13,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-_TEXT_ENCODERS = {
-    "CLIPTextModel": CLIPTextModel,
-    "CLIPTextModelWithProjection": CLIPTextModelWithProjection,
-}
+_TEXT_ENCODERS = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": CLIPTextModelWithProjection}
 
 
 @dataclass(frozen=True)

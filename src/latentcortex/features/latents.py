@@ -34,9 +34,7 @@ def encode_images(vae, images, batch_size=32):
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"Expected images (n, 3, h, w), got an array {tuple(images.shape)}.")
     if not images.is_floating_point():
-        raise ValueError(
-            f"Expected float images in [0, 1], got {images.dtype}. Divide uint8 images by 255."
-        )
+        raise ValueError(f"Expected float images in [0, 1], got {images.dtype}. Divide uint8 images by 255.")
     if len(images) and not (images.min() >= 0 and images.max() <= 1):  # also catches NaN
         raise ValueError(
             f"Expected images in [0, 1], got values from {images.min():.3g} to "
@@ -79,9 +77,7 @@ def decode_latents(vae, latents, batch_size=32):
     latents = torch.as_tensor(latents)
     n_channels = vae.config.latent_channels
     if latents.ndim != 4 or latents.shape[1] != n_channels:
-        raise ValueError(
-            f"This VAE decodes latents (n, {n_channels}, h, w), got {tuple(latents.shape)}."
-        )
+        raise ValueError(f"This VAE decodes latents (n, {n_channels}, h, w), got {tuple(latents.shape)}.")
     images = []
     for batch in latents.split(batch_size):
         decoded = vae.decode(batch.to(vae.device, vae.dtype) / vae.config.scaling_factor).sample

@@ -74,9 +74,7 @@ def identification(
         or images with fewer than n_way - 1 others in their group.
     """
     repeats = np.moveaxis(features_pred, 1, 0) if repeated else [features_pred]
-    r = np.mean(
-        [_similarities(features_true, pred, direction, similarity) for pred in repeats], axis=0
-    )
+    r = np.mean([_similarities(features_true, pred, direction, similarity) for pred in repeats], axis=0)
     others = ~np.eye(len(r), dtype=bool)
     if groups is not None:
         groups = np.asarray(groups)
@@ -93,9 +91,7 @@ def identification(
     return _first_of(r, np.arange(len(r)), others, n_way)
 
 
-def shuffled_identification(
-    features_true, features_pred, rng, n_shuffles=100, direction="reconstruction"
-):
+def shuffled_identification(features_true, features_pred, rng, n_shuffles=100, direction="reconstruction"):
     """Repeat the two-way identification with reconstructions assigned to originals at random.
 
     Takes what `identification` takes, and a numpy Generator `rng`. Returns (n_shuffles,) mean
@@ -178,9 +174,7 @@ def repeat_consistency(features_pred, features_true):
 def _similarities(features_true, features_pred, direction, similarity):
     """Compare all pairs: (n, n), row i holds query i against the gallery, itself at i."""
     if direction not in ("reconstruction", "original"):
-        raise ValueError(
-            f"Expected the direction 'reconstruction' or 'original', got {direction!r}."
-        )
+        raise ValueError(f"Expected the direction 'reconstruction' or 'original', got {direction!r}.")
     if similarity not in ("correlation", "cosine"):
         raise ValueError(f"Expected similarity 'correlation' or 'cosine', got {similarity!r}.")
     true, pred = np.asarray(features_true), np.asarray(features_pred)
@@ -198,8 +192,10 @@ def _similarities(features_true, features_pred, direction, similarity):
         blocks = [values[:, some] - mean for values, mean in zip(rows.values(), means, strict=True)]
         squares += [np.einsum("ij,ij->i", block, block) for block in blocks]
         products += blocks[0] @ blocks[1].T
-    lengths = [row_lengths(name, values, square)
-               for (name, values), square in zip(rows.items(), squares, strict=True)]  # fmt: skip
+    lengths = [
+        row_lengths(name, values, square)
+        for (name, values), square in zip(rows.items(), squares, strict=True)
+    ]
     r = products / lengths[0][:, None] / lengths[1]
     return r if direction == "reconstruction" else r.T
 

@@ -35,8 +35,7 @@ def pixcorr(images_a, images_b, mean_image=None):
         mean_image = finite("mean_image", mean_image, ndim=3)
         if mean_image.shape != images_a.shape[1:]:
             raise ValueError(
-                f"Expected a mean_image {images_a.shape[1:]} to fit the images, got "
-                f"{mean_image.shape}."
+                f"Expected a mean_image {images_a.shape[1:]} to fit the images, got {mean_image.shape}."
             )
         images_a, images_b = images_a - mean_image, images_b - mean_image
     return row_correlations("images_a", images_a, "images_b", images_b)

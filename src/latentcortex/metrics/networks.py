@@ -188,8 +188,9 @@ def _load_torchvision(name, path):
         weights = getattr(torchvision.models, enumeration)[which]
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     expected = module.state_dict()
-    fitting = {key: value for key, value in state.items()
-               if key in expected and value.shape == expected[key].shape}  # fmt: skip
+    fitting = {
+        key: value for key, value in state.items() if key in expected and value.shape == expected[key].shape
+    }
     missing, _ = module.load_state_dict(fitting, strict=False)
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     # Classifiers are no features: SwAV has none, and AlexNet's is as large as all the rest.

@@ -181,10 +181,14 @@ def _mini():
             _identified("colours in cells", "colour_means", None),
             _identified("contrast energy", "gabor_energy", None),
             *(_identified(name, "small_alexnet", name[-2]) for name in alexnet),
-            *(_identified(f"{alexnet[k - 1]}, same group", "small_alexnet", str(k),
-                          same_group=True) for k in (2, 5)),
-            *(_identified(f"{alexnet[k - 1]}, by original", "small_alexnet", str(k),
-                          direction="original") for k in (2, 5)),
+            *(
+                _identified(f"{alexnet[k - 1]}, same group", "small_alexnet", str(k), same_group=True)
+                for k in (2, 5)
+            ),
+            *(
+                _identified(f"{alexnet[k - 1]}, by original", "small_alexnet", str(k), direction="original")
+                for k in (2, 5)
+            ),
             _distance("AlexNet(5) distance", "small_alexnet", "5"),
             Score("setting", "agreement", "judge", "setting"),
             Score("kinds", "f1", "judge", "kinds"),
@@ -193,7 +197,7 @@ def _mini():
             Score("setting, second judge", "agreement", "classical_judge", "setting"),
             Score("kinds, second judge", "f1", "classical_judge", "kinds"),
         ),
-    )  # fmt: skip
+    )
 
 
 PROTOCOLS = {made.name: made for made in (_mindeye2(), _brain_diffuser(), _takagi(), _mini())}

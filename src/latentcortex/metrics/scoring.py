@@ -78,8 +78,7 @@ def score(
     lacking = protocol.left_out(networks, groups, mean_image)
     if features_pred is not None and len(features_pred) != len(repeats):
         raise ValueError(
-            f"Expected what was extracted from each of {len(repeats)} drawings, got "
-            f"{len(features_pred)}."
+            f"Expected what was extracted from each of {len(repeats)} drawings, got {len(features_pred)}."
         )
     if features_pred is None:
         features_pred = [extract(protocol, images, networks, batch_size) for images in repeats]
@@ -90,14 +89,18 @@ def score(
         if one.compare in ("pixcorr", "ssim"):
             centre = mean_image if one.centred else None
             found[one.name] = np.mean(
-                [_compare_pixels(protocol, one, originals, images, centre, batch_size)
-                 for images in repeats], axis=0)  # fmt: skip
+                [_compare_pixels(protocol, one, originals, images, centre, batch_size) for images in repeats],
+                axis=0,
+            )
             continue
         true, preds = features_true[one.key], [features[one.key] for features in features_pred]
         if one.compare == "identification":
             drawings = [np.stack(preds, axis=1)] if protocol.repeated else preds
-            options = {"direction": one.direction, "groups": groups if one.same_group else None,
-                       "repeated": protocol.repeated}  # fmt: skip
+            options = {
+                "direction": one.direction,
+                "groups": groups if one.same_group else None,
+                "repeated": protocol.repeated,
+            }
             of_drawings = [identification(true, pred, **options) for pred in drawings]
         else:
             of_drawings = [_COMPARISONS[one.compare](true, pred) for pred in preds]
@@ -127,8 +130,9 @@ def extract(protocol, images, networks=None, batch_size=32):
             asked.setdefault((one.network, one.view), {})[one.layer] = None
     found = {}
     for (network, view), layers in asked.items():
-        parts = [networks[network](view(protocol.first(batch)), list(layers))
-                 for batch in images.split(batch_size)]  # fmt: skip
+        parts = [
+            networks[network](view(protocol.first(batch)), list(layers)) for batch in images.split(batch_size)
+        ]
         for layer in layers:
             found[network, view, layer] = np.concatenate([np.asarray(p[layer]) for p in parts])
     return found
@@ -155,8 +159,10 @@ def _compare_pixels(protocol, one, originals, reconstructions, mean_image, batch
     if mean_image is not None:
         mean_image = one.view(protocol.first(torch.as_tensor(mean_image)[None].float()))[0].numpy()
     for start in range(0, len(originals), batch_size):
-        true, pred = (one.view(protocol.first(images[start : start + batch_size])).numpy()
-                      for images in (originals, reconstructions))  # fmt: skip
+        true, pred = (
+            one.view(protocol.first(images[start : start + batch_size])).numpy()
+            for images in (originals, reconstructions)
+        )
         check_shapes("originals", true, "reconstructions", pred)
         if one.compare == "ssim":
             parts.append(ssim(pred, true))

@@ -235,9 +235,7 @@ def _write_world(root, world, seed, sizes):
     """Write what the simulated cortices answer to the images in `root`."""
     ordinary, held_back = _sample(seed, sizes)
     order, subjectim, synthetic = _design(seed, sizes)
-    images, images_held_back = (
-        _read_images(root, experiment) for experiment in ("nsd", "nsdsynthetic")
-    )
+    images, images_held_back = (_read_images(root, experiment) for experiment in ("nsd", "nsdsynthetic"))
     for atlas, (labels, names) in surface.areas().atlases.items():
         layout.write_rois(root, atlas, labels, names)
     # One step a session: those of the main experiment and, for each subject, the further one.
@@ -263,8 +261,7 @@ def _write_world(root, world, seed, sizes):
                 bar.update()
             # As NSD's: estimated from the responses, not what was planted.
             on_surface, in_volume = (
-                nsd.estimate_ncsnr(np.concatenate(sessions), np.concatenate(shown))
-                for sessions in scaled
+                nsd.estimate_ncsnr(np.concatenate(sessions), np.concatenate(shown)) for sessions in scaled
             )
             layout.write_ncsnr(root, subject, on_surface)
             _write_volumes(root, subject, space, in_volume)

@@ -80,8 +80,7 @@ def write_caption(scene, rng, everything=False):
         things = things[::-1]
     brief = len(things) == 2
     nouns = [
-        _noun(thing, rng, say(0.85), not everything and rng.random() < 0.2, say(0.35))
-        for thing in things
+        _noun(thing, rng, say(0.85), not everything and rng.random() < 0.2, say(0.35)) for thing in things
     ]
     caption = (_pick(rng, (" and ", " with ", " next to ")) if brief else "").join(nouns)
     where = _pick(rng, SETTING_WORDS[scene.setting]) if say(0.7) else ""

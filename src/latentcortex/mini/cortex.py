@@ -130,10 +130,9 @@ class Cortex:
     def _smooth_noise(self, rng, n_columns):
         """Draw smooth noise of variance one, (20484, n_columns)."""
         n = surface.N_VERTICES
-        return np.concatenate([
-            block @ rng.standard_normal((n, n_columns), dtype=np.float32)
-            for block in self._smoother
-        ])  # fmt: skip
+        return np.concatenate(
+            [block @ rng.standard_normal((n, n_columns), dtype=np.float32) for block in self._smoother]
+        )
 
     def _plant(self, areas):
         rng, v = self._rng, self.vertices

@@ -157,9 +157,7 @@ def write_ncsnr(root, subject, ncsnr):
     _write_hemispheres(root, folder, "ncsnr", np.asarray(ncsnr)[None])
 
 
-def write_volume_betas_session(
-    root, subject, session, betas, affine=None, space="func1pt8mm", form="hdf5"
-):
+def write_volume_betas_session(root, subject, session, betas, affine=None, space="func1pt8mm", form="hdf5"):
     """Write the responses of one session in a volume.
 
     Parameters
@@ -182,9 +180,7 @@ def write_volume_betas_session(
         return
     with h5py.File(path, "w") as file:
         # MATLAB wrote (nx, ny, nz, n_trials): others read the axes in reverse, a chunk a voxel.
-        file.create_dataset(
-            "betas", data=scaled.transpose(0, 3, 2, 1), chunks=(len(scaled), 1, 1, 1)
-        )
+        file.create_dataset("betas", data=scaled.transpose(0, 3, 2, 1), chunks=(len(scaled), 1, 1, 1))
 
 
 def write_volume(root, subject, name, values, affine=None, space="func1pt8mm"):
@@ -241,9 +237,7 @@ def _write_hemispheres(root, folder, name, values):
         # FreeSurfer's order: vertex first, trials last; nibabel wants a single one left out.
         volume = half.astype(np.float32).T[:, None, None]
         volume = volume[..., 0] if len(values) == 1 else volume
-        nibabel.save(
-            nibabel.MGHImage(volume, np.eye(4)), _new(root, f"{folder}/{hemisphere}.{name}.mgh")
-        )
+        nibabel.save(nibabel.MGHImage(volume, np.eye(4)), _new(root, f"{folder}/{hemisphere}.{name}.mgh"))
 
 
 def _new(root, relative):

@@ -102,9 +102,12 @@ def make_tokenizer(captions, folder):
     tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
     trainer = trainers.BpeTrainer(
-        vocab_size=2000, end_of_word_suffix="</w>", initial_alphabet=letters, show_progress=False,
+        vocab_size=2000,
+        end_of_word_suffix="</w>",
+        initial_alphabet=letters,
+        show_progress=False,
         special_tokens=["<|startoftext|>", "<|endoftext|>"],
-    )  # fmt: skip
+    )
     tokenizer.train_from_iterator(captions, trainer)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,9 +118,11 @@ def make_tokenizer(captions, folder):
     numbers = {token: number for number, token in enumerate(tokens)}
     (folder / "vocab.json").write_text(json.dumps(numbers))
     made = CLIPTokenizer(
-        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"),
-        model_max_length=N_TOKENS, pad_token="<|endoftext|>",
-    )  # fmt: skip
+        vocab=str(folder / "vocab.json"),
+        merges=str(folder / "merges.txt"),
+        model_max_length=N_TOKENS,
+        pad_token="<|endoftext|>",
+    )
     return made
 
 
@@ -147,9 +152,8 @@ def make_visual_tower():
     from open_clip.transformer import VisionTransformer
 
     return VisionTransformer(
-        image_size=IMAGE_SIZE, patch_size=8, width=WIDTH, layers=6, heads=4, mlp_ratio=4.0,
-        output_dim=WIDTH,
-    )  # fmt: skip
+        image_size=IMAGE_SIZE, patch_size=8, width=WIDTH, layers=6, heads=4, mlp_ratio=4.0, output_dim=WIDTH
+    )
 
 
 class Judge(nn.Module):
@@ -175,14 +179,18 @@ class Judge(nn.Module):
         super().__init__()
 
         def block(n_in, n_out, stride):
-            return nn.Sequential(
-                nn.Conv2d(n_in, n_out, 3, stride, 1), nn.GroupNorm(8, n_out), nn.SiLU()
-            )
+            return nn.Sequential(nn.Conv2d(n_in, n_out, 3, stride, 1), nn.GroupNorm(8, n_out), nn.SiLU())
 
         self.body = nn.Sequential(
-            block(3, 32, 2), block(32, 64, 1), block(64, 64, 2), block(64, 128, 1),
-            block(128, 128, 2), block(128, 192, 1), block(192, 192, 2), nn.Flatten(),
-        )  # fmt: skip
+            block(3, 32, 2),
+            block(32, 64, 1),
+            block(64, 64, 2),
+            block(64, 128, 1),
+            block(128, 128, 2),
+            block(128, 192, 1),
+            block(192, 192, 2),
+            nn.Flatten(),
+        )
         n_out = sum(torch.Size(shape).numel() for shape in self.HEADS.values())
         self.head = nn.Sequential(nn.Linear(192 * 16, 256), nn.SiLU(), nn.Linear(256, n_out))
 
@@ -233,9 +241,13 @@ class SmallAlexNet(nn.Module):
             ]
         )
         self.classifier = nn.Sequential(
-            nn.MaxPool2d(4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(64 * 16, 256), nn.ReLU(),
+            nn.MaxPool2d(4),
+            nn.Flatten(),
+            nn.Dropout(0.5),
+            nn.Linear(64 * 16, 256),
+            nn.ReLU(),
             nn.Linear(256, sum(self.HEADS.values())),
-        )  # fmt: skip
+        )
 
     def activations(self, images, layer):
         """Compute what comes out of one convolution, after its ReLU.

@@ -90,8 +90,14 @@ PARTS = {
 }
 WALL_COLOURS = [(0.60, 0.30, 0.22), (0.80, 0.70, 0.52), (0.55, 0.55, 0.58), (0.88, 0.86, 0.82)]
 LEAF_COLOURS = [(0.12, 0.38, 0.14), (0.75, 0.42, 0.12), (0.42, 0.55, 0.16), (0.82, 0.86, 0.90)]
-WATER_COLOURS = [(0.16, 0.34, 0.52), (0.30, 0.62, 0.62), (0.55, 0.60, 0.62), (0.34, 0.40, 0.26),
-                 (0.80, 0.86, 0.90), (0.50, 0.42, 0.34)]  # fmt: skip
+WATER_COLOURS = [
+    (0.16, 0.34, 0.52),
+    (0.30, 0.62, 0.62),
+    (0.55, 0.60, 0.62),
+    (0.34, 0.40, 0.26),
+    (0.80, 0.86, 0.90),
+    (0.50, 0.42, 0.34),
+]
 ROCK_COLOURS = [(0.48, 0.46, 0.50), (0.55, 0.38, 0.28), (0.40, 0.34, 0.48), (0.78, 0.66, 0.46)]
 
 
@@ -111,15 +117,18 @@ def setting_parts(scene, rng):
         colour = pick(rng, [*GROUNDS.values(), *LEAF_COLOURS[:3]])
         for x in np.linspace(-9, 9, 4) + rng.uniform(-1.5, 1.5, 4):
             width, height = rng.uniform(3.5, 6), rng.uniform(1.6, 3.8)
-            add(rt.SPHERE, (x, -0.2, rng.uniform(9, 15)), (width, height, 3.5),
-                (colour * rng.uniform(0.75, 1.0)).clip(0, 1))  # fmt: skip
+            add(
+                rt.SPHERE,
+                (x, -0.2, rng.uniform(9, 15)),
+                (width, height, 3.5),
+                (colour * rng.uniform(0.75, 1.0)).clip(0, 1),
+            )
     elif scene.setting == "courtyard":
         colour, height = pick(rng, WALL_COLOURS), rng.uniform(0.9, 1.5)
         back, half = rng.uniform(2.6, 3.8), rng.uniform(2.4, 3.0)
         add(rt.BOX, (0, height, back), (half, height, 0.2), colour, texture=rt.BRICKS)
         for side in (-1, 1):
-            add(rt.BOX, (side * half, height, back - 3.5), (0.2, height, 3.5), colour,
-                texture=rt.BRICKS)  # fmt: skip
+            add(rt.BOX, (side * half, height, back - 3.5), (0.2, height, 3.5), colour, texture=rt.BRICKS)
     elif scene.setting == "shore":
         if rng.random() < 0.5:  # an island or a headland far out
             colour = pick(rng, [*ROCK_COLOURS, *LEAF_COLOURS[:3]])
@@ -135,8 +144,13 @@ def setting_parts(scene, rng):
         for x in np.linspace(-5.4, 5.4, 6) + rng.uniform(-0.3, 0.3, 6):
             colour = pick(rng, [*WALL_COLOURS, *ROCK_COLOURS]) * rng.uniform(0.8, 1.0)
             height = rng.uniform(1.1, 3.2)
-            add(rt.BOX, (x, height, rng.uniform(6, 9)), (rng.uniform(0.6, 0.95), height, 0.8),
-                colour, texture=rt.WINDOWS)  # fmt: skip
+            add(
+                rt.BOX,
+                (x, height, rng.uniform(6, 9)),
+                (rng.uniform(0.6, 0.95), height, 0.8),
+                colour,
+                texture=rt.WINDOWS,
+            )
     else:
         colour, capped = pick(rng, ROCK_COLOURS), rng.random() < 0.6
         for x in np.linspace(-13, 13, 5) + rng.uniform(-2, 2, 5):
@@ -151,18 +165,21 @@ def setting_parts(scene, rng):
 def air(scene, rng):
     """Return the light's colour, the ambient light and the sky, low and high."""
     if scene.time == "day":
-        sky = pick(rng, [((0.72, 0.84, 0.95), (0.30, 0.52, 0.86)),
-                          ((0.86, 0.88, 0.90), (0.66, 0.72, 0.80)),
-                          ((0.58, 0.60, 0.64), (0.44, 0.47, 0.54)),
-                          ((0.95, 0.90, 0.78), (0.55, 0.70, 0.84)),
-                          ((0.80, 0.90, 0.92), (0.42, 0.68, 0.86))])  # fmt: skip
+        sky = pick(
+            rng,
+            [
+                ((0.72, 0.84, 0.95), (0.30, 0.52, 0.86)),
+                ((0.86, 0.88, 0.90), (0.66, 0.72, 0.80)),
+                ((0.58, 0.60, 0.64), (0.44, 0.47, 0.54)),
+                ((0.95, 0.90, 0.78), (0.55, 0.70, 0.84)),
+                ((0.80, 0.90, 0.92), (0.42, 0.68, 0.86)),
+            ],
+        )
         return (0.72, 0.70, 0.66), (0.40, 0.42, 0.46), *sky
     if scene.time == "dusk":
-        sky = pick(rng, [((0.98, 0.66, 0.40), (0.45, 0.34, 0.58)),
-                          ((0.93, 0.52, 0.50), (0.32, 0.26, 0.50))])  # fmt: skip
+        sky = pick(rng, [((0.98, 0.66, 0.40), (0.45, 0.34, 0.58)), ((0.93, 0.52, 0.50), (0.32, 0.26, 0.50))])
         return (0.82, 0.56, 0.40), (0.40, 0.35, 0.40), *sky
-    sky = pick(rng, [((0.12, 0.15, 0.32), (0.02, 0.03, 0.11)),
-                      ((0.16, 0.16, 0.24), (0.05, 0.05, 0.09))])  # fmt: skip
+    sky = pick(rng, [((0.12, 0.15, 0.32), (0.02, 0.03, 0.11)), ((0.16, 0.16, 0.24), (0.05, 0.05, 0.09))])
     return (0.38, 0.41, 0.52), (0.28, 0.30, 0.40), *sky
 
 

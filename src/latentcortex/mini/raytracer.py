@@ -152,12 +152,14 @@ def unit_normal(shape, x, y, z):
     cap = y.abs() > 1 - 1e-3
     cylinder = [torch.where(cap, zero, x), torch.where(cap, y, zero), torch.where(cap, zero, z)]
     base = y < -1 + 1e-3
-    cone = [torch.where(base, zero, x), torch.where(base, y, (1 - y) / 4),
-            torch.where(base, zero, z)]  # fmt: skip
+    cone = [torch.where(base, zero, x), torch.where(base, y, (1 - y) / 4), torch.where(base, zero, z)]
     normal = []
     for s, b, c, k in zip((x, y, z), box, cylinder, cone, strict=True):
-        normal.append(torch.where(shape == SPHERE, s, torch.where(
-            shape == BOX, b, torch.where(shape == CYLINDER, c, k))))  # fmt: skip
+        normal.append(
+            torch.where(
+                shape == SPHERE, s, torch.where(shape == BOX, b, torch.where(shape == CYLINDER, c, k))
+            )
+        )
     return normal
 
 
@@ -165,11 +167,7 @@ def _into_frame(vector, yaw, size):
     """Turn and scale three components (..., rays) into the frames of primitives (...,)."""
     cos, sin = torch.cos(yaw)[:, None], torch.sin(yaw)[:, None]
     x, y, z = vector
-    return (
-        (x * cos - z * sin) / size[:, 0:1],
-        y / size[:, 1:2],
-        (x * sin + z * cos) / size[:, 2:3],
-    )
+    return ((x * cos - z * sin) / size[:, 0:1], y / size[:, 1:2], (x * sin + z * cos) / size[:, 2:3])
 
 
 def _nearest(primitives, touched, origin, direction):
@@ -311,15 +309,11 @@ def render(primitives, view, size=64, oversampling=2):
     texture = primitives.texture[scene, which]
     along_wall = torch.where(normal[0].abs() > normal[2].abs(), point[2], point[0])
     cell_x, cell_y = (along_wall * 2.2).floor(), (point[1] * 2.2).floor()
-    inside = ((along_wall * 2.2 - cell_x - 0.5).abs() < 0.28) & (
-        (point[1] * 2.2 - cell_y - 0.5).abs() < 0.28
-    )
+    inside = ((along_wall * 2.2 - cell_x - 0.5).abs() < 0.28) & ((point[1] * 2.2 - cell_y - 0.5).abs() < 0.28)
     glow = (_hash(cell_x, cell_y, which.float()) < view.lit[scene]) & inside & (texture == WINDOWS)
     base = torch.where(inside & (texture == WINDOWS), base * 0.45, base)
     row = (point[1] * 3.0).floor()
-    joint = ((point[1] * 3.0 - row) < 0.16) | (
-        (along_wall * 1.5 + 0.5 * (row % 2)).remainder(1.0) < 0.08
-    )
+    joint = ((point[1] * 3.0 - row) < 0.16) | ((along_wall * 1.5 + 0.5 * (row % 2)).remainder(1.0) < 0.08)
     base = torch.where(joint & (texture == BRICKS), base * 0.7, base)
     check = (point[0].floor() + point[2].floor()).remainder(2)
     ground = per_ray(view.ground) + (per_ray(view.ground_2) - per_ray(view.ground)) * check

@@ -89,10 +89,16 @@ def _draw_things(setting, rng, held_back):
         for kind, x in zip(kinds, xs, strict=True):
             colour = rng.choice(list(COLOURS))
             jitter = rng.uniform(-0.3, 0.3) if n == 2 else 0.0
-            things.append(Thing(
-                KINDS[kind], str(colour), float(x + jitter), float(rng.uniform(-0.7, 0.9)),
-                float(rng.uniform(0.95, 1.35)), float(rng.uniform(-0.9, 0.9)),
-            ))  # fmt: skip
+            things.append(
+                Thing(
+                    KINDS[kind],
+                    str(colour),
+                    float(x + jitter),
+                    float(rng.uniform(-0.7, 0.9)),
+                    float(rng.uniform(0.95, 1.35)),
+                    float(rng.uniform(-0.9, 0.9)),
+                )
+            )
         if held_back == any(is_held_back(t.kind, t.colour, setting) for t in things):
             return tuple(sorted(things, key=lambda thing: thing.x))
 
@@ -115,18 +121,20 @@ def sample_scenes(n, rng, held_back=False):
     scenes = []
     for _ in range(n):
         setting = str(rng.choice(SETTINGS))
-        scenes.append(Scene(
-            setting=setting,
-            time=str(rng.choice(TIMES, p=(0.5, 0.25, 0.25))),
-            ground=str(rng.choice(list(GROUNDS))),
-            things=_draw_things(setting, rng, held_back),
-            light_azimuth=float(rng.uniform(-2.4, 2.4)),
-            light_elevation=float(rng.uniform(0.45, 1.1)),
-            camera_height=float(rng.uniform(1.0, 2.0)),
-            camera_yaw=float(rng.uniform(-0.10, 0.10)),
-            camera_pitch=float(rng.uniform(0.02, 0.20)),
-            structure=int(rng.integers(2**31)),
-        ))  # fmt: skip
+        scenes.append(
+            Scene(
+                setting=setting,
+                time=str(rng.choice(TIMES, p=(0.5, 0.25, 0.25))),
+                ground=str(rng.choice(list(GROUNDS))),
+                things=_draw_things(setting, rng, held_back),
+                light_azimuth=float(rng.uniform(-2.4, 2.4)),
+                light_elevation=float(rng.uniform(0.45, 1.1)),
+                camera_height=float(rng.uniform(1.0, 2.0)),
+                camera_yaw=float(rng.uniform(-0.10, 0.10)),
+                camera_pitch=float(rng.uniform(0.02, 0.20)),
+                structure=int(rng.integers(2**31)),
+            )
+        )
     return scenes
 
 
@@ -151,26 +159,33 @@ def build(scenes):
         all_parts.append(parts)
         ground = np.asarray(GROUNDS[scene.ground]) * rng.uniform(0.88, 1.06)
         cos = np.cos(scene.light_elevation)
-        light = (cos * np.sin(scene.light_azimuth), np.sin(scene.light_elevation),
-                 -cos * np.cos(scene.light_azimuth))  # fmt: skip
-        views.append((
-            (0.0, scene.camera_height, -4.2), scene.camera_yaw, scene.camera_pitch, light,
-            *props.air(scene, rng), ground.clip(0, 1), ground.clip(0, 1) * 0.92,
-            props.pick(rng, props.WATER_COLOURS),
-            rng.uniform(1.0, 3.0) if scene.setting == "shore" else rt.FAR,
-            {"day": 0.05, "dusk": 0.35, "night": 0.55}[scene.time],
-        ))  # fmt: skip
+        light = (
+            cos * np.sin(scene.light_azimuth),
+            np.sin(scene.light_elevation),
+            -cos * np.cos(scene.light_azimuth),
+        )
+        views.append(
+            (
+                (0.0, scene.camera_height, -4.2),
+                scene.camera_yaw,
+                scene.camera_pitch,
+                light,
+                *props.air(scene, rng),
+                ground.clip(0, 1),
+                ground.clip(0, 1) * 0.92,
+                props.pick(rng, props.WATER_COLOURS),
+                rng.uniform(1.0, 3.0) if scene.setting == "shore" else rt.FAR,
+                {"day": 0.05, "dusk": 0.35, "night": 0.55}[scene.time],
+            )
+        )
     n = max(len(parts) for parts in all_parts)
     blank = (rt.EMPTY, (0.0, -1e3, 0.0), (1.0, 1.0, 1.0), 0.0, (0.0, 0.0, 0.0), rt.PLAIN)
     padded = [parts + [blank] * (n - len(parts)) for parts in all_parts]
     columns = [
-        torch.from_numpy(np.asarray([[part[i] for part in parts] for parts in padded]))
-        for i in range(6)
+        torch.from_numpy(np.asarray([[part[i] for part in parts] for parts in padded])) for i in range(6)
     ]
     shape, centre, size, yaw, colour, texture = columns
-    primitives = rt.Primitives(
-        shape, centre.float(), size.float(), yaw.float(), colour.float(), texture
-    )
+    primitives = rt.Primitives(shape, centre.float(), size.float(), yaw.float(), colour.float(), texture)
     fields = [
         torch.from_numpy(np.asarray([view[i] for view in views], dtype=np.float32))
         for i in range(len(views[0]))

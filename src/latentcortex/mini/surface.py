@@ -26,14 +26,19 @@ STREAMS = {
     "parietal": ((26, -66, 46), 22),
 }
 CATEGORY_AREAS = {
-    "floc-faces": {"OFA": ((40, -80, -12), 8), "FFA-1": ((41, -60, -18), 8),
-                   "FFA-2": ((41, -48, -19), 8)},
-    "floc-places": {"OPA": ((34, -80, 22), 9), "PPA": ((27, -47, -10), 11),
-                    "RSC": ((16, -57, 14), 9)},
+    "floc-faces": {"OFA": ((40, -80, -12), 8), "FFA-1": ((41, -60, -18), 8), "FFA-2": ((41, -48, -19), 8)},
+    "floc-places": {"OPA": ((34, -80, 22), 9), "PPA": ((27, -47, -10), 11), "RSC": ((16, -57, 14), 9)},
     "floc-bodies": {"EBA": ((48, -72, 2), 11), "FBA-1": ((43, -56, -16), 7)},
-}  # fmt: skip
-STREAM_CODES = {"early": 1, "midventral": 2, "midlateral": 3, "midparietal": 4, "ventral": 5,
-                "lateral": 6, "parietal": 7}  # fmt: skip
+}
+STREAM_CODES = {
+    "early": 1,
+    "midventral": 2,
+    "midlateral": 3,
+    "midparietal": 4,
+    "ventral": 5,
+    "lateral": 6,
+    "parietal": 7,
+}
 RETINOTOPIC_CODES = {"V1v": 1, "V1d": 2, "V2v": 3, "V2d": 4, "V3v": 5, "V3d": 6, "hV4": 7}
 
 
@@ -66,10 +71,13 @@ def meshes():
     for side in ("left", "right"):
         pial = load_surf_mesh(files[f"pial_{side}"])
         sphere = load_surf_mesh(files[f"sphere_{side}"])
-        hemispheres.append((
-            np.asarray(pial.coordinates, dtype=float), np.asarray(sphere.coordinates, dtype=float),
-            np.asarray(pial.faces),
-        ))  # fmt: skip
+        hemispheres.append(
+            (
+                np.asarray(pial.coordinates, dtype=float),
+                np.asarray(sphere.coordinates, dtype=float),
+                np.asarray(pial.faces),
+            )
+        )
     return hemispheres
 
 
@@ -181,8 +189,7 @@ def areas():
         **{atlas: dict(enumerate(discs, 1)) for atlas, discs in CATEGORY_AREAS.items()},
     }
     atlases = {
-        atlas: (np.concatenate(codes), {0: "Unknown", **names[atlas]})
-        for atlas, codes in parts.items()
+        atlas: (np.concatenate(codes), {0: "Unknown", **names[atlas]}) for atlas, codes in parts.items()
     }
     general = np.any([codes > 0 for codes, _ in atlases.values()], axis=0).astype(int)
     atlases["nsdgeneral"] = (general, {0: "Unknown", 1: "nsdgeneral"})

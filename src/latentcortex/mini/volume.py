@@ -73,6 +73,4 @@ def lay_volume(rng):
     affine = np.eye(4)
     back = turn.inv().as_matrix()
     affine[:3, :3], affine[:3, 3] = VOXEL_SIZE * back, back @ origin
-    return Volume(
-        affine, inside.reshape(shape), csr_matrix(weights, dtype=np.float32), nearest[inside]
-    )
+    return Volume(affine, inside.reshape(shape), csr_matrix(weights, dtype=np.float32), nearest[inside])

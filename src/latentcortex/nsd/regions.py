@@ -31,9 +31,7 @@ def roi_names(root, atlas):
         known = sorted(path.name.removesuffix(".mgz.ctab") for path in folder.glob("*.mgz.ctab"))
         raise FileNotFoundError(f"No atlas {atlas!r} in {folder}. There are: {', '.join(known)}.")
     rows = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
-    return pd.DataFrame(
-        {"code": [int(code) for code, _ in rows], "name": [name.strip() for _, name in rows]}
-    )
+    return pd.DataFrame({"code": [int(code) for code, _ in rows], "name": [name.strip() for _, name in rows]})
 
 
 def roi(root, atlas, space="fsaverage", subject=None):

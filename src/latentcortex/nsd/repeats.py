@@ -70,9 +70,7 @@ def average_repeats(betas, image_ids):
             f"betas of shape {betas.shape}."
         )
     order = np.argsort(image_ids, kind="stable")
-    unique_ids, first, n_repeats = np.unique(
-        image_ids[order], return_index=True, return_counts=True
-    )
+    unique_ids, first, n_repeats = np.unique(image_ids[order], return_index=True, return_counts=True)
     averages = np.add.reduceat(betas[order], first, axis=0)
     averages /= n_repeats[:, None].astype(averages.dtype)
     return averages, unique_ids, n_repeats

@@ -28,9 +28,7 @@ def _telling_damage(path):
     except (EOFError, KeyError, OSError, zlib.error, ImageFileError) as error:
         if getattr(error, "errno", None):  # locked, no permission, too many open files
             raise
-        raise ValueError(
-            f"{path} is truncated or damaged: delete it and download it again."
-        ) from error
+        raise ValueError(f"{path} is truncated or damaged: delete it and download it again.") from error
 
 
 def find_session(folder, session):
@@ -61,9 +59,7 @@ def read_volume(path):
         raise FileNotFoundError(f"No {path.name} in {path.parent}. Download that part of NSD too.")
     with _telling_damage(path):
         # All of it is unpacked, so that gzip compares its checksum.
-        return np.asarray(
-            nibabel.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes())).dataobj
-        )
+        return np.asarray(nibabel.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes())).dataobj)
 
 
 def read_ncsnr(folder):

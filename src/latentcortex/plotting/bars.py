@@ -4,9 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 
-def roi_bars(
-    scores, roi_names, *, label, condition_names=None, intervals=None, chance=None, ax=None
-):
+def roi_bars(scores, roi_names, *, label, condition_names=None, intervals=None, chance=None, ax=None):
     """Draw scores by region: a bar for the mean over subjects, a dot for every subject.
 
     Parameters
@@ -59,9 +57,7 @@ def roi_bars(
         name = None if condition_names is None else condition_names[k]
         ax.bar(x, by_roi.mean(axis=1), bar_width * 0.95, color=f"C{k}", alpha=0.55, label=name)
         spread = np.linspace(-0.25, 0.25, by_roi.shape[1] + 2)[1:-1] * bar_width
-        ax.scatter(
-            np.add.outer(x, spread), by_roi, s=14, color=f"C{k}", edgecolor="k", lw=0.5, zorder=3
-        )
+        ax.scatter(np.add.outer(x, spread), by_roi, s=14, color=f"C{k}", edgecolor="k", lw=0.5, zorder=3)
         if intervals is not None:
             ax.vlines(x, *np.transpose(intervals[k]), color="k", lw=1.2, zorder=4)
     if chance is not None:

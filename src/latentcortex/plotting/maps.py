@@ -94,9 +94,7 @@ def _draw_surface(ax, xy, faces, values, sulci, scale, rois):
 def _finish_map(axes, values, scale, label):
     """Add the colour bar that all axes share."""
     fig = axes[0].figure
-    fig.colorbar(
-        scale, ax=axes, label=label, orientation="horizontal", shrink=0.4, aspect=30, pad=0.03
-    )
+    fig.colorbar(scale, ax=axes, label=label, orientation="horizontal", shrink=0.4, aspect=30, pad=0.03)
     if not np.isfinite(values).any():
         axes[0].text(0.5, 0.02, "no vertex has a value", transform=axes[0].transAxes, ha="center")
 
@@ -147,9 +145,7 @@ def flatmap(values, *, label, cmap=None, limits=None, centre=None, rois=None, ax
     return ax
 
 
-def inflated(
-    values, *, label, view="lateral", cmap=None, limits=None, centre=None, rois=None, width=7.5
-):
+def inflated(values, *, label, view="lateral", cmap=None, limits=None, centre=None, rois=None, width=7.5):
     """Draw both inflated hemispheres, seen from one side.
 
     Parameters

@@ -2,12 +2,7 @@
 
 import torch
 
-from latentcortex.ridge.decomposition import (
-    eigenvectors,
-    project,
-    rounding_variance,
-    standardise,
-)
+from latentcortex.ridge.decomposition import eigenvectors, project, rounding_variance, standardise
 
 
 def gcv_scores(decomposition, projected, centred, mean, weights, alphas):

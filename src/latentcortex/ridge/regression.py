@@ -157,9 +157,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         rows, _ = self._check(X)
         coef, intercept = (torch.as_tensor(a).to(rows) for a in (self.coef_, self.intercept_))
-        predicted = (
-            torch.addmm(intercept, rows, coef) if coef.ndim == 2 else rows @ coef + intercept
-        )
+        predicted = torch.addmm(intercept, rows, coef) if coef.ndim == 2 else rows @ coef + intercept
         return _as_given(predicted, X)
 
     def score(self, X, Y, sample_weight=None):
@@ -218,9 +216,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 )
             return None
         if not isinstance(self.cv, (int, np.integer)) or not 2 <= self.cv <= n_groups:
-            raise ValueError(
-                f"cv must be 'gcv' or from 2 to {n_groups} folds, the groups; got {self.cv!r}."
-            )
+            raise ValueError(f"cv must be 'gcv' or from 2 to {n_groups} folds, the groups; got {self.cv!r}.")
         splitter = KFold(self.cv) if groups is None else GroupKFold(self.cv)
         rows = splitter.split(np.zeros(len(X)), groups=groups)
         return [tuple(torch.from_numpy(part).to(X.device) for part in fold) for fold in rows]

@@ -61,8 +61,7 @@ class SelfAttentionGuided:
 
         def keep(module, arguments, keywords):
             hidden = arguments[0] if arguments else keywords["hidden_states"]
-            query, key = (module.head_to_batch_dim(layer(hidden))
-                          for layer in (module.to_q, module.to_k))  # fmt: skip
+            query, key = (module.head_to_batch_dim(layer(hidden)) for layer in (module.to_q, module.to_k))
             attended.append(module.get_attention_scores(query, key))
 
         hook = attention.register_forward_pre_hook(keep, with_kwargs=True)

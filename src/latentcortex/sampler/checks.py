@@ -89,8 +89,13 @@ def _check_scheduler(scheduler):
             f"DPM-Solver's {scheduler.config.algorithm_type!r} adds noise of its own. Use "
             "algorithm_type='dpmsolver++': a drawing should depend on its generator alone."
         )
-    for option in ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas",
-                   "use_lu_lambdas", "use_flow_sigmas"):  # fmt: skip
+    for option in (
+        "use_karras_sigmas",
+        "use_exponential_sigmas",
+        "use_beta_sigmas",
+        "use_lu_lambdas",
+        "use_flow_sigmas",
+    ):
         if scheduler.config.get(option):
             raise ValueError(
                 f"With {option} DPM-Solver works at noise levels between the timesteps, and "

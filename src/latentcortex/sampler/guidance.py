@@ -193,9 +193,7 @@ class Guidance:
             shorter = (self.max_relative_step * length / moved.clamp(min=1e-30)).clamp(max=1)
             correction, moved = correction * shorter[:, None, None, None], moved * shorter
         if self.watch is not None:
-            self.watch(GuidedStep(
-                step, timestep, image_ids, loss.detach(), gradient / scale, moved / length
-            ))  # fmt: skip
+            self.watch(GuidedStep(step, timestep, image_ids, loss.detach(), gradient / scale, moved / length))
         return noise_pred.detach(), correction.to(noisy.dtype)
 
     def pred_original_sample(self, noisy, noise_pred, abar):

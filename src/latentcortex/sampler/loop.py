@@ -95,9 +95,17 @@ def sample(
     """
     condition, n = encoder_hidden_states, len(encoder_hidden_states)
     shape = check_arguments(
-        unet, scheduler, condition, unconditional_embedding, latents, strength, guidance_scale,
-        generators, guidance, image_ids,
-    )  # fmt: skip
+        unet,
+        scheduler,
+        condition,
+        unconditional_embedding,
+        latents,
+        strength,
+        guidance_scale,
+        generators,
+        guidance,
+        image_ids,
+    )
     classifier_free = guidance_scale > 1
     if unconditional_embedding is not None:
         unconditional_embedding = unconditional_embedding.to(condition)

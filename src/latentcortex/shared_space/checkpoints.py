@@ -76,9 +76,7 @@ def load(path, preset=None, device="cpu"):
     sizes = metadata["sizes"]
     sizes["latent_channels"] = tuple(sizes["latent_channels"])
     model = SharedSpace(metadata["n_voxels"], metadata["target_shapes"], NetworkSizes(**sizes))
-    model.load_state_dict(
-        {k.removeprefix(_WEIGHTS): v for k, v in tensors.items() if k.startswith(_WEIGHTS)}
-    )
+    model.load_state_dict({k.removeprefix(_WEIGHTS): v for k, v in tensors.items() if k.startswith(_WEIGHTS)})
     model.training_image_ids = tensors["training_image_ids"].numpy()
     for key in tensors:
         if key.startswith(_RESCALING_IDS):

@@ -229,9 +229,7 @@ class TrainingData:
         betas = {s: rows_as_tensor(self.betas[s], rows) for s, rows in drawn.items()}
         features = {
             name: torch.cat([rows_as_tensor(array, rows[s][drawn[s]]) for s in drawn])
-            for (name, (array, _)), rows in zip(
-                self.targets.items(), self.target_rows.values(), strict=True
-            )
+            for (name, (array, _)), rows in zip(self.targets.items(), self.target_rows.values(), strict=True)
         }
         return betas, features
 

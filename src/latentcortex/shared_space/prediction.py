@@ -8,17 +8,7 @@ from latentcortex.shared_space.data import check_betas, check_targets, find_rows
 
 
 @torch.no_grad()
-def predict(
-    model,
-    betas,
-    subject,
-    *,
-    rescale=False,
-    projected=False,
-    image_ids=None,
-    batch_size=256,
-    seed=0,
-):
+def predict(model, betas, subject, *, rescale=False, projected=False, image_ids=None, batch_size=256, seed=0):
     """Decode features of all targets from betas of one subject.
 
     Parameters
@@ -62,8 +52,7 @@ def predict(
     if image_ids is not None:
         if len(image_ids) != len(betas):
             raise ValueError(
-                f"Expected one image id for each of {len(betas)} rows of betas, got "
-                f"{len(image_ids)}."
+                f"Expected one image id for each of {len(betas)} rows of betas, got {len(image_ids)}."
             )
         learned = [model.training_image_ids]
         learned += [model.rescaling_image_ids[subject]] if rescale else []
@@ -120,9 +109,7 @@ def fit_rescaling(model, betas, subject, image_ids, targets, *, batch_size=256, 
         If the network has learned from one of these images, or something does not fit.
     """
     check_targets(model, targets)
-    predicted = predict(
-        model, betas, subject, image_ids=image_ids, batch_size=batch_size, seed=seed
-    )
+    predicted = predict(model, betas, subject, image_ids=image_ids, batch_size=batch_size, seed=seed)
     image_ids, found = np.asarray(image_ids), {}
     for name, (features, known) in targets.items():
         true = rows_as_tensor(features, find_rows(known, image_ids, name))

@@ -12,14 +12,7 @@ from tqdm.auto import tqdm
 
 from latentcortex.shared_space.checkpoints import read_tensors, write_tensors
 from latentcortex.shared_space.data import TrainingData, find_rows, rows_as_tensor
-from latentcortex.shared_space.losses import (
-    bimixco,
-    cosine_temperature,
-    cosines,
-    draw_mixing,
-    mix,
-    softclip,
-)
+from latentcortex.shared_space.losses import bimixco, cosine_temperature, cosines, draw_mixing, mix, softclip
 from latentcortex.shared_space.network import LatentHead
 from latentcortex.shared_space.prediction import predict
 
@@ -172,8 +165,7 @@ def train(
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
-        [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}],
-        weight_decay=settings.weight_decay,
+        [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}], weight_decay=settings.weight_decay
     )
     cycle = {
         "max_lr": settings.lr,
@@ -188,9 +180,7 @@ def train(
         # The cycle is a function of the step: a schedule made at the last step goes on from it.
         schedule = OneCycleLR(optimiser, **cycle, last_epoch=first - 1)
     saved_at = time.monotonic()
-    bar = tqdm(
-        range(first, n_steps), desc="train", total=n_steps, initial=first, disable=not progress
-    )
+    bar = tqdm(range(first, n_steps), desc="train", total=n_steps, initial=first, disable=not progress)
     for step in bar:
         model.train()
         loss = step_loss(model, data, settings, step, epoch_steps)
