@@ -314,7 +314,7 @@ def test_trials_and_targets_that_do_not_fit(world):
         ({"z": (z[:, :, :2], image_ids), "c": (c, image_ids)}, r"\(channels, h, w\) = \(4, 4, 4\)"),
         ({"z": (z, image_ids[1:]), "c": (c, image_ids)}, "expected one id for each row"),
         ({"z": (z[:300], image_ids[:300]), "c": (c, image_ids)}, "z has no row for"),
-        ({"z": (z, np.full(len(z), 7)), "c": (c, image_ids)}, "several for image 7"),
+        ({"z": (z, np.full(len(z), 7)), "c": (c, image_ids)}, "several rows for image 7"),
     ):
         with pytest.raises(ValueError, match=message):
             train(model, world.trials, targets, QUICK)

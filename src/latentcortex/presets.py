@@ -97,6 +97,17 @@ class Preset:
         """Name the device to compute on: ``"cuda"`` where there is a GPU, else ``"cpu"``."""
         return "cuda" if torch.cuda.is_available() else "cpu"
 
+    @property
+    def subject_names(self):
+        """Return the names of the subjects in NSD's files: ``("subj01", ...)``."""
+        return tuple(f"subj{number:02d}" for number in self.subjects)
+
+    @property
+    def sampling(self):
+        """Return the settings of `sampler.reconstruct` as a dictionary of its keyword arguments."""
+        names = ("strength", "n_steps", "guidance_scale", "batch_size")
+        return {name: getattr(self, name) for name in names}
+
     def open(self):
         """Find the NSD tree, or build the simulated one first (once, minutes, into the cache).
 
@@ -153,7 +164,7 @@ class Preset:
             "Memory": memory,
             "dtype": str(self.dtype).removeprefix("torch."),
             "Data": data,
-            "Subjects": ", ".join(f"subj{subject:02d}" for subject in self.subjects),
+            "Subjects": ", ".join(self.subject_names),
             "Minutes": self.expected_minutes,
         }
         for label, value in lines.items():

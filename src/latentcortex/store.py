@@ -213,6 +213,46 @@ def cached(path, settings, function):
     return load(path)
 
 
+def rows_of(known_ids, image_ids, name="the array"):
+    """Return the row of each image in an array that has one row per image.
+
+    Parameters
+    ----------
+    known_ids : int array (n,)
+        The image of each row, in any order.
+    image_ids : int array (m,)
+        Images wanted; repeats are fine.
+    name : str
+        What the rows belong to, for the error messages.
+
+    Returns
+    -------
+    int array (m,)
+        ``known_ids[rows_of(known_ids, image_ids)]`` equals ``image_ids``.
+
+    Raises
+    ------
+    ValueError
+        If an image has no row, or if `known_ids` lists an image twice.
+    """
+    known_ids, image_ids = np.asarray(known_ids), np.asarray(image_ids)
+    order = np.argsort(known_ids, kind="stable")
+    ordered = known_ids[order]
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if len(twice):
+        raise ValueError(
+            f"{name} has several rows for image {twice[0]}: expected one row for each image. Rows of "
+            "single trials can't be found by image id; average the repeats first."
+        )
+    missing = np.setdiff1d(image_ids, known_ids)
+    if len(missing):
+        raise ValueError(
+            f"{name} has no row for {len(missing)} of the images asked for, such as {missing[0]}. It has "
+            f"rows for {len(known_ids)} images. Compute them for the missing images, or leave these out."
+        )
+    return order[np.searchsorted(ordered, image_ids)]
+
+
 def _checked_path(path):
     path = Path(path)
     if path.suffix not in (".npz", ".safetensors"):
@@ -264,20 +304,7 @@ def _rows(path, stored_ids, image_ids):
     wanted = _checked_ids(image_ids)
     if stored_ids is None:
         raise ValueError(f"{path.name} was saved without image_ids: it can only be read whole.")
-    order = np.argsort(stored_ids, kind="stable")
-    known = stored_ids[order]
-    if (known[1:] == known[:-1]).any():
-        raise ValueError(
-            f"{path.name} holds several rows of one image id (single trials?): rows can't be "
-            "asked for by image id. Read it whole, or save averages over repeats."
-        )
-    missing = np.setdiff1d(wanted, known)
-    if len(missing):
-        raise ValueError(
-            f"{path.name} lacks {len(missing)} of the image ids asked for, the first being "
-            f"{missing[0]}. It holds {len(known)} ids."
-        )
-    return order[np.searchsorted(known, wanted)]
+    return rows_of(stored_ids, wanted, path.name)
 
 
 def _read_rows(tensor, rows):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from latentcortex.store import rows_of
+
 
 def split(trials):
     """Split the images into training and test: those that all subjects see are the test images.
@@ -159,7 +161,7 @@ def estimate_ncsnr(betas, image_ids):
     n_free = len(image_ids) - len(unique_ids)
     if n_free < 1:
         raise ValueError("No image was shown twice: noise can't be told from signal.")
-    residuals = betas - averages[np.searchsorted(unique_ids, image_ids)]
+    residuals = betas - averages[rows_of(unique_ids, image_ids)]
     noise = np.square(residuals).sum(axis=0, dtype=float) / n_free
     signal = np.maximum(0, np.var(betas, axis=0, ddof=1, dtype=float) - noise)
     ratio = np.divide(signal, noise, out=np.zeros_like(noise), where=noise > 0)

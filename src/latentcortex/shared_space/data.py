@@ -7,47 +7,10 @@ from dataclasses import asdict
 import numpy as np
 import torch
 
+from latentcortex.store import rows_of
+
 # Rows of an array that are looked at to tell it from another, and read at once for a mean.
 SAMPLE, BLOCK = 64, 512
-
-
-def find_rows(known_ids, image_ids, name):
-    """Find each image's row in an array that has one row an image.
-
-    Parameters
-    ----------
-    known_ids : int array (n,)
-        The image of each row.
-    image_ids : int array (m,)
-        Images wanted; repeats are fine.
-    name : str
-        Of the array, for the errors.
-
-    Returns
-    -------
-    int array (m,)
-
-    Raises
-    ------
-    ValueError
-        If an image has no row, or several.
-    """
-    known_ids, image_ids = np.asarray(known_ids), np.asarray(image_ids)
-    order = np.argsort(known_ids, kind="stable")
-    ordered = known_ids[order]
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(twice):
-        raise ValueError(
-            f"Expected one row of {name} for each image, got several for image {twice[0]}: "
-            "targets are known by image, not by trial."
-        )
-    missing = np.setdiff1d(image_ids, known_ids)
-    if len(missing):
-        raise ValueError(
-            f"{name} has no row for {len(missing)} of the images shown, such as {missing[0]}. "
-            "Compute it for them, or leave their trials out."
-        )
-    return order[np.searchsorted(ordered, image_ids)]
 
 
 def check_betas(model, betas, subject):
@@ -154,7 +117,7 @@ class TrainingData:
     Raises
     ------
     ValueError
-        Whatever does not fit: see `check_betas`, `check_targets` and `find_rows`; validation
+        Whatever does not fit: see `check_betas`, `check_targets` and `store.rows_of`; validation
         images that nobody saw or the network has learned from; no images left.
     """
 
@@ -196,7 +159,7 @@ class TrainingData:
             means = [betas[image_ids == i].mean(axis=0) for i in seen]
             self.validation[subject] = (np.array(means), seen)
             for name, (_, known) in targets.items():
-                self.target_rows[name][subject] = find_rows(known, image_ids, name)
+                self.target_rows[name][subject] = rows_of(known, image_ids, name)
         self.image_ids = np.unique(np.concatenate(learned_from))
         unseen = np.setdiff1d(held_out, np.concatenate([i for _, i in self.validation.values()]))
         if len(unseen):
@@ -244,7 +207,7 @@ class TrainingData:
             If a training image has NaN or infinite values.
         """
         features, known = self.targets[name]
-        rows = find_rows(known, self.image_ids, name)
+        rows = rows_of(known, self.image_ids, name)
         total, squares = 0, 0
         for block in np.split(rows, range(BLOCK, len(rows), BLOCK)):
             values = rows_as_tensor(features, block).double().cpu()

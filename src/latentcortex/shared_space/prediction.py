@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from latentcortex.decoders import rescale_by, rescaling
-from latentcortex.shared_space.data import check_betas, check_targets, find_rows, rows_as_tensor
+from latentcortex.shared_space.data import check_betas, check_targets, rows_as_tensor
+from latentcortex.store import rows_of
 
 
 @torch.no_grad()
@@ -112,6 +113,6 @@ def fit_rescaling(model, betas, subject, image_ids, targets, *, batch_size=256, 
     predicted = predict(model, betas, subject, image_ids=image_ids, batch_size=batch_size, seed=seed)
     image_ids, found = np.asarray(image_ids), {}
     for name, (features, known) in targets.items():
-        true = rows_as_tensor(features, find_rows(known, image_ids, name))
+        true = rows_as_tensor(features, rows_of(known, image_ids, name))
         found[name] = rescaling(torch.from_numpy(predicted[name]), true)
     model.rescaling[subject], model.rescaling_image_ids[subject] = found, image_ids

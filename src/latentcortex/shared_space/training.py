@@ -11,10 +11,11 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
 from latentcortex.shared_space.checkpoints import read_tensors, write_tensors
-from latentcortex.shared_space.data import TrainingData, find_rows, rows_as_tensor
+from latentcortex.shared_space.data import TrainingData, rows_as_tensor
 from latentcortex.shared_space.losses import bimixco, cosine_temperature, cosines, draw_mixing, mix, softclip
 from latentcortex.shared_space.network import LatentHead
 from latentcortex.shared_space.prediction import predict
+from latentcortex.store import rows_of
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,7 @@ def _retrieve(model, data, settings):
             continue
         for name, values in predict(model, betas, subject, projected=projected).items():
             head, (features, known) = model.heads[name], data.targets[name]
-            true = rows_as_tensor(features, find_rows(known, image_ids, name)).to(model.device)
+            true = rows_as_tensor(features, rows_of(known, image_ids, name)).to(model.device)
             values = torch.from_numpy(values).to(model.device)
             values = values if projected else head.standardise(values)
             first = cosines(values, head.standardise(true)).argmax(1).cpu()
