@@ -110,36 +110,6 @@ def test_pickled_content_is_never_loaded(tmp_path):
         store.load(tmp_path / "a.npz")
 
 
-def test_cached_computes_again_only_for_new_settings_or_source(tmp_path, monkeypatch):
-    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path))
-    calls = []
-
-    def function():
-        calls.append("first")
-        return {"image_ids": [4, 2], "z": np.ones(2)}
-
-    for _ in range(2):
-        result = store.cached("sub/z.npz", {"alpha": 1}, function)
-    assert calls == ["first"] and (tmp_path / "sub/z.npz").is_file()
-    np.testing.assert_array_equal(result["image_ids"], [4, 2])
-    store.cached("sub/z.npz", {"alpha": 2}, function)
-    assert len(calls) == 2
-
-    def function():  # noqa: F811 - the same name with another source is the point
-        calls.append("changed")
-        return {"z": np.zeros(2)}
-
-    assert not store.cached("sub/z.npz", {"alpha": 2}, function)["z"].any()
-    assert len(calls) == 3
-
-
-def test_cached_refuses_what_it_cannot_watch(tmp_path):
-    with pytest.raises(ValueError, match="source text"):
-        store.cached(tmp_path / "a.npz", {}, dict)
-    with pytest.raises(ValueError, match="JSON-able"):
-        store.cached(tmp_path / "a.npz", {"x": np.zeros(2)}, lambda: {"z": np.ones(1)})
-
-
 def test_source_hash_sees_content_names_and_settings_but_no_folders(tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -151,6 +121,34 @@ def test_source_hash_sees_content_names_and_settings_but_no_folders(tmp_path):
     assert store.source_hash(one, {"seed": 1}) != first
     two[0].write_text("x = 3")
     assert store.source_hash(two, {"seed": 0}) != first
+
+
+@pytest.mark.parametrize(
+    ("other", "is_same"),
+    [
+        ("def f(x):\n    # a comment\n    return (\n        x + 'a'\n    )\n", True),
+        ('"""Of the file."""\ndef f(x):\n    """Say it."""\n    return x + "a"\n', True),
+        ("def f(x):\n    return x + 'b'\n", False),
+        ("def f(x=None):\n    return x + 'a'\n", False),
+        ("def f(x):\n    'a'\n    return x - 'a'\n", False),
+        ("def f(x):\n    return f'{x}a'\n", False),
+        ("async def f(x):\n    return x + 'a'\n", False),
+    ],
+)
+def test_comments_docstrings_and_layout_are_not_code(tmp_path, other, is_same):
+    path = tmp_path / "a.py"
+    path.write_text("def f(x):\n    return x + 'a'\n")
+    first = store.source_hash([path])
+    path.write_text(other)
+    assert (store.source_hash([path]) == first) == is_same
+
+
+def test_code_has_the_same_hash_in_every_version_of_python(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text(
+        "class A:\n    x: int = None\n\n    def f(self, *a, **b):\n        return f'{a!r:>{b}} b', {**b}\n"
+    )
+    assert store.source_hash([path]) == "6c41f919ea457d991dcddaa5c111866b0edb557a4ea95e97f0105386bc7e0a66"
 
 
 def test_cache_folder_follows_the_environment(tmp_path, monkeypatch):

@@ -6,9 +6,9 @@ same file, so arrays and provenance can't part. Files are written under a tempor
 renamed: a reader sees a whole file or none. Nothing is pickled.
 """
 
+import ast
 import contextlib
 import hashlib
-import inspect
 import json
 import os
 import tempfile
@@ -34,12 +34,15 @@ def cache_folder():
 
 
 def source_hash(paths, settings=None):
-    """Hash the contents of source files together with settings.
+    """Return a hash of source files and settings that changes when, and only when, they mean something else.
+
+    Python files count by their code: comments, docstrings and layout don't change the hash, and every
+    version of Python gives the same one. Other files count byte by byte.
 
     Parameters
     ----------
     paths : iterable of path
-        Files whose bytes count; their names count, their folders and order don't.
+        Their names count, their folders and order don't.
     settings : JSON-able, optional
         Anything else the result depends on.
 
@@ -50,10 +53,28 @@ def source_hash(paths, settings=None):
     """
     digest = hashlib.sha256(_to_json(settings).encode())
     for path in sorted(map(Path, paths), key=lambda path: path.name):
-        # The length separates one file from the next.
         content = path.read_bytes()
+        if path.suffix == ".py":
+            content = _code(ast.parse(content)).encode()
+        # The length separates one file from the next.
         digest.update(f"{path.name}:{len(content)}:".encode() + content)
     return digest.hexdigest()
+
+
+def _code(node):
+    """Write out a syntax tree without docstrings; `ast.dump` differs between versions of Python."""
+    if isinstance(node, list):
+        return f"[{','.join(map(_code, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
+    for unread in ("ctx", "kind", "type_comment"):
+        fields.pop(unread, None)
+    if "body" in fields and isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+        first = node.body[0]
+        is_text = isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str)
+        fields["body"] = node.body[is_text:]
+    return f"{type(node).__name__}({','.join(f'{name}={_code(value)}' for name, value in fields.items())})"
 
 
 def save(path, *, provenance, image_ids=None, **arrays):
@@ -170,47 +191,6 @@ def provenance(path):
             return json.loads(str(file[_PROVENANCE]))
     with safe_open(path, framework="np") as file:
         return json.loads(file.metadata()[_PROVENANCE])
-
-
-def cached(path, settings, function):
-    """Return saved arrays, computing them only if settings or source code have changed.
-
-    The key is a hash of `settings`, of the source text of `function` and of this package's own
-    source files. What `function` reaches by other ways (global variables, data files, weights)
-    must be named in `settings`, or a change of it goes unnoticed.
-
-    Parameters
-    ----------
-    path : path
-        An ``.npz`` or ``.safetensors``; taken below `cache_folder` if it is relative.
-    settings : dict
-        JSON-able: all that the result depends on.
-    function : callable
-        Called without arguments; returns a dict of arrays as for `save`, with ``image_ids``
-        among them if rows have ids.
-
-    Returns
-    -------
-    dict of str to array
-        As from `load`.
-
-    Raises
-    ------
-    ValueError
-        Settings that are not JSON-able, or a function whose source text can't be read.
-    """
-    path = _checked_path(cache_folder() / path)
-    try:
-        source = inspect.getsource(function)
-    except (OSError, TypeError) as error:
-        raise ValueError(
-            f"The source text of {function!r} can't be read, so a change of it would go "
-            "unnoticed. Pass a function defined in a file or a notebook cell."
-        ) from error
-    key = source_hash(Path(__file__).parent.rglob("*.py"), [settings, source])
-    if not path.is_file() or provenance(path).get("key") != key:
-        save(path, provenance={"key": key, "settings": settings}, **function())
-    return load(path)
 
 
 def rows_of(known_ids, image_ids, name="the array"):
