@@ -25,6 +25,10 @@ DOORS = {
     "encoding": {"ridge", "metrics"},
     "plotting": set(),
     "mini": {"nsd", "store"},
+    "studies": {
+        *("presets", "store", "nsd", "features", "decoders", "shared_space", "sampler", "metrics"),
+        *("encoding", "mini"),
+    },
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -55,16 +55,16 @@ def source_hash(paths, settings=None):
     for path in sorted(map(Path, paths), key=lambda path: path.name):
         content = path.read_bytes()
         if path.suffix == ".py":
-            content = _code(ast.parse(content)).encode()
+            content = code_text(ast.parse(content)).encode()
         # The length separates one file from the next.
         digest.update(f"{path.name}:{len(content)}:".encode() + content)
     return digest.hexdigest()
 
 
-def _code(node):
+def code_text(node):
     """Write out a syntax tree without docstrings; `ast.dump` differs between versions of Python."""
     if isinstance(node, list):
-        return f"[{','.join(map(_code, node))}]"
+        return f"[{','.join(map(code_text, node))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
@@ -74,7 +74,9 @@ def _code(node):
         first = node.body[0]
         is_text = isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str)
         fields["body"] = node.body[is_text:]
-    return f"{type(node).__name__}({','.join(f'{name}={_code(value)}' for name, value in fields.items())})"
+    return (
+        f"{type(node).__name__}({','.join(f'{name}={code_text(value)}' for name, value in fields.items())})"
+    )
 
 
 def save(path, *, provenance, image_ids=None, **arrays):
@@ -170,6 +172,21 @@ def load(path, image_ids=None):
         if rows is None:
             return {name: file.get_tensor(name) for name in names}
         return {name: _read_rows(file.get_slice(name), rows) for name in names}
+
+
+def image_ids(path):
+    """Return the ids of the rows of a file written by `save`, without reading the rows.
+
+    Returns
+    -------
+    int array (n,)
+    """
+    path = _checked_path(path)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as file:
+            return file[_IDS]
+    with safe_open(path, framework="np") as file:
+        return file.get_tensor(_IDS)
 
 
 def provenance(path):

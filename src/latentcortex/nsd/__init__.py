@@ -6,6 +6,7 @@ the further session with other images, all from NSD's own folders (`tree`), on t
 averages over repeats, noise ceiling.
 """
 
+from latentcortex.nsd.identity import identity
 from latentcortex.nsd.regions import roi, roi_mask, roi_names
 from latentcortex.nsd.repeats import (
     average_repeats,
@@ -25,6 +26,7 @@ __all__ = [
     "betas",
     "captions",
     "estimate_ncsnr",
+    "identity",
     "image_responses",
     "images",
     "ncsnr",

@@ -1,0 +1,142 @@
+"""Linear decoders of a subject: from responses to z, c and g of the test images."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from latentcortex import metrics, nsd
+from latentcortex.decoders import LinearDecoder, rescale_by, rescaling
+from latentcortex.studies import responses
+from latentcortex.studies.responses import VISUAL_CORTEX, streams
+from latentcortex.studies.targets import target, targets
+
+SEED = 6
+
+
+def read(study, subject):
+    """Return the `responses.Responses` of a subject."""
+    return responses.read(study.root, subject, study.preset.space)
+
+
+def regions(preset):
+    """Return the region that each of z and c is decoded from, by name."""
+    return {"z": streams(*preset.z_rois), "c": streams(*preset.c_rois)}
+
+
+def fit_decoder(preset, betas, features, image_ids, rescale):
+    """Fit a decoder on one row per image; for the rescaling, 100 further images are kept out of the fit."""
+    decoder = LinearDecoder(preset.alphas, cv="gcv")
+    if not rescale:
+        return decoder.fit(betas, features, image_ids)
+    rng = np.random.default_rng([SEED, 1])
+    is_fit = np.isin(image_ids, nsd.validation_split(image_ids, rng=rng)[0])
+    decoder.fit(betas[is_fit], features[is_fit], image_ids[is_fit])
+    return decoder.fit_rescaling(betas[~is_fit], features[~is_fit], image_ids[~is_fit])
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The decoder of one target of one subject, and what it has learned from.
+
+    Attributes
+    ----------
+    decoder : LinearDecoder
+    train_ids : int array (n_train,)
+    train_betas : float32 array (n_train, n_voxels)
+    true_train : tensor (n_train, ...)
+    region : (str, tuple of str)
+    rescale : bool
+    """
+
+    decoder: LinearDecoder
+    train_ids: np.ndarray
+    train_betas: np.ndarray
+    true_train: torch.Tensor
+    region: tuple
+    rescale: bool
+
+    @property
+    def is_fit(self):
+        """Mark the training images that the decoder was fitted on; the rest taught the rescaling."""
+        return np.isin(self.train_ids, self.decoder.image_ids_)
+
+    def decode(self, betas, image_ids=None):
+        """Return decoded features (n, ...) of responses (n, n_voxels)."""
+        return self.decoder.predict(betas, self.rescale, image_ids)
+
+
+@functools.lru_cache(maxsize=8)
+def linear(study, subject, name, shuffle_pairs=False):
+    """Fit the decoder of z, c, or a layer of g on the training images; the last 8 are kept.
+
+    z and c are decoded from the preset's regions and rescaled where the preset says so; g is decoded
+    from all of visual cortex as it is.
+
+    Parameters
+    ----------
+    study : Study
+    subject, name : str
+        ``"z"``, ``"c"``, or ``"g1"`` to ``"g6"``; ``"g1 rescaled"`` and so on rescale g, too.
+    shuffle_pairs : bool
+        Whether the decoder learns from responses that belong to other images.
+
+    Returns
+    -------
+    Linear
+    """
+    preset, (name, _, suffix) = study.preset, name.partition(" ")
+    region = regions(preset).get(name, VISUAL_CORTEX)
+    betas, ids, _ = read(study, subject).averages(region)[0]
+    if shuffle_pairs:  # one permutation for both regions: whole brains change places
+        betas = betas[np.random.default_rng([SEED, 2]).permutation(len(betas))]
+    rescale = preset.rescale if name in regions(preset) else suffix == "rescaled"
+    true = target(study, name, ids)
+    decoder = fit_decoder(preset, betas, true, ids, rescale)
+    return Linear(decoder, ids, betas, true, region, rescale)
+
+
+def decoded(study, subject, name, showings="all", shuffle_pairs=False):
+    """Decode the test images: tensor (n, ...) in the order of `study.image_ids`.
+
+    Parameters
+    ----------
+    study, subject, name, shuffle_pairs : see `linear`
+    showings : {"all", "first", "two"}
+        Which showings the responses are means of; with ``"two"``, images that were not shown three times
+        are decoded from all showings.
+    """
+    fitted, read_ = linear(study, subject, name, shuffle_pairs), read(study, subject)
+    betas = read_.showings(fitted.region, showings, study.image_ids)
+    absent = np.isnan(betas).any(axis=1)
+    if absent.any():
+        betas[absent] = read_.showings(fitted.region, "all", study.image_ids[absent])
+    return fitted.decode(betas, study.image_ids)
+
+
+def through_bottleneck(study, subject, name, n_dimensions):
+    """Decode the test images through so many numbers; the rescaling is learned through them."""
+    fitted = linear(study, subject, name)
+    test = read(study, subject).showings(fitted.region, "all", study.image_ids)
+    betas, is_fit = fitted.train_betas, fitted.is_fit
+    known, new = (fitted.decoder.predict(rows).numpy() for rows in (betas[is_fit], test))
+    new = metrics.bottleneck(new, known, n_dimensions)
+    if fitted.rescale:
+        held = metrics.bottleneck(fitted.decoder.predict(betas[~is_fit]).numpy(), known, n_dimensions)
+        found = rescaling(torch.from_numpy(held), fitted.true_train[~is_fit])
+        new = rescale_by(found, torch.from_numpy(new))
+    return torch.as_tensor(new).float()
+
+
+def in_span(study, subject, name):
+    """Project true features of the test images on the span of those that the decoder was fitted on."""
+    fitted = linear(study, subject, name)
+    spanning = fitted.true_train[fitted.is_fit].numpy()
+    projected = metrics.project_on_span(target(study, name, study.image_ids).numpy(), spanning)
+    return torch.from_numpy(projected).float()
+
+
+def true(study, *names):
+    """Return true features of the test images, a tensor (n, ...) for each name."""
+    return list(targets(study, names, study.image_ids).values())

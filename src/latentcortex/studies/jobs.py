@@ -1,0 +1,154 @@
+"""Long work cut into parts. Each part is made once and kept; whoever finishes last gathers them."""
+
+import argparse
+import datetime
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from latentcortex import presets, store
+from latentcortex.studies import keys, results
+from latentcortex.studies.kept import Shelf
+from latentcortex.studies.study import Study, open_study
+
+
+@dataclass(frozen=True)
+class Job:
+    """A product and the parts it is gathered from.
+
+    Attributes
+    ----------
+    study : Study
+    parts : sequence of tuple
+        What can be made alone. Neighbours should need the same models: shares are runs of them.
+    make : callable
+        ``make(study, *part)`` returns a dictionary of arrays, as `kept.Shelf.get` keeps them.
+    gather : callable
+        ``gather(study, load)``, where ``load(*part)`` reads the arrays of a part, returns
+        ``{file ending: (arrays, provenance)}``.
+    depends_on : dict
+        JSON-able: all that a part depends on besides the code. It is written as provenance.
+    is_slice : bool
+        Whether `parts` are only some of those of the product: what is gathered from them stays in the
+        cache.
+    name, shelf : str, Shelf
+        The name of the script, and where parts are kept.
+    """
+
+    study: Study
+    parts: Sequence
+    make: Callable
+    gather: Callable
+    depends_on: dict
+    is_slice: bool = False
+    name: str = field(init=False)
+    shelf: Shelf = field(init=False)
+
+    def __post_init__(self):
+        set_ = object.__setattr__
+        set_(self, "name", Path(self.make.__code__.co_filename).stem)
+        set_(self, "shelf", self.study.shelf(self.name, [self.make], self.depends_on))
+
+    def keep(self, part):
+        """Make a part unless it is kept; return an error of the numbers in words, else None."""
+        try:
+            self.shelf.get(part, lambda: self.make(self.study, *part))
+        except FloatingPointError as error:
+            return f"{part}: {error}"
+        return None
+
+    def run(self, shard=(0, 1), scheduler=None):
+        """Make the missing parts of one share, here or on a Dask cluster; return how many are left.
+
+        Parts that fail because numbers are no longer finite are named at the end, after all others.
+        """
+        mine = [part for part in share_of(self.parts, *shard) if not self._holds(part)]
+        show = {"total": len(mine), "desc": self.name, "unit": "part"}
+        if scheduler is None:
+            failed = [self.keep(part) for part in tqdm(mine, **show)]
+        else:
+            from dask.distributed import Client, as_completed
+
+            with Client(scheduler) as client:  # a worker that dies costs its part once more
+                futures = client.map(self.keep, mine, pure=False, retries=2)
+                failed = [future.result() for future in tqdm(as_completed(futures), **show)]
+        for error in filter(None, failed):
+            print(error, file=sys.stderr)
+        return sum(not self.shelf.path(part).is_file() for part in self.parts)
+
+    def _holds(self, part):
+        return self.shelf.load(self.shelf.path(part)) is not None
+
+    def write(self, folder):
+        """Gather the parts and write the product, one file for each ending; return the paths."""
+        gathered = self.gather(self.study, lambda *part: store.load(self.shelf.path(part)))
+        stem = f"{self.name}-{results.label(self.study.preset, self.study.root)}"
+        common = {**self.depends_on, **self.written()}
+        return [
+            store.save(Path(folder) / f"{stem}{ending}.npz", provenance={**common, **provenance}, **arrays)
+            for ending, (arrays, provenance) in gathered.items()
+        ]
+
+    def written(self):
+        """Return what the provenance of a product says of its making."""
+        code = keys.key_of([self.make, self.gather, Study], None)
+        today = datetime.date.today().isoformat()
+        return {"script": self.name, "date": today, "code": code, "device": self.study.preset.device}
+
+
+def share_of(parts, shard, n_shards):
+    """Return one share of a list, neighbours together."""
+    return [parts[k] for k in np.array_split(np.arange(len(parts)), n_shards)[shard]]
+
+
+def parse_shard(text):
+    """Read which share of the work to do, such as ``"0/2"``: 0-based number and how many."""
+    numbers = text.split("/")
+    if len(numbers) == 2 and all(map(str.isdecimal, numbers)):
+        shard, n_shards = map(int, numbers)
+        if shard < n_shards:
+            return shard, n_shards
+    raise argparse.ArgumentTypeError(f"Expected I/N with 0 <= I < N, such as 0/2 and 1/2, got {text}.")
+
+
+def add_images(parser):
+    """Add the option of scripts that can do with fewer test images."""
+    parser.add_argument(
+        "--images", type=int, help="only so many test images, at random; their product stays in the cache"
+    )
+
+
+def main(doc, make_job, add=None):
+    """Run a script: read the options that all scripts have, do the work, write the product.
+
+    Parameters
+    ----------
+    doc : str
+        Of the script; its first line describes it.
+    make_job : callable
+        ``make_job(study, args)`` returns the `Job`.
+    add : callable, optional
+        ``add(parser)`` adds options of the script's own.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--preset", help="default: $LATENTCORTEX_PRESET, else mini")
+    parser.add_argument("--shard", type=parse_shard, default=(0, 1), metavar="I/N", help="do one share")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that does the work")
+    parser.add_argument("--results", type=Path, help="where the product is written")
+    if add is not None:
+        add(parser)
+    args = parser.parse_args()
+    study = open_study(presets.get(args.preset), n_images=getattr(args, "images", None))
+    job = make_job(study, args)
+    left = job.run(args.shard, args.scheduler)
+    if left:
+        print(f"{left} of {len(job.parts)} parts are left to other shards, or failed.")
+        return
+    with torch.no_grad():
+        for path in job.write(args.results or results.folder_to_write(job)):
+            print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -1,0 +1,78 @@
+"""Results on disk that are made once, by whoever needs them first."""
+
+import logging
+import re
+from dataclasses import dataclass
+
+from filelock import FileLock
+
+from latentcortex import store
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A folder of the cache whose files all depend on the same code and settings.
+
+    Attributes
+    ----------
+    name : str
+        What is kept, such as ``"drawings"``.
+    key : str
+        Of `keys.key_of`: another key is another folder.
+    provenance : dict
+        Written into each file.
+    """
+
+    name: str
+    key: str
+    provenance: dict
+
+    @property
+    def folder(self):
+        """Return the folder."""
+        return store.cache_folder() / "kept" / self.name / self.key[:12]
+
+    def path(self, part, suffix=".npz"):
+        """Return where a part, a tuple of words and numbers, is kept."""
+        words = [re.sub(r"[^\w.+]+", "_", str(word)) for word in part]
+        return self.folder / f"{'-'.join(words)}{suffix}"
+
+    def load(self, path):
+        """Return the arrays of a file; None where there is none, or only a damaged one."""
+        if not path.is_file():
+            return None
+        try:
+            return store.load(path)
+        except ValueError as error:
+            self.discard(path, error)
+            return None
+
+    def discard(self, path, error):
+        """Name a damaged file and remove it, so that it is made again."""
+        _LOG.warning("%s is damaged and will be made again (%s).", path, error)
+        path.unlink(missing_ok=True)
+
+    def get(self, part, make):
+        """Return the arrays of a part; compute and keep them first where they are missing.
+
+        Processes that want the same part wait for the one that makes it.
+
+        Parameters
+        ----------
+        part : tuple
+        make : callable
+            Called without arguments, if at all: a dictionary of arrays, as `store.save` takes them
+            (``image_ids`` are the ids of all rows), with or without ``provenance``.
+        """
+        path = self.path(part)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            found = self.load(path)
+            if found is None:
+                found = make()
+                provenance = {**self.provenance, "key": self.key, **found.pop("provenance", {})}
+                store.save(path, provenance=provenance, **found)
+                found = store.load(path)
+        return found

@@ -1,0 +1,64 @@
+"""How the networks of the shared space are trained: sizes and settings for a preset's latents."""
+
+from dataclasses import dataclass, replace
+
+from latentcortex.shared_space import NetworkSizes, TrainingSettings
+from latentcortex.studies.study import LAYERS
+
+# Targets that one network decodes. (Published is one network for each layer of g.)
+GROUPS = {"z": ("z",), "c": ("c",), "g": tuple(f"g{k}" for k in LAYERS), "zc": ("z", "c")}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes and trainings of the networks.
+
+    Attributes
+    ----------
+    sizes : NetworkSizes
+    other_prior_depth : int
+        Of the method "prior".
+    pretraining, finetuning, scratch : dict of str to TrainingSettings
+        By group of targets.
+    """
+
+    sizes: NetworkSizes
+    other_prior_depth: int
+    pretraining: dict[str, TrainingSettings]
+    finetuning: dict[str, TrainingSettings]
+    scratch: dict[str, TrainingSettings]
+
+
+def every(settings, **others):
+    """Return the same settings for all groups but for some fields of the groups named."""
+    return {group: replace(settings, **others.get(group, {})) for group in GROUPS}
+
+
+PUBLISHED = Plan(
+    NetworkSizes(),
+    other_prior_depth=0,
+    pretraining=every(TrainingSettings(trials_per_subject=14)),
+    finetuning=every(TrainingSettings(trials_per_subject=42)),
+    scratch=every(TrainingSettings(trials_per_subject=42)),
+)
+# Chosen by ch07_choose_training.
+_SHORT = TrainingSettings(
+    epochs=10, steps_per_epoch=25, warmup_epochs=1, trials_per_subject=42, lr=2e-3, token_contrastive=0.1
+)
+_OF_Z = {"lr": 3e-3}
+SMALL = Plan(
+    NetworkSizes(hidden_size=128, n_blocks=2, latent_channels=(8, 16), prior_depth=0, prior_heads=4),
+    other_prior_depth=2,
+    # Six layers at once take six times as long, so they are given half of the steps.
+    pretraining=every(
+        replace(_SHORT, steps_per_epoch=60, trials_per_subject=14), z=_OF_Z, g={"steps_per_epoch": 30}
+    ),
+    finetuning=every(_SHORT, z=_OF_Z),
+    scratch=every(replace(_SHORT, epochs=20), z=_OF_Z),
+)
+PLANS = {64: PUBLISHED, 0: SMALL}  # by the smallest grid of latents that they are for
+
+
+def plan_for(preset):
+    """Return the plan for a preset's latents."""
+    return next(plan for side, plan in PLANS.items() if preset.latent_shape[1] >= side)

@@ -1,0 +1,102 @@
+"""The responses of a subject, read once per process and kept."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from latentcortex import nsd
+from latentcortex.store import rows_of
+
+VISUAL_CORTEX = ("nsdgeneral", ("nsdgeneral",))
+
+
+def streams(*names):
+    """Return a region of the atlas ``streams``, as `Responses` takes it."""
+    return "streams", tuple(names)
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Single trials of a subject, z-scored session by session with the training trials' statistics.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        Of `nsd.trials`.
+    betas : float32 array (n_trials, n_read)
+        Of the voxels that were read.
+    root, subject, space : see `nsd.betas`
+    voxels : bool array
+        Which voxels of the space were read.
+    """
+
+    table: pd.DataFrame
+    betas: np.ndarray
+    root: str
+    subject: str
+    space: str
+    voxels: np.ndarray
+
+    @property
+    def image_ids(self):
+        """Return the image of each trial (n_trials,)."""
+        return self.table["image_id"].to_numpy()
+
+    def mask(self, region):
+        """Mark the voxels of a region, (atlas, names), among those that were read: bool (n_read,)."""
+        atlas, names = region
+        return nsd.roi_mask(self.root, atlas, list(names), self.space, self.subject)[self.voxels]
+
+    def single(self, region):
+        """Return the single trials of a region: betas (n_trials, n_voxels)."""
+        return np.ascontiguousarray(self.betas[:, self.mask(region)])
+
+    def averages(self, region):
+        """Return training and test averages as `nsd.image_responses`, of one region.
+
+        Two tuples of betas (n_images, n_voxels), image_ids and n_repeats.
+        """
+        shared = self.table["shared"].to_numpy()
+        betas = self.single(region)
+        return tuple(nsd.average_repeats(betas[rows], self.image_ids[rows]) for rows in (~shared, shared))
+
+    def showings(self, region, which, image_ids):
+        """Return averages over some showings of images.
+
+        Parameters
+        ----------
+        region : (str, tuple of str)
+        which : {"all", "first", "others", "two", "third"}
+            All showings, the first alone, all but the first; of images that were shown three times the
+            first two, or the third.
+        image_ids : int array (n,)
+
+        Returns
+        -------
+        betas : float32 array (n, n_voxels)
+            NaN for an image without such showings.
+        """
+        number = self.table.groupby("image_id").cumcount().to_numpy()
+        thrice = np.isin(self.image_ids, self.image_ids[number == 2])
+        rows = {
+            "all": number >= 0,
+            "first": number == 0,
+            "others": number > 0,
+            "two": thrice & (number < 2),
+            "third": thrice & (number == 2),
+        }[which] & np.isin(self.image_ids, image_ids)
+        averages, shown, _ = nsd.average_repeats(self.single(region)[rows], self.image_ids[rows])
+        found = np.full((len(image_ids), averages.shape[1]), np.nan, np.float32)
+        found[rows_of(image_ids, shown)] = averages
+        return found
+
+
+@functools.lru_cache(maxsize=8)  # subjects of a study; one of NSD on fsaverage takes about 5 GB
+def read(root, subject, space):
+    """Return the `Responses` of a subject, in all of visual cortex and all streams."""
+    masks = [nsd.roi_mask(root, *VISUAL_CORTEX, space, subject), nsd.roi(root, "streams", space, subject) > 0]
+    voxels = np.any(masks, axis=0)
+    table, betas = nsd.scaled_betas(root, subject, space, mask=voxels)
+    return Responses(table, betas, root, subject, space, voxels)

@@ -1,0 +1,126 @@
+"""Scores of drawings by the preset's protocol, and scores of decoded features: one function each."""
+
+import functools
+
+import numpy as np
+import torch
+
+from latentcortex import encoding, metrics
+from latentcortex.mini import networks
+
+
+@functools.cache
+def instruments(preset):
+    """Load the networks that the preset's protocol of scores asks for, by name."""
+    asked = {score.network for score in metrics.PROTOCOLS[preset.protocol].scores}
+    published = {
+        name: metrics.load_network(name, download=True, device=preset.device)
+        for name in asked.intersection(metrics.NETWORKS)
+    }
+    own = networks.load_instruments() if asked & {"small_alexnet", "judge"} else {}
+    return published | own
+
+
+class Scorer:
+    """The preset's protocol, prepared for drawings of some images.
+
+    Parameters
+    ----------
+    preset : Preset
+    originals : tensor (n, 3, h, w) in [0, 1]
+
+    Attributes
+    ----------
+    true : dict
+        What `metrics.extract` finds in the originals.
+    groups : array (n,) or None
+        The setting that is read in each original, for distractors of the same setting; None where nobody
+        names settings, or where an image has a setting to itself.
+    names : list of str
+        Of the scores that can be computed.
+    """
+
+    def __init__(self, preset, originals):
+        self.protocol, self.originals = metrics.PROTOCOLS[preset.protocol], originals
+        self.networks = instruments(preset)
+        self.true = self.extract(originals)
+        self.groups = self._groups()
+        # Any image will do as the mean image: there is one.
+        lacking = self.protocol.left_out(self.networks, self.groups, mean_image=originals[0])
+        self.names = [one.name for one in self.protocol.scores if one.name not in lacking]
+
+    def _groups(self):
+        for one in self.protocol.scores:
+            if one.name == "setting" and one.key in self.true:
+                groups = self.true[one.key]
+                return groups if np.unique(groups, return_counts=True)[1].min() > 1 else None
+        return None
+
+    def key(self, name):
+        """Return where `extract` keeps what a score compares."""
+        return next(one.key for one in self.protocol.scores if one.name == name)
+
+    def extract(self, images):
+        """Return what the protocol's networks find in images, see `metrics.extract`."""
+        return metrics.extract(self.protocol, images, self.networks)
+
+    def __call__(self, images, mean_image, extracted=None):
+        """Score drawings of the originals, in their order.
+
+        Parameters
+        ----------
+        images : tensor (n, 3, h, w) in [0, 1]
+        mean_image : tensor (3, h, w)
+            Of the training images. Drawings that are the mean image itself get NaN for centred scores.
+        extracted : dict, optional
+            What `extract` has found in the drawings.
+
+        Returns
+        -------
+        float32 array (n, n_scores)
+            In the order of `names`.
+        """
+        centre = None if torch.equal(images[0], mean_image) else mean_image
+        features = None if extracted is None else [extracted]
+        found = metrics.score(
+            self.protocol, self.originals, images, self.networks, self.groups, centre, self.true, features
+        )
+        undefined = np.full(len(images), np.nan)
+        return np.stack([found.get(name, undefined) for name in self.names], axis=1).astype(np.float32)
+
+
+def varies(values):
+    """Mark the numbers (n_features,) that differ between rows: a caption's first token never does."""
+    return values.std(0) > 1e-3 * values.std(0).max()
+
+
+def score_features(predicted, true, train_mean, projected=False):
+    """Score decoded against true features of images, both (n, ...).
+
+    Parameters
+    ----------
+    predicted, true : arrays (n, ...)
+    train_mean : array (...)
+        Of the images trained on. It is subtracted, so that what all images share counts for nothing.
+    projected : bool
+        Whether the predictions are projections, which have no mean to be subtracted.
+
+    Returns
+    -------
+    dict
+        ``r``: correlation over images, mean over the numbers that vary; and (n,) each: ``identified``
+        among two, ``images_retrieved`` and ``brains_retrieved`` among all by cosine.
+    """
+    predicted, true = (np.asarray(rows, np.float32) for rows in (predicted, true))
+    predicted = predicted if projected else predicted - train_mean
+    true = true - train_mean
+    predicted, true = (rows.reshape(len(rows), -1) for rows in (predicted, true))
+    some = varies(true)
+    r = encoding.correlation(predicted[:, some], true[:, some])
+    images, brains = metrics.retrieval(true, predicted, len(true))
+    return {
+        "r": np.nan_to_num(r).mean(),
+        "identified": metrics.identification(true, predicted),
+        "images_retrieved": images,
+        "brains_retrieved": brains,
+    }

@@ -1,0 +1,118 @@
+"""True features of images (z, c, g), computed once and kept on disk by image id."""
+
+import functools
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from latentcortex import features, nsd, store
+from latentcortex.studies.study import LAYERS
+
+# A file holds so many images at most, and so many are in memory at a time while they are encoded.
+N_IN_FILE = 128
+# What is computed together, and the networks that it needs.
+KINDS = {
+    "latents": (("z",), ("vae",)),
+    "captions": (("c",), ("text_encoder", "tokenizer")),
+    "clip": (tuple(f"g{k}" for k in LAYERS), ("guide",)),
+}
+
+
+def image_parts(preset, root, image_ids, n=N_IN_FILE):
+    """Yield images (n, 3, h, w) of the model's size, few at a time: NSD's would fill 30 GB."""
+    for start in range(0, len(image_ids), n):
+        yield torch.from_numpy(nsd.images(root, image_ids[start : start + n], preset.image_size))
+
+
+def mean_image(preset, root, image_ids):
+    """Return the mean of images, tensor (3, h, w)."""
+    total = sum(part.double().sum(0) for part in image_parts(preset, root, image_ids))
+    return (total / len(image_ids)).float()
+
+
+@torch.no_grad()
+def encode(study, kind, image_ids):
+    """Compute the features of a kind: float32 tensors (n, ...) by name."""
+    preset = study.preset
+    if kind == "captions":
+        model, captions = study.model, nsd.captions(study.root, image_ids)
+        return {"c": features.encode_captions(model.text_encoder, model.tokenizer, captions).float().cpu()}
+    images = torch.from_numpy(nsd.images(study.root, image_ids, preset.image_size))
+    if kind == "latents":
+        return {"z": features.encode_images(study.model.vae, images, preset.batch_size)}
+    layers = features.encode_clip_layers(study.guide, images, LAYERS, preset.batch_size)
+    return {f"g{k}": values.cpu() for k, values in layers.items()}
+
+
+def targets(study, names, image_ids):
+    """Return true features of images, in the order of the ids; those that are new are computed.
+
+    Parameters
+    ----------
+    study : Study
+    names : sequence of str
+        Of ``"z"``, ``"c"``, ``"g1"`` to ``"g6"``.
+    image_ids : int array (n,)
+        Repeats are fine.
+
+    Returns
+    -------
+    dict of str to float32 tensor (n, ...)
+    """
+    found = {}
+    for kind, (of_kind, _) in KINDS.items():
+        wanted = [name for name in of_kind if name in names]
+        if wanted:
+            ids, arrays = _read(study, kind, np.unique(image_ids), wanted)
+            rows = store.rows_of(ids, image_ids)
+            found |= {name: torch.from_numpy(values[rows]) for name, values in arrays.items()}
+    return {name: found[name] for name in names}
+
+
+def target(study, name, image_ids):
+    """Return one kind of true features of images, see `targets`."""
+    return targets(study, [name], image_ids)[name]
+
+
+@functools.cache
+def _shelf(study, kind):
+    preset = study.preset
+    described = {
+        "data": study.identity,
+        "weights": study.weights(*KINDS[kind][1]),
+        "image_size": preset.image_size,
+        "dtype": str(preset.dtype),
+    }
+    return study.shelf(f"targets-{kind}", [encode], described)
+
+
+def _read(study, kind, image_ids, names):
+    """Read the rows of images from the files that hold them, and write files for new images first."""
+    shelf = _shelf(study, kind)
+    shelf.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(shelf.folder / "growing.lock"):
+        found, missing = _gather(shelf, image_ids, names)
+        for start in range(0, len(missing), N_IN_FILE):
+            ids = missing[start : start + N_IN_FILE]
+            path = shelf.path((ids[0], ids[-1], len(ids)), ".safetensors")
+            arrays = {name: values.numpy() for name, values in encode(study, kind, ids).items()}
+            store.save(path, provenance=shelf.provenance, image_ids=ids, **arrays)
+            found.append({"image_ids": ids, **{name: arrays[name] for name in names}})
+    return np.concatenate([part["image_ids"] for part in found]), {
+        name: np.concatenate([part[name] for part in found]) for name in names
+    }
+
+
+def _gather(shelf, image_ids, names):
+    """Return the rows of the images that the files of a shelf hold, and the ids that none holds.
+
+    Files are read whole, because only then a damaged one is noticed.
+    """
+    found, missing = [], image_ids
+    for path in sorted(shelf.folder.glob("*.safetensors")):
+        if np.isin(missing, store.image_ids(path)).any() and (arrays := shelf.load(path)):
+            rows = np.isin(arrays["image_ids"], missing)
+            found.append({name: arrays[name][rows] for name in ("image_ids", *names)})
+            missing = np.setdiff1d(missing, arrays["image_ids"])
+    return found, missing
