@@ -69,15 +69,15 @@ def draw(study, subject, recipe, repeat, image_ids, watch=None):
     return reconstruct(study, recipe, repeat, image_ids, z, c, guidance)
 
 
-def reconstruct(study, recipe, repeat, image_ids, z, c, guidance=None):
-    """Draw images from z (n, 4, h, w) and c (n, n_tokens, d) with the preset's settings."""
+def reconstruct(study, recipe, repeat, image_ids, z, c, guidance=None, **changes):
+    """Draw images from z (n, 4, h, w) and c (n, n_tokens, d) with the preset's settings, or changed ones."""
     preset, model = study.preset, study.model
     if recipe.condition == "vae":
         return features.decode_latents(model.vae, z, preset.batch_size).clamp(0, 1).cpu()
     if recipe.dpm:
         scheduler = DPMSolverMultistepScheduler.from_config(model.scheduler.config)
         model = dataclasses.replace(model, scheduler=scheduler)
-    options = {**preset.sampling, "condition": recipe.condition, "repeat": repeat}
+    options = {**preset.sampling, "condition": recipe.condition, "repeat": repeat, **changes}
     if recipe.source == "empty":  # the condition is the empty caption itself
         options["guidance_scale"] = 1.0
     return sampler.reconstruct(model, z, c, image_ids=image_ids, guidance=guidance, **options).cpu()

@@ -1,8 +1,16 @@
 """Encoding models from layers of a network to the responses of a region, by principal components."""
 
+import functools
+
+import numpy as np
 import torch
 
+from latentcortex import metrics
 from latentcortex.encoding import VoxelwiseEncoder
+from latentcortex.studies import decoding
+from latentcortex.studies.responses import VISUAL_CORTEX
+from latentcortex.studies.scores import instruments
+from latentcortex.studies.targets import image_parts
 
 
 class Components:
@@ -71,3 +79,42 @@ class LayerEncoder:
     def __call__(self, layers):
         """Predict responses, tensor (n, n_voxels), from layers as those of the training images."""
         return self._model.predict(self._reduce(layers))
+
+
+N_COMPONENTS_OF_SCORES = 400  # of each layer; with fewer images half as many as there are
+
+
+@functools.lru_cache(maxsize=2)
+def encoder_of_scores(study, subject, names):
+    """Fit an encoding model from the layers that some scores compare to all of visual cortex.
+
+    It takes no part in decoding or drawing, so responses that it predicts for drawings can judge them.
+
+    Parameters
+    ----------
+    study : Study
+    subject : str
+    names : tuple of str
+        Scores of the preset's protocol.
+
+    Returns
+    -------
+    callable
+        From what `scores.Scorer.extract` finds in images to responses, tensor (n, n_voxels).
+    """
+    full = metrics.PROTOCOLS[study.preset.protocol]
+    chosen = tuple(one for one in full.scores if one.name in names)
+    protocol = metrics.Protocol("layers", "", chosen, full.first)
+    betas, ids, _ = decoding.read(study, subject).averages(VISUAL_CORTEX)[0]
+    networks = instruments(study.preset)
+    parts = [
+        metrics.extract(protocol, images, networks) for images in image_parts(study.preset, study.root, ids)
+    ]
+    layers = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    n = min(N_COMPONENTS_OF_SCORES, len(ids) // 2)
+    encoder = LayerEncoder(_as_tensors(layers), betas, ids, n)
+    return lambda extracted: encoder(_as_tensors({key: extracted[key] for key in layers}))
+
+
+def _as_tensors(layers):
+    return {key: torch.from_numpy(values) for key, values in layers.items()}

@@ -153,10 +153,10 @@ def _hash_files(files, *more):
     return store.source_hash(files, list(more))
 
 
-def settings_of(preset):
-    """Return the fields of a preset that decide results, JSON-able."""
+def settings_of(preset, ignoring=()):
+    """Return the fields of a preset that decide results, JSON-able, without some."""
     fields = dataclasses.asdict(preset)
     # Networks are known by their hash, data by their identity, wherever they lie.
-    for elsewhere in ("name", "data", "model", "revision", "tiny_vae", "guide", "judge", "expected_minutes"):
-        fields.pop(elsewhere)
-    return {**fields, "dtype": str(preset.dtype)}
+    elsewhere = ("name", "data", "model", "revision", "tiny_vae", "guide", "judge", "expected_minutes")
+    kept = {name: value for name, value in fields.items() if name not in {*elsewhere, *ignoring}}
+    return {**kept, "dtype": str(preset.dtype)}

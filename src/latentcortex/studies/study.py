@@ -110,12 +110,15 @@ class Study:
         """
         return Shelf(name, keys.key_of([*functions, Study], described), described)
 
-    def description(self, *networks, **more):
-        """Return what a result of this study depends on, JSON-able: data, networks, settings and `more`."""
+    def description(self, *networks, ignoring=(), **more):
+        """Return what a result of this study depends on, JSON-able: data, networks, settings and `more`.
+
+        ``ignoring`` names fields of the preset that the result does not depend on.
+        """
         return {
             "data": self.identity,
             "weights": self.weights(*networks),
-            "settings": keys.settings_of(self.preset),
+            "settings": keys.settings_of(self.preset, ignoring),
             "n_images": len(self.image_ids),
             **more,
         }

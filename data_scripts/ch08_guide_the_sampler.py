@@ -1,0 +1,283 @@
+"""Draw the shared images with guides and without, from decoded z and c, and score the drawings.
+
+- hard: all images of all subjects without a guide, with true g, with another image's g, with decoded g,
+  and with true g whose steps may be of any length;
+- systems: all images of all subjects by system A (ridge, no guide), by system B (the networks of ch07 decode
+  z, c and g, and g guides), and by what lies between them;
+- repeats: some images of all subjects, five drawings each;
+- ablations: some images of the first subject, one thing changed at a time, mostly of the guide that knows
+  the true g, since there is an effect to be lost;
+- brain: the same images, everything read from the first two showings, scored on the third.
+
+Strengths, shares of the steps and the limit of a step's length are those that ch08_choose_guidance chose on
+validation images (the preset's and none, where it has not run). Steps are limited where the guide is
+strong: with true or another image's g, and with guides of other kinds. Guides of other kinds have losses of
+other sizes: each takes a strength at which its first step, before it is cut, is as long as with true g
+(relative step, mean over some test images; no score is looked at for it). On two cores it takes some four
+hours.
+"""
+
+import dataclasses
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from latentcortex import metrics
+from latentcortex.store import rows_of
+from latentcortex.studies import decoding, drawings, encoders, guides, jobs, results, scores, shared_training
+from latentcortex.studies.recipes import Guide, Recipe
+from latentcortex.studies.responses import VISUAL_CORTEX
+from latentcortex.studies.study import LAYERS
+from latentcortex.studies.targets import train_mean_image
+
+SEED = 8
+N_DRAWS, N_REPEATED, N_SOME, N_ABLATED, N_PICTURES, N_CALIBRATION = 5, 30, 50, 1, 8, 16
+N_REPEATED_PICTURES = 2
+B = "network pretrained all"  # the source of system B
+UNGUIDED = Recipe()
+# Groups of drawings: on how many images (None: all), by how many subjects, how many drawings of each.
+GROUPS = {
+    "hard": (None, None, 1),
+    "systems": (None, None, 1),
+    "repeats": (N_REPEATED, None, N_DRAWS),
+    "ablations": (N_SOME, N_ABLATED, 1),
+    "brain": (N_SOME, N_ABLATED, 1),
+}
+CALIBRATED = {
+    *("equal weights", "true colours", "colours of decoded z", "brain", "brain, no limit"),
+    *(f"layer {k} alone" for k in LAYERS),
+}
+PICTURED = {
+    "hard": ("unguided", "true", "other", "decoded", "true, no limit"),
+    "systems": ("B, no guide", "B"),
+    "brain": ("unguided", "brain", "brain, no limit"),
+}
+CURVES = ("AlexNet(2)", "AlexNet(5)")  # scores whose layers encode responses
+ORIGINALS = "originals"
+# Guided steps amplify rounding, in a few images a thousandfold: with one and with two threads, 200
+# drawings by true features differ by 0.0004 (median) and up to 0.07, means of 20 by up to 0.007.
+TOLERANCE = {"median": 0.005, "mean": 0.02}
+
+
+def strengths_of(study):
+    """Return what was chosen on validation images, as fields of a `Guide`, by whose features guide."""
+    preset = study.preset
+    own = {"feature_scale": preset.feature_scale, "guided_share": preset.guided_share}
+    chosen = {"decoded": own}
+    for name, ending, whose in (
+        ("true", "-limit", "true"),
+        ("true, no limit", "", "true"),
+        ("network", "-network", "network"),
+    ):
+        product = results.product("ch08_choose_guidance", study.root, ending, preset)
+        chosen[name] = {f: float(product[f"{whose}_{f}"][0]) for f in own} if product else own
+        if name == "true" and product:
+            chosen[name] = {**chosen[name], "max_relative_step": float(product["true_max_relative_step"][0])}
+    return chosen
+
+
+def recipes_of(study):
+    """Return the recipes by group and name, those of CALIBRATED before their strength is calibrated."""
+    strengths = strengths_of(study)
+    true = Recipe(guide=Guide(targets="true", **strengths["true"]))
+    free = Recipe(guide=Guide(targets="true", **strengths["true, no limit"]))
+    decoded = Recipe(guide=Guide(**strengths["decoded"]))
+    network = Guide(targets="network", **strengths["network"])
+    hard = {
+        "unguided": UNGUIDED,
+        "true": true,
+        "other": true.guided(targets="other"),
+        "decoded": decoded,
+        "true, no limit": free,
+    }
+    systems = {
+        "A": UNGUIDED,
+        "A, guided": decoded,
+        "A, guided by network": Recipe(guide=network),
+        "B, no guide": Recipe(B),
+        "B": Recipe(B, guide=network),
+    }
+    quarters = {"guided_share": 0.25}
+    ablations = {
+        "unguided": UNGUIDED,
+        "true g": true,
+        "no limit": free,
+        "without U-Net": true.guided(through_unet=False),
+        "tiny decoder": true.guided(tiny=True),
+        "tiny, without U-Net": true.guided(tiny=True, through_unet=False),
+        "x0 itself": true.guided(blend=False),
+        "DPM-Solver++, unguided": Recipe(dpm=True),
+        "DPM-Solver++": replace(true, dpm=True),
+        **{
+            f"quarter {k} of the steps": true.guided(guided_from=(k - 1) / 4, **quarters)
+            for k in (1, 2, 3, 4)
+        },
+        "equal weights": true.guided(weights="mean"),
+        **{f"layer {k} alone": true.guided(layers=(k,)) for k in LAYERS},
+        "true colours": true.guided(looks_at="colours"),
+        "colours of decoded z": true.guided(looks_at="colours", targets="ridge"),
+        **{
+            f"true g, {100 * share:.0f} %": true.guided(targets=f"mixed {share}")
+            for share in (0.75, 0.5, 0.25, 0.0)
+        },
+    }
+    if "tiny" not in study.decoders:
+        ablations = {name: recipe for name, recipe in ablations.items() if not name.startswith("tiny")}
+    # Everything is read from the first two showings, so that the third can judge.
+    brain = {
+        "unguided": Recipe("ridge two"),
+        "brain": replace(true.guided(looks_at="brain", targets="ridge"), source="ridge two"),
+        "brain, no limit": replace(free.guided(looks_at="brain", targets="ridge"), source="ridge two"),
+    }
+    repeats = {name: hard[name] for name in ("unguided", "true", "other", "decoded")} | {"B": systems["B"]}
+    return {"hard": hard, "systems": systems, "repeats": repeats, "ablations": ablations, "brain": brain}
+
+
+def image_ids_of(study, n_images):
+    """Choose images at random, the same whenever so many are asked for; None for all."""
+    order = np.random.default_rng([SEED, 1]).permutation(len(study.image_ids))
+    return study.image_ids[np.sort(order[:n_images])]
+
+
+def first_step(study, subject, recipe):
+    """Measure how far the first guided step moves at strength 1, as a share of x0: mean over some images."""
+    watched, preset = [], study.preset
+    one_step = 1.01 / int(preset.n_steps * preset.strength)
+    first = recipe.guided(guided_share=one_step, feature_scale=1.0, max_relative_step=None)
+    drawings.draw(study, subject, first, 0, image_ids_of(study, N_CALIBRATION), watched.append)
+    return float(torch.cat([step.relative_step for step in watched]).mean())
+
+
+def calibrated(study, subject, name, recipe):
+    """Give a guide of another kind the strength at which its first step is as long as with true g."""
+    if name not in CALIBRATED:
+        return recipe
+    pair = recipes_of(study)["hard"]["true"], recipe
+    described = study.description(*drawings.NETWORKS, recipes=[dataclasses.asdict(one) for one in pair])
+    shelf = study.shelf("calibration", [first_step, drawings.z_and_c, guides.guidance_of], described)
+    lengths = shelf.get(
+        (subject,), lambda: {"lengths": np.array([first_step(study, subject, r) for r in pair])}
+    )
+    ratio = lengths["lengths"][0] / lengths["lengths"][1]
+    return recipe.guided(feature_scale=recipe.guide.feature_scale * float(ratio))
+
+
+def images_of(study, subject, group, name, repeat=0):
+    """Return the drawings of one name in a group: (n, 3, h, w). What groups share is drawn once."""
+    recipes, ids = recipes_of(study), image_ids_of(study, GROUPS[group][0])
+    recipe = calibrated(study, subject, name, recipes[group][name])
+    if repeat == 0 and recipe in (*recipes["hard"].values(), *recipes["systems"].values()):
+        return drawings.drawings(study, subject, recipe)[rows_of(study.image_ids, ids)]
+    return drawings.drawings(study, subject, recipe, repeat, ids)
+
+
+def brain_correlations(study, subject, extracted, ids):
+    """Correlate encoded responses with the first two showings and with the third: (n, 2)."""
+    encoded = encoders.encoder_of_scores(study, subject, CURVES)(extracted).numpy()
+    read = decoding.read(study, subject)
+    shown = (read.showings(VISUAL_CORTEX, which, ids) for which in ("two", "third"))
+    return np.stack([metrics.brain_correlation(betas, encoded) for betas in shown], axis=1)
+
+
+def make(study, subject, group, name):
+    """Score the drawings of one name in a group."""
+    ids = image_ids_of(study, GROUPS[group][0])
+    scorer = scores.scorer_of(study, tuple(ids))
+    if name == ORIGINALS:
+        return {"responses": brain_correlations(study, subject, scorer.true, ids)}
+    drawn = [images_of(study, subject, group, name, repeat) for repeat in range(GROUPS[group][2])]
+    extracted = [scorer.extract(images) for images in drawn]
+    centre, key = train_mean_image(study, subject), scorer.key("AlexNet(5)")
+    found = {
+        "scores": np.stack([scorer(i, centre, e) for i, e in zip(drawn, extracted, strict=True)], axis=1),
+        "loss": np.stack([guides.own_loss(study, images, ids).numpy() for images in drawn], axis=1),
+        "agreement": np.full((len(ids), 2), np.nan),
+    }
+    if len(drawn) > 1:
+        repeats = np.stack([one[key] for one in extracted], axis=1)
+        found["agreement"] = np.stack(metrics.repeat_consistency(repeats, scorer.true[key]), axis=1)
+    if group == "brain":
+        found["responses"] = brain_correlations(study, subject, extracted[0], ids)
+    return found
+
+
+def gather_pictures(study, subject, recipes):
+    """Return pictures of a few of the repeated images, by group, name and, of repeats, drawing."""
+    chosen = image_ids_of(study, N_REPEATED)[:N_PICTURES]
+    names = [(group, name, 0) for group, some in PICTURED.items() for name in some]
+    names += [("repeats", name, repeat) for name in recipes["repeats"] for repeat in range(N_DRAWS)]
+    pictures = {"picture_ids": chosen}
+    for group, name, repeat in names:
+        is_repeat = group == "repeats"
+        at = rows_of(
+            image_ids_of(study, GROUPS[group][0]), chosen[: N_REPEATED_PICTURES if is_repeat else None]
+        )
+        images = images_of(study, subject, group, name, repeat)[at]
+        pictures[f"{group} {name} {repeat}" if is_repeat else f"{group} {name}"] = drawings.to_bytes(images)
+    return pictures
+
+
+def gather(study, load):
+    """Stack what the parts give, by group; the axes stand in the provenance."""
+    recipes, arrays, names = recipes_of(study), {}, {}
+    for group, (n_images, n_subjects, _) in GROUPS.items():
+        subjects, ids = study.subjects[:n_subjects], image_ids_of(study, n_images)
+        rows = [[load(subject, group, name) for name in recipes[group]] for subject in subjects]
+        for array in rows[0][0]:
+            stacked = np.stack([np.stack([one[array] for one in row], axis=1) for row in rows], axis=1)
+            arrays[f"{group}_{array}"] = stacked
+        arrays[f"{group}_ids"], names[group] = ids, scores.scorer_of(study, tuple(ids)).names
+    of_originals = [load(subject, "brain", ORIGINALS)["responses"] for subject in study.subjects[:N_ABLATED]]
+    of_originals = np.stack(of_originals, axis=1)[:, :, None]
+    arrays["brain_responses"] = np.concatenate([arrays["brain_responses"], of_originals], axis=2)
+    # What the networks decode for a tenth of the images, so that a page can draw it again.
+    subject, checked = study.subjects[0], image_ids_of(study, len(study.image_ids) // 10)
+    for name in "zc":
+        decoded = shared_training.decoded(study, subject, name, "pretrained", "all")
+        arrays[f"checked_{name}"] = decoded[rows_of(study.image_ids, checked)].numpy()
+    arrays["checked_ids"] = checked
+    calibrated_scales = {
+        name: [calibrated(study, s, name, recipe).guide.feature_scale for s in study.subjects[:N_ABLATED]]
+        for group in ("ablations", "brain")
+        for name, recipe in recipes[group].items()
+        if name in CALIBRATED
+    }
+    provenance = {
+        "subjects": study.subjects,
+        "recipes": {group: list(some) for group, some in recipes.items()},
+        "strengths": strengths_of(study),
+        "calibrated": calibrated_scales,
+        "scores": names,
+        "axes": {
+            "scores": ["image", "subject", "recipe", "drawing", "score"],
+            "loss": ["image", "subject", "recipe", "drawing"],
+            "agreement": ["image", "subject", "recipe", "among drawings, to truth"],
+            "brain_responses": ["image", "subject", "recipe, originals last", "first two showings, third"],
+            "checked_z, checked_c": ["image", "...: as system B decodes them, first subject"],
+        },
+        "tolerance": TOLERANCE,
+    }
+    halves = {k: v.astype(np.float16) if v.dtype.kind == "f" else v for k, v in arrays.items()}
+    pictures = gather_pictures(study, subject, recipes)
+    return {"": (halves, provenance), "-pictures": (pictures, {"subject": subject})}
+
+
+def make_job(study, args):
+    """Cut the work into parts, by subject: what is decoded for one serves all groups."""
+    recipes = recipes_of(study)
+    parts = [
+        (subject, group, name)
+        for subject in study.subjects
+        for group, (_, n_subjects, _) in GROUPS.items()
+        if subject in study.subjects[:n_subjects]
+        for name in (*recipes[group], *([ORIGINALS] if group == "brain" else []))
+    ]
+    described = study.description(
+        *drawings.NETWORKS, instruments=study.weights("judge", "alexnet"), strengths=strengths_of(study)
+    )
+    return jobs.Job(study, parts, make, gather, described, is_slice=args.images is not None)
+
+
+if __name__ == "__main__":
+    jobs.main(__doc__, make_job, jobs.add_images)

@@ -1,0 +1,140 @@
+"""Choose settings on validation images: training images that train nothing, split off by image."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+import torch
+
+from latentcortex import nsd, sampler, shared_space
+from latentcortex.studies import decoding, shared_training
+from latentcortex.studies.responses import VISUAL_CORTEX
+from latentcortex.studies.scores import Scorer
+from latentcortex.studies.study import LAYERS
+from latentcortex.studies.targets import mean_image, target
+
+SEED = 60
+N_VALIDATION = 100
+LOW_LEVEL = ("colours in cells", "contrast energy")
+CRITERIA = ("centred PixCorr", "low-level identification", "kinds", "setting")
+
+
+class Validation:
+    """Validation images of a subject, and what decoders fitted on the other training images make of them.
+
+    No test image is looked at. Made by `validation_of`.
+
+    Attributes
+    ----------
+    image_ids : int array (n,), sorted
+    mean_image : tensor (3, h, w)
+        Of the images that train.
+    scorer : scores.Scorer
+    """
+
+    def __init__(self, study, subject, n_images):
+        self.study, self.subject = study, subject
+        rng = np.random.default_rng([SEED, int(subject.removeprefix("subj"))])
+        train_ids = nsd.split(study.tables[subject])[0]
+        self.fit_ids, held = nsd.validation_split(train_ids, N_VALIDATION, rng=rng)
+        self._prepare(np.sort(rng.permutation(held)[:n_images]))
+
+    def _prepare(self, image_ids):
+        self.image_ids = image_ids
+        self.mean_image = mean_image(self.study.preset, self.study.root, self.fit_ids)
+        images = nsd.images(self.study.root, image_ids, self.study.preset.image_size)
+        self.scorer = Scorer(self.study.preset, torch.from_numpy(images))
+
+    @functools.lru_cache(maxsize=16)  # noqa: B019 - the few validations that there are live long
+    def decoded(self, name, rescale):
+        """Decode z, c or a layer of g: tensor (n, ...)."""
+        preset, region = self.study.preset, decoding.regions(self.study.preset).get(name, VISUAL_CORTEX)
+        betas, ids, _ = decoding.read(self.study, self.subject).averages(region)[0]
+        rows, held = np.isin(ids, self.fit_ids), np.isin(ids, self.image_ids)
+        true = target(self.study, name, ids[rows])
+        decoder = decoding.fit_decoder(preset, betas[rows], true, ids[rows], rescale)
+        return decoder.predict(betas[held], rescale, self.image_ids)
+
+    def targets(self, whose):
+        """Return g to guide towards, ``"decoded"`` or ``"true"``: `sampler.FeatureTargets`."""
+        if whose == "true":
+            g = {k: target(self.study, f"g{k}", self.image_ids) for k in LAYERS}
+        else:
+            g = {k: self.decoded(f"g{k}", rescale=False) for k in LAYERS}
+        return sampler.FeatureTargets(g, self.image_ids, self.study.guide.name)
+
+    def criteria(self, images):
+        """Score drawings of the validation images by CRITERIA: (n, n_criteria)."""
+        scores = pd.DataFrame(self.scorer(images, self.mean_image), columns=self.scorer.names)
+        scores[CRITERIA[1]] = scores[list(LOW_LEVEL)].mean(axis=1)
+        return scores[list(CRITERIA)].to_numpy()
+
+
+class NetworkValidation(Validation):
+    """Validation images of the networks of the shared space, decoded by them."""
+
+    def __init__(self, study, subject, n_images):
+        self.study, self.subject = study, subject
+        trainings = shared_training.trainings_of(study)
+        betas, ids = trainings.held(subject, "all")
+        made = {}
+        for group in "zcg":
+            network, _ = trainings.network(subject, 0, "pretrained", "all", group)
+            rescale = study.preset.rescale and group != "g"  # g is guided towards as predicted
+            if rescale:
+                shared_space.fit_rescaling(network, betas, subject, ids, trainings.targets(group))
+            made |= shared_space.predict(network, betas, subject, rescale=rescale)
+        some = np.sort(np.random.default_rng(SEED).permutation(len(ids))[:n_images])
+        self._decoded = {name: torch.from_numpy(values[some]) for name, values in made.items()}
+        self.fit_ids = trainings.trained_ids(subject, "all")
+        self._prepare(ids[some])
+
+    def decoded(self, name, rescale):  # noqa: ARG002 - as the networks are used: see above
+        """Return z, c or a layer of g as the networks decode them: tensor (n, ...)."""
+        return self._decoded[name]
+
+
+@functools.lru_cache(maxsize=1)
+def validation_of(study, subject, n_images=N_VALIDATION, by_network=False):
+    """Return the `Validation` of a subject; the last one is kept."""
+    return (NetworkValidation if by_network else Validation)(study, subject, n_images)
+
+
+def rank(cells, means, order, loss=None):
+    """Rank the cells of a grid by their mean rank over CRITERIA, the chosen cell first.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        The settings of each cell; the index of the table returned counts its rows.
+    means : array (n_cells, n_criteria)
+    order : list of str
+        Columns of `cells`: of equal cells the one with the smaller values comes first.
+    loss : array (n_cells, ..., n_images), optional
+        Then the cells come first whose loss falls below that of the first cell in the most images.
+
+    Returns
+    -------
+    DataFrame
+        With ``mean_rank`` and, with `loss`, ``falls``: the share of images in which the loss falls.
+    """
+    table = cells.copy()
+    table[list(CRITERIA)] = means
+    table["mean_rank"] = table[list(CRITERIA)].rank(ascending=False).mean(axis=1)
+    table = table.sort_values(["mean_rank", *order])
+    if loss is not None:
+        table["falls"] = (loss < loss[0]).reshape(len(loss), -1).mean(axis=1)[table.index]
+        surest = table["falls"] == table["falls"].max()
+        table = pd.concat([table[surest], table[~surest]])
+    return table
+
+
+def add_options(parser):
+    """Add the options of scripts that choose settings."""
+    parser.add_argument("--subjects", type=int, nargs="+", help="numbers, such as 1 2")
+    parser.add_argument(
+        "--validation-images",
+        type=int,
+        default=N_VALIDATION,
+        help="fewer of them; their product stays in the cache",
+    )
