@@ -1,5 +1,6 @@
 """Fixtures: random numbers, devices, clean figures, and a tiny tree in the layout of NSD."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import matplotlib
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from latentcortex import presets
 from latentcortex.mini import experiment, layout
+from latentcortex.studies import open_study
 
 matplotlib.use("Agg")
 
@@ -30,7 +33,7 @@ def close_figures():
     pyplot.close("all")
 
 
-def write_tiny_tree(root):
+def write_tiny_tree(root, n_own=32, n_sessions=(3, 2)):
     """Write made-up arrays as an NSD tree; return what was written.
 
     Two subjects with 3 and 2 sessions of 40 trials, 8 shared and 32 own images of each, three
@@ -38,13 +41,13 @@ def write_tiny_tree(root):
     times gain[v], plus noise of deviation 1, plus an offset of the session.
     """
     rng = np.random.default_rng(20)
-    n_shared, n_own, n_vertices, n_trials, n_sessions = 8, 32, 162, 40, (3, 2)
+    n_shared, n_vertices, n_trials = 8, 162, 40
     n_images = n_shared + 2 * n_own
     ids = rng.permutation(n_images)
     shared, own = np.sort(ids[:n_shared]), np.sort(ids[n_shared:].reshape(2, n_own), axis=1)
     subjectim = np.array([np.concatenate([shared, row]) for row in own])
     order = experiment.order_trials(n_shared + n_own, 3, rng, n_shared, 80)
-    pattern = experiment.stimulus_pattern(3, 4, 15, n_trials, rng)
+    pattern = experiment.stimulus_pattern(max(n_sessions), 4, 15, n_trials, rng)
     images = rng.integers(0, 256, (n_images, 12, 10, 3), dtype=np.uint8)
     captions = [[f"caption {k} of image {i}" for k in range(5)] for i in range(n_images)]
     # COCO's ids are none of NSD's, and each of these is in both splits, for different images.
@@ -59,6 +62,7 @@ def write_tiny_tree(root):
     names = {0: "Unknown", 1: "early", 5: "ventral"}
     labels = rng.choice(list(names), 2 * n_vertices)
     layout.write_rois(root, "streams", labels, names)
+    layout.write_rois(root, "nsdgeneral", labels > 0, {0: "Unknown", 1: "nsdgeneral"})
     own_labels = rng.choice([-1, 0, 1], 2 * n_vertices)
     layout.write_rois(root, "floc-faces", labels % 2, {0: "Unknown", 1: "FFA-1"})
     layout.write_rois(root, "floc-faces", own_labels, {0: "Unknown", 1: "FFA-1"}, "subj01")
@@ -108,6 +112,20 @@ def tiny_tree(_tiny):
 def tiny_truth(_tiny):
     """Arrays that `tiny_tree` was written from."""
     return _tiny[1]
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """Two made-up subjects with 152 own and 8 shared images, seen by the miniature world's networks.
+
+    What is computed for it is kept for all tests of a session. Restore what a test changes.
+    """
+    folder = tmp_path_factory.mktemp("study")
+    write_tiny_tree(folder / "nsd", n_own=152, n_sessions=(12, 12))
+    preset = dataclasses.replace(presets.get("mini"), subjects=(1, 2), n_steps=4, expected_minutes="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LATENTCORTEX_CACHE", str(folder / "cache"))
+        yield open_study(preset, folder / "nsd")
 
 
 @pytest.fixture(scope="module")

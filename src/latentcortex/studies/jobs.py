@@ -96,7 +96,7 @@ class Job:
 
     def written(self):
         """Return what the provenance of a product says of its making."""
-        code = keys.key_of([self.make, self.gather, Study], None)
+        code = keys.code_of(self.make.__code__.co_filename)
         today = datetime.date.today().isoformat()
         return {"script": self.name, "date": today, "code": code, "device": self.study.preset.device}
 

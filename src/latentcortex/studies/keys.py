@@ -29,21 +29,34 @@ def key_of(functions, settings):
         All that the result depends on besides the code: numbers, hashes of networks, the identity of
         the data.
     """
-    code = {f"{_label(file)}:{name}": _text(file, name) for file, name in reached(functions)}
-    return store.source_hash([], [settings, code])
+    starts = [(_file_of(function), function.__qualname__.split(".")[0]) for function in functions]
+    return store.source_hash([], [settings, _code(starts)])
 
 
-def reached(functions):
-    """Return the definitions that functions or classes can reach by the names that they mention.
+def code_of(file):
+    """Return the hash of all code that a file reaches: 64 hexadecimal digits."""
+    file = Path(file).resolve()
+    return store.source_hash([], _code([(file, name) for name in _module(file)[0]]))
+
+
+def _code(starts):
+    return {f"{_label(file)}:{name}": _text(file, name) for file, name in reached(starts)}
+
+
+def reached(starts):
+    """Return the definitions that some definitions can reach by the names that they mention.
+
+    Parameters
+    ----------
+    starts : list of (path, str)
+        File and name of each definition. Statements of a module that define no name (such as a
+        registration) have the name ``""``.
 
     Returns
     -------
     set of (path, str)
-        File and name of each definition. Statements of a module that define no name (such as a
-        registration) have the name ``""``.
     """
-    todo = [(_file_of(function), function.__qualname__.split(".")[0]) for function in functions]
-    found = set()
+    todo, found = list(starts), set()
     while todo:
         file, name = todo.pop()
         if (file, name) not in found:
