@@ -2,28 +2,33 @@
 
 A tree is made in the cache, in a folder named by a hash of the sources, the settings and the
 seed. What all worlds of a seed have in common (pictures, captions, design, answers) is made once
-beside them; the worlds hold hard links to it.
+next to them; the worlds hold hard links to it.
 """
 
 import dataclasses
+import functools
 import json
+import operator
 import shutil
 from importlib.metadata import version
 from pathlib import Path
 
 import h5py
 import numpy as np
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from latentcortex import nsd, store
 from latentcortex.mini import captions, cortex, layout, scenes, surface, volume
 from latentcortex.mini.experiment import order_trials, simulate_responses, stimulus_pattern
+from latentcortex.mini.unfinished import build_once
 
 # What the pictures and the design depend on. A change of the cortex does not render them again.
-_COMMON_SOURCES = ("raytracer", "props", "scenes", "captions", "experiment", "layout", "build")
+_COMMON_SOURCES = ("raytracer", "props", "scenes", "captions", "experiment", "layout", "build", "unfinished")
 # Trained on the world, which does not depend on them.
 _NOT_THE_WORLD = ("networks", "classical_judge")
+# Sizes on disk of a trial (of the surface and of the volume) and of a picture, in bytes: measured.
+_TRIAL, _PICTURE = 127_000, 13_000
+_BLOCK = 128  # pictures that are drawn before they are kept; whole batches of `scenes.render`
 
 _README = """SIMULATED DATA. No brain was measured.
 
@@ -43,7 +48,10 @@ provenance.json             world, seed, sizes, hash of the sources
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Sizes of the experiment, in NSD's terms. NSD-synthetic's session is all in one."""
+    """Sizes of the experiment, in NSD's terms. NSD-synthetic's session is all in one.
+
+    `n_sessions` gives the number of sessions of each subject.
+    """
 
     n_sessions: tuple[int, ...] = (4, 4, 4, 3)
     n_trials: int = 750
@@ -56,12 +64,36 @@ class Sizes:
     n_synthetic_runs: int = 8
     n_synthetic_slots: int = 107
 
+    def __post_init__(self):
+        """Turn whole numbers of any kind into Python's, so that equal sizes give one tree."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            try:
+                if field.name == "n_sessions":
+                    value = tuple(operator.index(number) for number in value)
+                else:
+                    value = operator.index(value)
+            except TypeError as error:
+                raise ValueError(
+                    f"{field.name} must be {field.type}, got {value!r}: sizes are whole numbers."
+                ) from error
+            object.__setattr__(self, field.name, value)
+
+    @property
+    def n_bytes(self):
+        """Return about how many bytes a tree of these sizes takes."""
+        n_subjects = len(self.n_sessions)
+        n_trials = sum(self.n_sessions) * self.n_trials + n_subjects * self.n_held_back * self.n_repeats
+        n_images = self.n_shared + n_subjects * self.n_own + self.n_held_back
+        return n_trials * _TRIAL + n_images * _PICTURE
+
 
 def open_tree(world="standard", seed=0, cache=None, sizes=None):
     """Find the tree of a simulated world, or build it first.
 
-    Processes that start at once wait for the one that builds. A build that was killed is begun
-    anew; a tree that is there is whole.
+    Processes that start at once wait for the one that builds. A build that was ended goes on with
+    the pictures and sessions that it had finished, and gives the same files; a tree that is there is
+    whole.
 
     Parameters
     ----------
@@ -78,15 +110,24 @@ def open_tree(world="standard", seed=0, cache=None, sizes=None):
     Returns
     -------
     pathlib.Path
-        Root of a tree for `latentcortex.nsd`.
+        Root of a tree for `latentcortex.nsd`. Its name is also the field ``name`` of its
+        ``simulation/provenance.json``.
 
     Raises
     ------
     ValueError
-        There is no such world.
+        If there is no such world, or if the seed is no whole number from 0.
+    OSError
+        If the cache can't be written to, or if the disk has no room: the tree takes 1.7 GB.
     """
     if world not in cortex.WORLDS:
         raise ValueError(f"No world {world!r}. There are: {', '.join(cortex.WORLDS)}.")
+    try:
+        seed = operator.index(seed)
+    except TypeError as error:
+        raise ValueError(f"seed must be a whole number from 0, got {seed!r}.") from error
+    if not seed >= 0:
+        raise ValueError(f"seed must be a whole number from 0, got {seed}.")
     sizes = Sizes() if sizes is None else sizes
     cache = Path(store.cache_folder() if cache is None else cache)
     settings = {"world": world, "seed": seed, "sizes": dataclasses.asdict(sizes)}
@@ -97,41 +138,21 @@ def open_tree(world="standard", seed=0, cache=None, sizes=None):
     sources = {path for path in here.glob("*.py") if path.stem not in _NOT_THE_WORLD}
     key = store.source_hash(sources, settings)
 
-    def build_common(folder):
-        _write_common(folder, seed, sizes)
+    name = f"mini-{world}-seed{seed}-{key[:12]}"
 
-    def build_world(folder):
-        common = _build_once(cache / f"mini-common-seed{seed}-{common_key[:12]}", build_common)
-        _link(common, folder)
-        _write_world(folder, world, seed, sizes)
-        provenance = {**settings, "source_hash": key, "version": version("latentcortex")}
+    def build_common(tree, steps):
+        _write_common(tree, seed, sizes, steps)
+
+    def build_world(tree, steps):
+        common = build_once(cache / f"mini-common-seed{seed}-{common_key[:12]}", build_common)
+        _link(common, tree)
+        _write_world(tree, world, seed, sizes, steps)
+        # The name goes with the tree when it is moved or when its folder is renamed.
+        provenance = {"name": name, **settings, "source_hash": key, "version": version("latentcortex")}
         text = json.dumps({"simulated": True, **provenance}, indent=1)
-        (folder / "simulation/provenance.json").write_text(text)
+        (tree / "simulation/provenance.json").write_text(text)
 
-    return _build_once(cache / f"mini-{world}-seed{seed}-{key[:12]}", build_world)
-
-
-def _build_once(folder, build):
-    """Let `build` fill a temporary folder and rename it, unless the folder is there."""
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{folder}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        tqdm.write(f"Another process is building {folder.name}: waiting for it.")
-        lock.acquire()
-    try:
-        if not folder.is_dir():
-            # Only who holds the lock builds: what lies there was left by a process that died.
-            partial = folder.with_name(f"{folder.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            build(partial)
-            partial.rename(folder)
-    finally:
-        lock.release()
-    return folder
+    return build_once(cache / name, build_world, sizes.n_bytes)
 
 
 def _link(source, target):
@@ -140,6 +161,7 @@ def _link(source, target):
         if path.is_file():
             twin = target / path.relative_to(source)
             twin.parent.mkdir(parents=True, exist_ok=True)
+            twin.unlink(missing_ok=True)  # an earlier process may have been ended in the middle of a copy
             try:
                 twin.hardlink_to(path)
             except OSError:
@@ -181,16 +203,35 @@ def _design(seed, sizes):
     return order, subjectim, np.concatenate(synthetic)
 
 
-def _write_common(root, seed, sizes):
+def _draw(experiment, drawn, steps):
+    """Draw scenes, uint8 (n, height, width, 3), in blocks that are kept."""
+    n_batches = -(-len(drawn) // 32)
+
+    def watched(batches):
+        for batch in batches:
+            yield batch
+            bar.update()
+
+    images = []
+    with tqdm(
+        total=n_batches, desc=f"Simulated world: drawing the scenes ({experiment})", unit="batch"
+    ) as bar:
+        for start in range(0, len(drawn), _BLOCK):
+            block = drawn[start : start + _BLOCK]
+            draw = functools.partial(scenes.render, block, progress=watched)
+            images.append(steps.keep(f"{experiment}-{start:05d}", draw))
+            bar.n = min(n_batches, (start + _BLOCK) // 32)
+            bar.refresh()
+    return np.concatenate(images)
+
+
+def _write_common(root, seed, sizes, steps):
     """Write all that does not depend on the cortex."""
     ordinary, held_back = _sample(seed, sizes)
     order, subjectim, synthetic = _design(seed, sizes)
 
-    def progress(batches):
-        return tqdm(batches, desc="Simulated world: drawing the scenes", unit="batch")
-
-    layout.write_stimuli(root, scenes.render(ordinary, progress=progress))
-    layout.write_stimuli(root, scenes.render(held_back), "nsdsynthetic")
+    layout.write_stimuli(root, _draw("nsd", ordinary, steps))
+    layout.write_stimuli(root, _draw("nsdsynthetic", held_back, steps), "nsdsynthetic")
 
     rng = _rng(seed, 3)
     n_sessions = len(order) // sizes.n_trials
@@ -214,7 +255,7 @@ def _write_common(root, seed, sizes):
     layout.write_stim_info(root, coco_ids, coco_splits, order, subjectim, sizes.n_shared)
 
     truth = root / "simulation"
-    truth.mkdir()
+    truth.mkdir(exist_ok=True)
     (truth / "README.txt").write_text(_README)
     texts = [captions.write_captions(scene, rng) for scene in held_back]
     (truth / "captions_held_back.json").write_text(json.dumps(texts, indent=0))
@@ -231,7 +272,7 @@ def _read_images(root, experiment):
         return file["imgBrick"][...]
 
 
-def _write_world(root, world, seed, sizes):
+def _write_world(root, world, seed, sizes, steps):
     """Write what the simulated cortices answer to the images in `root`."""
     ordinary, held_back = _sample(seed, sizes)
     order, subjectim, synthetic = _design(seed, sizes)
@@ -242,7 +283,11 @@ def _write_world(root, world, seed, sizes):
     n_steps = sum(sizes.n_sessions) + len(sizes.n_sessions)
     with tqdm(total=n_steps, desc=f"Simulated world ({world}): scanning", unit="session") as bar:
         for k, n_sessions in enumerate(sizes.n_sessions):
-            subject, simulated = f"subj{k + 1:02d}", cortex.Cortex(k, world, seed)
+            subject = f"subj{k + 1:02d}"
+            if steps.is_done(subject):
+                bar.update(n_sessions + 1)
+                continue
+            simulated = cortex.Cortex(k, world, seed)
             path = root / f"simulation/planted_{subject}.csv"
             simulated.planted.to_csv(path, index_label="vertex")
             # All images at once, so that one scale holds for ordinary and held-back ones.
@@ -252,30 +297,44 @@ def _write_world(root, world, seed, sizes):
             )
             shown = np.split(order[: n_sessions * sizes.n_trials], n_sessions)
             space = volume.lay_volume(_rng(seed, 14, k))
-            scaled = [], []
-            for session, rows in enumerate(shown, 1):
-                betas = simulated.respond(signal[rows], session)
-                voxels = _write_session(root, subject, session, betas, space)
-                for sessions, values in zip(scaled, (betas, voxels), strict=True):
-                    sessions.append(nsd.zscore(values, None, np.ones(len(values), bool)))
-                bar.update()
-            # As NSD's: estimated from the responses, not what was planted.
-            on_surface, in_volume = (
-                nsd.estimate_ncsnr(np.concatenate(sessions), np.concatenate(shown)) for sessions in scaled
-            )
-            layout.write_ncsnr(root, subject, on_surface)
-            _write_volumes(root, subject, space, in_volume)
+            _scan(root, subject, (simulated, signal, space), shown, steps, bar)
             betas = simulated.respond(signal[subjectim.shape[1] + synthetic], n_sessions + 1)
-            _write_session(root, subject, "nsdsynthetic", betas, space)
+            files = _write_session(root, subject, "nsdsynthetic", betas, space.resample(betas), space)
+            steps.finish(subject, files)
             bar.update()
 
 
-def _write_session(root, subject, session, betas, space):
-    """Write one session on the surface and in the volume; return the voxels."""
-    layout.write_betas_session(root, subject, session, betas)
-    voxels = space.resample(betas)
-    layout.write_volume_betas_session(root, subject, session, space.fill(voxels), space.affine)
-    return voxels
+def _scan(root, subject, body, shown, steps, bar):
+    """Write the sessions that are not there yet, and what is estimated from all of them."""
+    simulated, signal, space = body
+    scaled = [], []
+    for session, rows in enumerate(shown, 1):
+        step = f"{subject}-session{session:02d}"
+        if steps.is_done(step):
+            # In memory as a cortex answers, trial after trial of a vertex: sums depend on the order.
+            betas = np.asfortranarray(nsd.betas(root, subject, sessions=[session]))
+        else:
+            betas = np.asfortranarray(simulated.respond(signal[rows], session))
+        voxels = space.resample(betas)
+        if not steps.is_done(step):
+            steps.finish(step, _write_session(root, subject, session, betas, voxels, space))
+        for sessions, values in zip(scaled, (betas, voxels), strict=True):
+            sessions.append(nsd.zscore(values, None, np.ones(len(values), bool)))
+        bar.update()
+    # As NSD's: estimated from the responses, not what was planted.
+    on_surface, in_volume = (
+        nsd.estimate_ncsnr(np.concatenate(sessions), np.concatenate(shown)) for sessions in scaled
+    )
+    layout.write_ncsnr(root, subject, on_surface)
+    _write_volumes(root, subject, space, in_volume)
+
+
+def _write_session(root, subject, session, betas, voxels, space):
+    """Write one session on the surface and in the volume; return the paths."""
+    return [
+        *layout.write_betas_session(root, subject, session, betas),
+        layout.write_volume_betas_session(root, subject, session, space.fill(voxels), space.affine),
+    ]
 
 
 def _write_volumes(root, subject, space, ncsnr):

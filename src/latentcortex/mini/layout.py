@@ -146,9 +146,14 @@ def write_betas_session(root, subject, session, betas):
         1-based session of the main experiment, or the session of NSD-synthetic.
     betas : float array (n_trials, n_vertices)
         Percent signal change; the left hemisphere's vertices, then as many of the right.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The files of the left and the right hemisphere.
     """
     folder, name = _betas_name(session)
-    _write_hemispheres(root, f"nsddata_betas/ppdata/{subject}/fsaverage/{folder}", name, betas)
+    return _write_hemispheres(root, f"nsddata_betas/ppdata/{subject}/fsaverage/{folder}", name, betas)
 
 
 def write_ncsnr(root, subject, ncsnr):
@@ -171,16 +176,22 @@ def write_volume_betas_session(root, subject, session, betas, affine=None, space
     space : {"func1pt8mm", "func1mm"}
     form : {"hdf5", "nii.gz"}
         NSD offers both.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
     """
     scaled = np.clip(np.rint(300 * betas), -32768, 32767).astype(np.int16)
     folder, name = _betas_name(session)
     path = _new(root, f"nsddata_betas/ppdata/{subject}/{space}/{folder}/{name}.{form}")
     if form == "nii.gz":
         _save_nifti(path, np.moveaxis(scaled, 0, -1), affine)
-        return
+        return path
     with h5py.File(path, "w") as file:
         # MATLAB wrote (nx, ny, nz, n_trials): others read the axes in reverse, a chunk a voxel.
         file.create_dataset("betas", data=scaled.transpose(0, 3, 2, 1), chunks=(len(scaled), 1, 1, 1))
+    return path
 
 
 def write_volume(root, subject, name, values, affine=None, space="func1pt8mm"):
@@ -232,12 +243,15 @@ def _betas_name(session):
 
 
 def _write_hemispheres(root, folder, name, values):
-    """Write float values (n_trials, n_vertices) as two big-endian surface files."""
+    """Write float values (n_trials, n_vertices) as two big-endian surface files; return their paths."""
+    paths = []
     for hemisphere, half in zip(("lh", "rh"), np.split(values, 2, axis=1), strict=True):
         # FreeSurfer's order: vertex first, trials last; nibabel wants a single one left out.
         volume = half.astype(np.float32).T[:, None, None]
         volume = volume[..., 0] if len(values) == 1 else volume
-        nibabel.save(nibabel.MGHImage(volume, np.eye(4)), _new(root, f"{folder}/{hemisphere}.{name}.mgh"))
+        paths.append(_new(root, f"{folder}/{hemisphere}.{name}.mgh"))
+        nibabel.save(nibabel.MGHImage(volume, np.eye(4)), paths[-1])
+    return paths
 
 
 def _new(root, relative):

@@ -1,5 +1,6 @@
 """Results on disk that are made once, by whoever needs them first."""
 
+import hashlib
 import logging
 import re
 from dataclasses import dataclass
@@ -37,7 +38,9 @@ class Shelf:
     def path(self, part, suffix=".npz"):
         """Return where a part, a tuple of words and numbers, is kept."""
         words = [re.sub(r"[^\w.+]+", "_", str(word)) for word in part]
-        return self.folder / f"{'-'.join(words)}{suffix}"
+        # Words that differ in other characters alone, too, lie in files of their own.
+        digest = hashlib.sha256(repr([str(word) for word in part]).encode()).hexdigest()[:6]
+        return self.folder / f"{'-'.join(words)}-{digest}{suffix}"
 
     def load(self, path):
         """Return the arrays of a file; None where there is none, or only a damaged one."""
@@ -45,9 +48,17 @@ class Shelf:
             return None
         try:
             return store.load(path)
-        except ValueError as error:
+        except store.DamagedFileError as error:
             self.discard(path, error)
             return None
+
+    def image_ids(self, path):
+        """Return the ids of a file's rows; none where the file is damaged, and removed."""
+        try:
+            return store.image_ids(path)
+        except store.DamagedFileError as error:
+            self.discard(path, error)
+            return []
 
     def discard(self, path, error):
         """Name a damaged file and remove it, so that it is made again."""

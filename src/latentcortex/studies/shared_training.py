@@ -134,7 +134,7 @@ class Trainings:
                     return shared_space.load(path, name, self.study.preset.device), json.loads(
                         notes.read_text()
                     )
-                except ValueError as error:
+                except store.DamagedFileError as error:
                     shelf.discard(path, error)
             state = path.with_name(f"{path.stem}-state.safetensors")
             model, curves_ = _pretrain(self, subject, group, sizes, settings, state)

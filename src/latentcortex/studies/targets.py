@@ -117,7 +117,7 @@ def _gather(shelf, image_ids, names):
     """
     found, missing = [], image_ids
     for path in sorted(shelf.folder.glob("*.safetensors")):
-        if np.isin(missing, store.image_ids(path)).any() and (arrays := shelf.load(path)):
+        if np.isin(missing, shelf.image_ids(path)).any() and (arrays := shelf.load(path)):
             rows = np.isin(arrays["image_ids"], missing)
             found.append({name: arrays[name][rows] for name in ("image_ids", *names)})
             missing = np.setdiff1d(missing, arrays["image_ids"])

@@ -1,0 +1,205 @@
+"""The folder of results that can be computed again: where it is, what lies there, how to remove it."""
+
+import datetime
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pooch
+from filelock import FileLock, Timeout
+
+from latentcortex.store.writing import is_in_use
+
+_WORLD = re.compile(r"mini-.+-seed\d+-[0-9a-f]{12}")
+_KEY = re.compile(r"(.+-)?[0-9a-f]{8,64}")
+_ARRAYS = {".npz", ".safetensors"}
+# What a folder of kept parts may hold.
+_PARTS = _ARRAYS | {".json", ".csv", ".lock", ".tmp", ".partial"}
+
+
+def cache_folder():
+    """Return the folder for results that can be computed again.
+
+    Returns
+    -------
+    pathlib.Path
+        ``$LATENTCORTEX_CACHE`` where it is set, else the user's cache folder. A ``~`` and the names of
+        environment variables in it are replaced. The folder is not made here.
+
+    Raises
+    ------
+    ValueError
+        If it names an unknown user, or an environment variable that is not set.
+    NotADirectoryError
+        If it is a file.
+    """
+    text = os.environ.get("LATENTCORTEX_CACHE", "").strip()
+    if not text:
+        return Path(pooch.os_cache("latentcortex"))
+    try:
+        folder = Path(os.path.expandvars(text)).expanduser()
+    except RuntimeError as error:
+        raise ValueError(
+            f"The environment variable LATENTCORTEX_CACHE is {text!r}: {error} Write the whole path."
+        ) from error
+    unknown = re.search(r"\$(\w+|\{\w+\})", str(folder))
+    if unknown:
+        raise ValueError(
+            f"The environment variable LATENTCORTEX_CACHE is {text!r}, but {unknown[0]} is not set. Write "
+            "the whole path, or set this variable, too."
+        )
+    if os.path.isfile(folder):  # noqa: PTH113 (a folder that can't be read is no error here)
+        raise NotADirectoryError(
+            f"The environment variable LATENTCORTEX_CACHE is {text!r}, which is a file. Set it to a folder "
+            "that you may write to, or unset it to use the user's cache folder."
+        )
+    return folder
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """Something in the cache that is removed as a whole.
+
+    Attributes
+    ----------
+    name : str
+        Its path within the cache.
+    path : pathlib.Path
+    n_bytes : int
+        Size of its files. A file that several worlds share is counted once.
+    last_used : datetime.datetime
+        When one of its files was last read or written, as far as the file system notes it.
+    kind : {"world", "products", "kept parts", "temporary", "unknown"}
+        A simulated world, or what the worlds of a seed share; files of arrays; parts of long work;
+        what a killed build or writer has left (or one that is at work); none of these.
+    """
+
+    name: str
+    path: Path
+    n_bytes: int
+    last_used: datetime.datetime
+    kind: str
+
+
+def cache_contents(folder=None):
+    """Return what lies in the cache.
+
+    Parameters
+    ----------
+    folder : path, optional
+        By default `cache_folder`.
+
+    Returns
+    -------
+    list of CacheEntry
+        Sorted by name; empty where there is no cache.
+    """
+    folder = cache_folder() if folder is None else Path(folder)
+    if not folder.is_dir():
+        return []
+    found = list(_find(folder))
+    # Temporary files also lie in folders that are measured: they are counted first, on their own.
+    found += [(path, "temporary") for path in folder.rglob(".*.tmp") if (path, "temporary") not in found]
+    found.sort(key=lambda entry: entry[1] != "temporary")
+    seen = set()
+    return sorted((_entry(folder, path, kind, seen) for path, kind in found), key=lambda entry: entry.name)
+
+
+def _find(folder):
+    """Yield paths and their kinds; a folder of which nothing is known is one entry."""
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() or not path.is_dir():
+            # The locks of worlds are empty, and waiting processes hold on to them.
+            if path.suffix != ".lock":
+                yield path, _kind_of_file(path)
+        elif _WORLD.fullmatch(path.name):
+            yield path, "world"
+        elif path.suffix == ".partial" and _WORLD.fullmatch(path.stem):
+            yield path, "temporary"
+        elif _KEY.fullmatch(path.name) and _suffixes(path) <= _PARTS:
+            yield path, "kept parts"
+        else:
+            within = list(_find(path))
+            is_unknown = all(kind == "unknown" for _, kind in within)
+            yield from [(path, "unknown")] if is_unknown else within
+
+
+def _kind_of_file(path):
+    if path.name.startswith(".") and path.suffix == ".tmp":
+        return "temporary"
+    return "products" if path.suffix in _ARRAYS and not path.is_symlink() else "unknown"
+
+
+def _suffixes(folder):
+    return {file.suffix for file in folder.rglob("*") if not file.is_dir()}
+
+
+def _entry(folder, path, kind, seen):
+    """Measure an entry; `seen` holds the files that are counted already."""
+    n_bytes = last_used = 0
+    for file in (path, *path.rglob("*")) if path.is_dir() and not path.is_symlink() else (path,):
+        try:
+            state = file.lstat()
+        except FileNotFoundError:  # removed in this moment
+            continue
+        # A folder's time of access is that of this very look.
+        last_used = max(last_used, state.st_mtime, 0 if file.is_dir() else state.st_atime)
+        if not file.is_dir() and (state.st_dev, state.st_ino) not in seen:
+            seen.add((state.st_dev, state.st_ino))
+            n_bytes += state.st_size
+    when = datetime.datetime.fromtimestamp(last_used).astimezone()
+    return CacheEntry(path.relative_to(folder).as_posix(), path, n_bytes, when, kind)
+
+
+def remove_cached(entries):
+    """Remove entries of the cache.
+
+    Parameters
+    ----------
+    entries : iterable of CacheEntry
+        From `cache_contents`. An entry that is gone already is passed over.
+
+    Returns
+    -------
+    int
+        Number of bytes that the removed entries took.
+
+    Raises
+    ------
+    ValueError
+        If one is no `CacheEntry`; then nothing is removed.
+    RuntimeError
+        If an entry is being written by a process that is at work. The entries before it are removed.
+    """
+    entries = [entries] if isinstance(entries, CacheEntry) else list(entries)
+    wrong = [entry for entry in entries if not isinstance(entry, CacheEntry)]
+    if wrong:
+        raise ValueError(f"Expected entries from cache_contents(), got {wrong[0]!r}. Nothing was removed.")
+    return sum(_remove(entry) for entry in entries)
+
+
+def _remove(entry):
+    path = entry.path
+    if path.is_symlink() or path.is_file():
+        if is_in_use(path):
+            raise RuntimeError(f"{path} is being written by a process that is at work. End it first.")
+        path.unlink(missing_ok=True)
+    elif path.is_dir() and _WORLD.fullmatch(path.name.removesuffix(".partial")):
+        lock = FileLock(path.with_name(f"{path.name.removesuffix('.partial')}.lock"))
+        try:
+            with lock.acquire(timeout=0):
+                shutil.rmtree(path)
+        except Timeout as error:
+            raise RuntimeError(
+                f"{path} is being built by another process. Wait for it, or end it."
+            ) from error
+    elif path.is_dir():
+        at_work = [file for file in path.rglob(".*.tmp") if is_in_use(file)]
+        if at_work:
+            raise RuntimeError(f"{at_work[0]} is being written by a process that is at work. End it first.")
+        shutil.rmtree(path)
+    else:
+        return 0
+    return entry.n_bytes
