@@ -87,9 +87,11 @@ class Responses:
             "two": thrice & (number < 2),
             "third": thrice & (number == 2),
         }[which] & np.isin(self.image_ids, image_ids)
-        averages, shown, _ = nsd.average_repeats(self.single(region)[rows], self.image_ids[rows])
-        found = np.full((len(image_ids), averages.shape[1]), np.nan, np.float32)
-        found[rows_of(image_ids, shown)] = averages
+        betas = self.single(region)
+        found = np.full((len(image_ids), betas.shape[1]), np.nan, np.float32)
+        if rows.any():
+            averages, shown, _ = nsd.average_repeats(betas[rows], self.image_ids[rows])
+            found[rows_of(image_ids, shown)] = averages
         return found
 
 

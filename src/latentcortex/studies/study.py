@@ -37,7 +37,7 @@ class Study:
     n_images: int | None = None
 
     def __reduce__(self):
-        return open_study, (self.preset, self.root, self.n_images)
+        return _open, (self.preset, self.root, self.n_images)
 
     @property
     def subjects(self):
@@ -124,7 +124,6 @@ class Study:
         }
 
 
-@functools.cache
 def open_study(preset, root=None, n_images=None):
     """Return the study of a preset, the same one at each call.
 
@@ -136,5 +135,9 @@ def open_study(preset, root=None, n_images=None):
     n_images : int, optional
         Only so many test images, drawn at random.
     """
-    root = preset.open() if root is None else Path(root)
+    return _open(preset, preset.open() if root is None else Path(root), n_images)
+
+
+@functools.cache
+def _open(preset, root, n_images):
     return Study(preset, root, n_images)
