@@ -145,22 +145,22 @@ def first_step(study, subject, recipe):
     watched, preset = [], study.preset
     one_step = 1.01 / int(preset.n_steps * preset.strength)
     first = recipe.guided(guided_share=one_step, feature_scale=1.0, max_relative_step=None)
-    drawings.draw(study, subject, first, 0, image_ids_of(study, N_CALIBRATION), watched.append)
-    return float(torch.cat([step.relative_step for step in watched]).mean())
+
+    def make():
+        drawings.draw(study, subject, first, 0, image_ids_of(study, N_CALIBRATION), watched.append)
+        return {"length": torch.cat([step.relative_step for step in watched]).mean().numpy()}
+
+    described = study.description(*drawings.NETWORKS, recipe=dataclasses.asdict(first))
+    shelf = study.shelf("first-steps", [first_step, drawings.z_and_c, guides.guidance_of], described)
+    return float(shelf.get((subject,), make)["length"])
 
 
 def calibrated(study, subject, name, recipe):
     """Give a guide of another kind the strength at which its first step is as long as with true g."""
     if name not in CALIBRATED:
         return recipe
-    pair = recipes_of(study)["hard"]["true"], recipe
-    described = study.description(*drawings.NETWORKS, recipes=[dataclasses.asdict(one) for one in pair])
-    shelf = study.shelf("calibration", [first_step, drawings.z_and_c, guides.guidance_of], described)
-    lengths = shelf.get(
-        (subject,), lambda: {"lengths": np.array([first_step(study, subject, r) for r in pair])}
-    )
-    ratio = lengths["lengths"][0] / lengths["lengths"][1]
-    return recipe.guided(feature_scale=recipe.guide.feature_scale * float(ratio))
+    lengths = [first_step(study, subject, one) for one in (recipes_of(study)["hard"]["true"], recipe)]
+    return recipe.guided(feature_scale=recipe.guide.feature_scale * lengths[0] / lengths[1])
 
 
 def images_of(study, subject, group, name, repeat=0):

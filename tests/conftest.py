@@ -116,12 +116,12 @@ def tiny_truth(_tiny):
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
-    """Two made-up subjects with 152 own and 8 shared images, seen by the miniature world's networks.
+    """Two made-up subjects with 232 own and 8 shared images, seen by the miniature world's networks.
 
     What is computed for it is kept for all tests of a session. Restore what a test changes.
     """
     folder = tmp_path_factory.mktemp("study")
-    write_tiny_tree(folder / "nsd", n_own=152, n_sessions=(12, 12))
+    write_tiny_tree(folder / "nsd", n_own=232, n_sessions=(18, 18))
     preset = dataclasses.replace(presets.get("mini"), subjects=(1, 2), n_steps=4, expected_minutes="")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LATENTCORTEX_CACHE", str(folder / "cache"))

@@ -56,7 +56,7 @@ def test_a_subject_is_read_once_and_an_image_encoded_once(fresh, monkeypatch):
         decoding.read(fresh, subject).showings(VISUAL_CORTEX, "others", fresh.image_ids)
     assert read == ["subj01", "subj02"]
     shown = np.unique(np.concatenate([table["image_id"] for table in fresh.tables.values()]))
-    assert sum(encoded) == len(shown) == 2 * 152 + 8
+    assert sum(encoded) == len(shown) == 2 * 232 + 8
 
 
 def test_regions_hold_what_a_reading_of_their_own_would_hold(study):
@@ -128,12 +128,12 @@ def test_a_damaged_file_of_targets_is_named_and_computed_again(fresh, caplog):
 def test_decoders_learn_from_training_images_alone_and_the_rescaling_from_others(study):
     fitted = decoding.linear(study, "subj01", "z")
     learned = set(fitted.decoder.image_ids_), set(fitted.decoder.rescaling_ids_)
-    assert [len(ids) for ids in learned] == [52, 100] and not learned[0] & learned[1]
+    assert [len(ids) for ids in learned] == [132, 100] and not learned[0] & learned[1]
     assert learned[0] | learned[1] == set(own_ids(study))
 
 
 def test_the_widest_bottleneck_is_no_bottleneck_and_the_narrowest_one_dimension(study):
-    wide = decoding.through_bottleneck(study, "subj01", "z", 100)
+    wide = decoding.through_bottleneck(study, "subj01", "z", 1000)
     torch.testing.assert_close(wide, decoding.decoded(study, "subj01", "z"), atol=1e-3, rtol=1e-3)
     fitted = decoding.linear(study, "subj01", "z")
     rows = decoding.through_bottleneck(study, "subj01", "z", 1).flatten(1)
