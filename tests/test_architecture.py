@@ -25,6 +25,7 @@ DOORS = {
     "encoding": {"ridge", "metrics"},
     "plotting": set(),
     "mini": {"nsd", "store"},
+    "command": {"scorecard", "store", "studies"},
     "studies": {
         *("presets", "store", "nsd", "features", "decoders", "shared_space", "sampler", "metrics"),
         *("encoding", "mini"),

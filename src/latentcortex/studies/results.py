@@ -8,6 +8,7 @@ import numpy as np
 
 import latentcortex
 from latentcortex import nsd, presets, store
+from latentcortex.studies import keys
 
 _PACKAGE = Path(latentcortex.__file__).resolve().parent
 _CLONE = _PACKAGE.parents[1]
@@ -35,6 +36,35 @@ def folder_to_write(job):
     if job.is_slice:
         return job.shelf.folder
     return _CLONE / "results" if (_CLONE / "pyproject.toml").is_file() else folders()[0]
+
+
+def products():
+    """Return the paths of all products; of two of one name the reader's own."""
+    found = {}
+    for folder in reversed(folders()):
+        found |= {path.name: path for path in folder.glob("ch*.npz")}
+    return [found[name] for name in sorted(found)]
+
+
+def state(path, scripts):
+    """Return whether a product still belongs to the code, in words.
+
+    Parameters
+    ----------
+    path : path
+    scripts : dict of str to path
+        By name.
+    """
+    provenance = store.provenance(path)
+    name = provenance.get("script")
+    if name not in scripts:
+        return f"no script {name}"
+    code = keys.code_of(scripts[name])
+    if provenance.get("code") == code:
+        return "yes"
+    if provenance.get("compared", {}).get("code") == code:
+        return f"compared: {provenance['compared']['text']}"
+    return f"no: 'latentcortex run {name}' makes it again"
 
 
 def label(preset, root):

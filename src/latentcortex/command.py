@@ -1,0 +1,123 @@
+"""The console command ``latentcortex``: score reconstructions, run studies, list products, tidy the cache."""
+
+import argparse
+import runpy
+import sys
+
+
+def main(argv=None):
+    """Run the command; return the exit status.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Default: what the shell passed.
+    """
+    parser = argparse.ArgumentParser(prog="latentcortex", description=__doc__.partition(": ")[2])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    argv = sys.argv[1:] if argv is None else list(argv)
+    for name, (add, run, text) in COMMANDS.items():
+        one = commands.add_parser(name, help=text, description=text.capitalize() + ".")
+        one.set_defaults(run=run)
+        if argv[:1] == [name]:  # the others would import what this one does not need
+            add(one)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except (FileNotFoundError, ValueError, OSError) as error:
+        print(f"latentcortex {args.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _add_score(parser):
+    from latentcortex import scorecard
+
+    scorecard.add_arguments(parser)
+
+
+def _score(args):
+    from latentcortex import scorecard
+
+    return scorecard.run(args)
+
+
+def _scripts():
+    from latentcortex.studies import results
+
+    return {path.stem: path for path in sorted(results.shipped_folder("data_scripts").glob("ch*.py"))}
+
+
+def _add_run(parser):
+    parser.add_argument("name", metavar="NAME", help="such as ch05_decode_latents")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="of the script: --help lists them")
+
+
+def _run(args):
+    scripts = _scripts()
+    if args.name not in scripts:
+        raise ValueError(f"There is no script {args.name!r}. There are: {', '.join(scripts)}.")
+    before, sys.argv = sys.argv, [f"latentcortex run {args.name}", *args.options]
+    try:
+        runpy.run_path(str(scripts[args.name]), run_name="__main__")
+    finally:
+        sys.argv = before
+
+
+def _results(_args):
+    from latentcortex import store
+    from latentcortex.studies import results
+
+    rows, scripts = [("product", "script", "made", "size", "belongs to this code")], _scripts()
+    for path in results.products():
+        made = store.provenance(path)
+        size = f"{path.stat().st_size / 1e6:.1f} MB"
+        words = path.stem, made.get("script", "?"), made.get("date", "?"), size, results.state(path, scripts)
+        rows.append(tuple(map(str, words)))
+    _print_table(rows)
+    print(f"\nLooked for in {' and '.join(map(str, results.folders()))}.")
+
+
+def _add_cache(parser):
+    parser.add_argument(
+        "--remove",
+        nargs="+",
+        metavar="NAME",
+        help="remove these entries, or all of a kind, such as temporary",
+    )
+
+
+def _cache(args):
+    from latentcortex import store
+
+    entries = store.cache_contents()
+    rows = [("entry", "kind", "size", "last used")]
+    rows += [(e.name, e.kind, f"{e.n_bytes / 1e6:,.1f} MB", e.last_used.date().isoformat()) for e in entries]
+    if args.remove is None:
+        _print_table(rows)
+        total = sum(entry.n_bytes for entry in entries)
+        print(f"\n{total / 1e6:,.0f} MB in {store.cache_folder()}; all of it can be computed again.")
+        return
+    chosen = [entry for entry in entries if {entry.name, entry.kind} & set(args.remove)]
+    unknown = set(args.remove) - {word for entry in chosen for word in (entry.name, entry.kind)}
+    if unknown:
+        raise ValueError(f"The cache has no {', '.join(sorted(unknown))}: 'latentcortex cache' lists it.")
+    store.remove_cached(chosen)
+    print(f"Removed {len(chosen)} entries, {sum(entry.n_bytes for entry in chosen) / 1e6:,.0f} MB.")
+
+
+def _print_table(rows):
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _no_options(parser):
+    return parser
+
+
+COMMANDS = {
+    "score": (_add_score, _score, "score a folder of reconstructions against a folder of originals"),
+    "run": (_add_run, _run, "make the product of a chapter"),
+    "results": (_no_options, _results, "list the products, and whether they still belong to the code"),
+    "cache": (_add_cache, _cache, "list what lies in the cache, and remove what is named"),
+}
