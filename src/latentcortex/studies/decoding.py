@@ -25,13 +25,17 @@ def regions(preset):
     return {"z": streams(*preset.z_rois), "c": streams(*preset.c_rois)}
 
 
+def fit_and_validation_ids(image_ids):
+    """Split training images into those that a decoder is fitted on and 100 that teach its rescaling."""
+    return nsd.validation_split(image_ids, rng=np.random.default_rng([SEED, 1]))
+
+
 def fit_decoder(preset, betas, features, image_ids, rescale):
     """Fit a decoder on one row per image; for the rescaling, 100 further images are kept out of the fit."""
     decoder = LinearDecoder(preset.alphas, cv="gcv")
     if not rescale:
         return decoder.fit(betas, features, image_ids)
-    rng = np.random.default_rng([SEED, 1])
-    is_fit = np.isin(image_ids, nsd.validation_split(image_ids, rng=rng)[0])
+    is_fit = np.isin(image_ids, fit_and_validation_ids(image_ids)[0])
     decoder.fit(betas[is_fit], features[is_fit], image_ids[is_fit])
     return decoder.fit_rescaling(betas[~is_fit], features[~is_fit], image_ids[~is_fit])
 

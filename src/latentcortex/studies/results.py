@@ -105,23 +105,24 @@ class Product:
         values = self.arrays[name]
         return values.astype(float) if values.dtype == np.float16 else values
 
-    def check(self, live, stored, tolerance=None):
+    def check(self, live, stored, statistics=None):
         """Compare what a page has just computed with what the product holds, and say how they differ.
 
         Parameters
         ----------
         live, stored : dict of str to array
             The same rows of the same scores.
-        tolerance : dict, optional
-            Limits by the name of a statistic: ``largest``, ``median``, ``mean``. Default: that of the
-            provenance.
+        statistics : sequence of str, optional
+            Of the difference, ``"largest"``, ``"median"``, ``"mean"``. Default: all that the tolerance in
+            the provenance has limits for.
 
         Raises
         ------
         ValueError
             If they differ by more, or by NaN on one side alone.
         """
-        limits = self.provenance["tolerance"] if tolerance is None else tolerance
+        limits = self.provenance["tolerance"]
+        limits = {name: limits[name] for name in (limits if statistics is None else statistics)}
         found = dict.fromkeys(limits, 0.0)
         for name, values in live.items():
             pair = np.asarray(values, float), np.asarray(stored[name], float)
