@@ -1,17 +1,21 @@
 # The two commands of the README: `make book` and `make test`. Both set everything up first.
 # Everything they make lies inside the clone: .venv, .cache, book/_build.
 
-FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
-
-# The first interpreter that really runs: a version manager may leave a python3.13 on the
-# path that only prints an error. Another one: make PYTHON=/path/to/python3.12
-ifndef PYTHON
-PYTHON := $(shell for python in python3.13 python3.12 python3.11 python3; do \
-	if $$python -c '$(FITS)' >/dev/null 2>&1; then echo $$python; break; fi; done)
-endif
-
 # Simulated data and results; `make LATENTCORTEX_CACHE=/somewhere/else book` puts them elsewhere.
 export LATENTCORTEX_CACHE := $(CURDIR)/.cache/latentcortex
+
+# The versions that were tested together. `make CONSTRAINTS= book` goes without them.
+CONSTRAINTS ?= constraints.txt
+
+# Another interpreter than the first one found: `make PYTHON=/path/to/python3.12 test`.
+ENVIRONMENT := PYTHON="$(PYTHON)" CONSTRAINTS="$(CONSTRAINTS)" GOAL="$(MAKECMDGOALS)" sh .ci/environment
+
+# A thread that waits for another one sleeps. By default it spins, which takes the core away from the thread
+# that it waits for when another process runs beside it. Read when torch is loaded, so it is set before
+# Python starts; `latentcortex/__init__.py` does the same where nobody calls make. OMP_NUM_THREADS is
+# the reader's: unset, torch takes all cores.
+OMP_WAIT_POLICY ?= PASSIVE
+export OMP_WAIT_POLICY
 
 # Nothing is fetched, and nothing is read from or written to the home folder, while the tests and
 # the book run. Given in the recipes, not exported: pip should keep its own cache.
@@ -22,40 +26,58 @@ SEALED := env HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/.cache/huggingface" \
 	JUPYTER_DATA_DIR="$(CURDIR)/.cache/jupyter/data" \
 	JUPYTER_RUNTIME_DIR="$(CURDIR)/.cache/jupyter/runtime"
 
-.PHONY: help book test lab clean
+# No script of .venv/bin is called: each names the folder it was installed in, and a clone can be moved.
+RUN := .venv/bin/python -m
+
+.PHONY: help environment book test lint test-floors lab constraints clean
 
 help:
-	@echo "make book   build the book into book/_build/html (executes every chapter)"
-	@echo "make test   run the tests"
-	@echo "make lab    open the chapters in JupyterLab"
-	@echo "make clean  remove the built book and the cache (.venv stays)"
+	@echo "make book         build the book into book/_build/html (executes every chapter)"
+	@echo "make test         run the tests"
+	@echo "make lint         check style, formatting and spelling"
+	@echo "make test-floors  run the tests with the lowest versions that pyproject.toml allows"
+	@echo "make lab          open the chapters in JupyterLab"
+	@echo "make constraints  write the versions that .venv holds into constraints.txt"
+	@echo "make clean        remove the built book and the cache (.venv stays)"
 
-# A build starts from nothing: pages of an earlier build would hide a chapter that failed,
-# and Sphinx would not see that the package under an unchanged chapter has changed.
-book: .venv/.installed
-	rm -rf book/_build
-	$(SEALED) .venv/bin/jupyter-book build book --path-output book \
-		--config _config.yml --toc "$(CURDIR)/_toc.yml" -W --keep-going
-	$(SEALED) .venv/bin/python -m pytest -q tests/test_book.py
+environment:
+	@$(ENVIRONMENT)
 
-test: .venv/.installed
-	$(SEALED) .venv/bin/python -m pytest
+# Beside the last good book, which stays until a whole new one takes its place.
+book: environment
+	@$(SEALED) .venv/bin/python book/build.py
 
-lab: .venv/.installed
-	.venv/bin/jupyter lab book
+test: environment
+	$(SEALED) $(RUN) pytest
+
+lint: environment
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) codespell_lib
+
+# On Python 3.11, the lowest one, because newer ones lack wheels of some lowest versions.
+test-floors:
+	@mkdir -p .cache
+	@python3.11 .ci/floors.py pyproject.toml > .cache/floors.txt || { \
+		echo "The lowest versions are tested on Python 3.11, and python3.11 does not run here."; exit 1; }
+	@VENV=.venv-floors PYTHON=python3.11 CONSTRAINTS=.cache/floors.txt GOAL=test-floors sh .ci/environment
+	$(SEALED) .venv-floors/bin/python -m pytest
+
+lab: environment
+	$(RUN) jupyterlab book
+
+# What .venv holds now, for every Python and system: uv adds what other systems need and says which.
+# For newer versions, first `make CONSTRAINTS= test book`, then `make constraints`.
+constraints:
+	@test -x .venv/bin/python || { echo "There is no .venv yet: run \`make test\` first."; exit 1; }
+	$(RUN) pip install --quiet 'uv>=0.9'
+	$(RUN) pip freeze --exclude-editable > constraints.txt
+	$(RUN) uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate \
+		--custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
 
 clean:
-	rm -rf book/_build .cache
-
-.venv/.installed: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Expected Python 3.11, 3.12 or 3.13, found none that runs."; \
-		echo "Install one (Debian, Ubuntu: sudo apt install python3 python3-venv; macOS: brew install python@3.12)"; \
-		echo "or name one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@"$(PYTHON)" -c '$(FITS)' || { echo "Expected Python 3.11, 3.12 or 3.13, got PYTHON=$(PYTHON)," \
-		"which does not run or is of another version. Name another: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
-		echo "$(PYTHON) runs but cannot make virtual environments: its module venv or ensurepip is missing."; \
-		echo "Install it (Debian, Ubuntu: sudo apt install $(notdir $(PYTHON))-venv) and run make again."; exit 1; }
-	@.venv/bin/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
-	.venv/bin/python -m pip install -e '.[book,test]'
-	@touch $@
+	rm -rf book/_build book/_build.new book/_build.old .cache
+	@for left in .venv .venv-floors; do if [ -d $$left ]; then \
+		echo "Left: $$left ($$(du -sh $$left | cut -f1)). To remove it, too: rm -rf $$left"; fi; done
+	@case "$(LATENTCORTEX_CACHE)" in "$(CURDIR)"/.cache/*) ;; \
+		*) if [ -d "$(LATENTCORTEX_CACHE)" ]; then echo "Left: $(LATENTCORTEX_CACHE)"; fi;; esac

@@ -150,7 +150,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X):
-        """Return X coef_ + intercept_.
+        """Return ``X coef_ + intercept_``.
 
         Returns an array of shape (n_samples, n_targets), or (n_samples,) after one-dimensional Y.
         """

@@ -43,7 +43,7 @@ def sample(
               + w [\epsilon_\theta(z_t, c) - \epsilon_\theta(z_t, \varnothing)]
               + \kappa \sqrt{1 - \bar\alpha_t} \, \nabla_{z_t} L
 
-    out again [1]_ [2]_, w being `guidance_scale`. The last term is that of `guidance`, in the steps
+    out again (see References), w being `guidance_scale`. The last term is that of `guidance`, in the steps
     that it acts in.
 
     Parameters
@@ -90,8 +90,8 @@ def sample(
 
     References
     ----------
-    .. [1] Song, Meng & Ermon, "Denoising diffusion implicit models", ICLR 2021, eq. 12.
-    .. [2] Ho & Salimans, "Classifier-free diffusion guidance", arXiv 2207.12598, eq. 6.
+    - Song, Meng & Ermon, "Denoising diffusion implicit models", ICLR 2021, eq. 12.
+    - Ho & Salimans, "Classifier-free diffusion guidance", arXiv 2207.12598, eq. 6.
     """
     condition, n = encoder_hidden_states, len(encoder_hidden_states)
     shape = check_arguments(
