@@ -9,7 +9,7 @@
 """
 
 from latentcortex.store.arrays import load, provenance, save
-from latentcortex.store.cache import CacheEntry, cache_contents, cache_folder, remove_cached
+from latentcortex.store.cache import CacheEntry, cache_contents, cache_folder, expanded_path, remove_cached
 from latentcortex.store.damage import (
     DamagedFileError,
     check_files,
@@ -32,6 +32,7 @@ __all__ = [
     "check_files",
     "check_seal",
     "check_space",
+    "expanded_path",
     "flush",
     "load",
     "make_folder",

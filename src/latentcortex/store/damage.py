@@ -120,6 +120,8 @@ def check_files(path):
     noted = root / _PROVENANCE
     with naming_damage(noted, advice):
         files = json.loads(noted.read_text(encoding="utf-8")).get("files", {})
+        if not isinstance(files, dict):  # of another program
+            return
         asked = {name: files[name] for name in files if (root / name).is_relative_to(path)}
     for name, expected in asked.items():
         file = root / name
