@@ -40,17 +40,13 @@ def uninterrupted(tmp_path_factory):
     return root.name, content(root)
 
 
-# Blocks of 32 of the 42 and 5 pictures; files of betas on the surface.
+# The second block of pictures, the first session, the further session of a subject, the last estimate.
 @pytest.mark.parametrize(
     ("room", "function", "call"),
     [
         ("scenes", "render", 2),
-        ("layout", "write_captions", 1),
         ("layout", "write_volume_betas_session", 1),
-        ("layout", "write_betas_session", 2),
-        ("layout", "write_ncsnr", 1),
         ("layout", "write_betas_session", 3),
-        ("layout", "write_volume_betas_session", 4),
         ("layout", "write_ncsnr", 2),
     ],
 )
