@@ -280,8 +280,11 @@ def main():
         "unet": train_unet,
         "scores": write_scores,
     }
+    store.note_files(args.out, [])  # the files change: their hashes hold again at the end
     for stage in args.stages:
         run[stage](args)
+    if RANK == 0:
+        store.note_files(args.out)
 
 
 if __name__ == "__main__":

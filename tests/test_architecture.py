@@ -13,10 +13,10 @@ PACKAGE = ROOT / "src" / "latentcortex"
 # room: the sibling rooms it may import from. A new module gets its line here.
 DOORS = {
     "__init__": set(),
-    "presets": {"mini"},
+    "presets": {"mini", "store"},
     "store": set(),
     "nsd": {"store"},
-    "features": set(),
+    "features": {"store"},
     "ridge": set(),
     "decoders": {"ridge"},
     "shared_space": {"decoders", "store"},

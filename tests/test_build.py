@@ -18,7 +18,7 @@ from scipy.io import loadmat
 from scipy.sparse import csr_matrix
 
 from latentcortex import nsd
-from latentcortex.mini import build, layout
+from latentcortex.mini import build, layout, unfinished
 
 N_VERTICES = 40
 SIZES = build.Sizes(
@@ -163,6 +163,7 @@ def test_the_tree_says_that_it_is_simulated_and_holds_no_pickle(tmp_path):
     assert (root / "simulation/README.txt").read_text().startswith("SIMULATED")
     provenance = json.loads((root / "simulation/provenance.json").read_text())
     assert provenance["simulated"] and provenance["seed"] == 4
+    assert provenance["name"] == root.name
     assert len(pd.read_csv(root / "simulation/planted_subj02.csv")) == N_VERTICES
     suffixes = {path.suffix for path in root.rglob("*") if path.is_file()}
     assert suffixes == {".csv", ".ctab", ".gz", ".hdf5", ".json", ".mat", ".mgh", ".mgz", ".tsv", ".txt"}
@@ -233,13 +234,14 @@ def test_seed_and_sizes_make_other_trees_and_the_same_seed_the_same(tmp_path):
 # --- built once, whole or not at all --------------------------------------------------------------
 
 
-def fill(folder, log, pause=0.0):
-    folder.mkdir()
-    (folder / "half").touch()
+def fill(tree, steps, log, pause=0.0):
+    (tree / "half").touch()
     with log.open("a") as file:
-        file.write("built\n")
+        file.write("begun\n" if not steps.is_done("first") else "continued\n")
+    steps.finish("first", [tree / "half"])
+    (log.parent / "waits").touch()
     time.sleep(pause)
-    (folder / "whole").touch()
+    (tree / "whole").touch()
 
 
 def test_a_tree_is_built_once(fakes, tmp_path):
@@ -270,29 +272,66 @@ def test_two_processes_at_once_build_one_tree(tmp_path):
     folder, log = tmp_path / "tree", tmp_path / "log"
     context = multiprocessing.get_context("fork")
     job = functools.partial(fill, log=log, pause=0.3)
-    processes = [context.Process(target=build._build_once, args=(folder, job)) for _ in range(2)]
+    processes = [context.Process(target=unfinished.build_once, args=(folder, job)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(20)
     assert [process.exitcode for process in processes] == [0, 0]
-    assert (folder / "whole").exists() and log.read_text() == "built\n"
+    assert (folder / "whole").exists() and log.read_text() == "begun\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="processes are forked")
-def test_a_killed_build_is_begun_anew(tmp_path):
+def test_a_killed_build_goes_on(tmp_path):
     folder, log = tmp_path / "tree", tmp_path / "log"
     context = multiprocessing.get_context("fork")
     job = functools.partial(fill, log=log, pause=60)
-    process = context.Process(target=build._build_once, args=(folder, job))
+    process = context.Process(target=unfinished.build_once, args=(folder, job))
     process.start()
-    while not log.exists():
+    for _ in range(1000):
+        if (tmp_path / "waits").exists():
+            break
         time.sleep(0.01)
     process.kill()
     process.join(20)
-    assert not folder.exists()
-    build._build_once(folder, functools.partial(fill, log=log))
-    assert (folder / "whole").exists() and log.read_text() == "built\n" * 2
+    assert log.exists() and not folder.exists()
+    unfinished.build_once(folder, functools.partial(fill, log=log))
+    assert sorted(path.name for path in folder.iterdir()) == ["half", "whole"]
+    assert log.read_text() == "begun\ncontinued\n" and not list(tmp_path.glob("*.partial"))
+
+
+def test_other_versions_of_packages_begin_again(tmp_path, monkeypatch):
+    folder, log = tmp_path / "tree", tmp_path / "log"
+    with pytest.raises(TypeError):
+        unfinished.build_once(folder, functools.partial(fill, log=log, pause="ended"))
+    monkeypatch.setattr(unfinished, "version", lambda name: f"99 of {name}")
+    unfinished.build_once(folder, functools.partial(fill, log=log))
+    assert log.read_text() == "begun\nbegun\n"
+
+
+def test_a_disk_without_room_is_refused_before_the_first_picture(fakes, tmp_path, monkeypatch):
+    free = SimpleNamespace(free=int(1.2e9))
+    monkeypatch.setattr("latentcortex.store.writing.shutil.disk_usage", lambda _: free)
+    message = r"mini-standard-seed0-\w+ needs 1\.8 GB, but 1\.2 GB are free.*LATENTCORTEX_CACHE"
+    with pytest.raises(OSError, match=message):
+        build.open_tree(cache=tmp_path)
+    assert not fakes
+
+
+def test_whole_numbers_of_any_kind_name_the_same_tree(fakes, tmp_path):
+    kinds = {
+        name: np.int64(value) for name, value in dataclasses.asdict(SIZES).items() if name != "n_sessions"
+    }
+    sizes = build.Sizes(n_sessions=np.array([3, 2]), **kinds)
+    assert sizes == SIZES
+    first = build.open_tree(seed=3, cache=tmp_path, sizes=SIZES)
+    assert build.open_tree(seed=np.int64(3), cache=tmp_path, sizes=sizes) == first
+    assert fakes == [42, 5]
+    for wrong in (1.5, -1, "0", None):
+        with pytest.raises(ValueError, match="seed must be a whole number from 0"):
+            build.open_tree(seed=wrong, cache=tmp_path, sizes=SIZES)
+    with pytest.raises(ValueError, match=r"n_own: sizes are whole numbers, got 1\.5"):
+        build.Sizes(n_own=1.5)
 
 
 # --- the writers ----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 
 from latentcortex import store
 
@@ -59,7 +60,7 @@ def test_bad_requests_are_explained(tmp_path, suffix):
     with pytest.raises(ValueError, match="1-D array of integers"):
         store.load(path, [1.0])
     store.save(path, provenance={}, z=np.zeros(3))
-    with pytest.raises(ValueError, match="only be read whole"):
+    with pytest.raises(ValueError, match=r"a\.\w+ was saved without image_ids: it can only be read whole"):
         store.load(path, [1])
 
 
@@ -96,8 +97,8 @@ def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch, suf
     def fail(*_, **__):
         raise OSError("disk full")
 
-    monkeypatch.setattr(store.np, "savez_compressed", fail)
-    monkeypatch.setattr(store, "save_file", fail)
+    monkeypatch.setattr(store.arrays.np, "savez_compressed", fail)
+    monkeypatch.setattr(store.arrays, "save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         store.save(path, provenance={}, z=np.arange(4))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -105,7 +106,7 @@ def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch, suf
 
 
 def test_pickled_content_is_never_loaded(tmp_path):
-    np.savez_compressed(tmp_path / "a.npz", z=np.array([{}], object), allow_pickle=True)
+    np.savez_compressed(tmp_path / "a.npz", provenance=np.array("{}"), z=np.array([{}], object))
     with pytest.raises(ValueError, match="allow_pickle"):
         store.load(tmp_path / "a.npz")
 
@@ -163,3 +164,69 @@ def test_saved_files_have_the_mode_of_ordinary_files(tmp_path):
     (tmp_path / "plain").touch()
     path = store.save(tmp_path / "a.npz", provenance={}, z=np.zeros(1))
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+# --- what other kinds of values become ------------------------------------------------------------
+
+
+@SUFFIXES
+def test_lists_tensors_and_numbers_of_numpy_are_saved_as_arrays(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    provenance = {"seed": np.int64(3), "share": np.float32(0.5), "found": np.True_}
+    store.save(path, provenance=provenance, image_ids=[2, 1], z=[[1, 2], [3, 4]], c=torch.ones(2, 3))
+    loaded = store.load(path, torch.tensor([1]))
+    np.testing.assert_array_equal(loaded["z"], [[3, 4]])
+    np.testing.assert_array_equal(loaded["c"], np.ones((1, 3), np.float32))
+    assert store.provenance(path) == {"seed": 3, "share": 0.5, "found": True}
+
+
+@SUFFIXES
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.ma.masked_array([1.0, 2], [True, False]), "z is a masked array, whose mask would be lost"),
+        ([np.ma.masked_array([1.0, 2], [True, False])], "z is a masked array"),
+        ([[1, 2], [3]], "z is no array and can't become one"),
+        (torch.ones(2, requires_grad=True), r"z.detach\(\).cpu\(\)"),
+        (torch.ones(2, dtype=torch.bfloat16), r"z.detach\(\).cpu\(\)"),
+    ],
+)
+def test_values_that_would_lose_something_are_refused_in_one_sentence(tmp_path, suffix, value, message):
+    with pytest.raises(ValueError, match=message):
+        store.save(tmp_path / f"a{suffix}", provenance={}, z=value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("dtype", ["c16", "longdouble", "M8[s]", "i4,f4", "U3"])
+def test_safetensors_holds_plain_numbers_only(tmp_path, dtype):
+    with pytest.raises(ValueError, match="z has dtype .* which .safetensors can't hold"):
+        store.save(tmp_path / "a.safetensors", provenance={}, z=np.zeros(2, dtype))
+
+
+@pytest.mark.parametrize("wrong", [np.array([True, False, True]), np.ma.masked_array([4, 5, 6], [0, 1, 0])])
+def test_a_mask_is_not_taken_for_image_ids(tmp_path, wrong):
+    with pytest.raises(ValueError, match="betas: expected image ids"):
+        store.rows_of([0, 1, 2], wrong, "betas")
+    with pytest.raises(ValueError, match="image_ids must be a 1-D array of integers"):
+        store.save(tmp_path / "a.npz", provenance={}, image_ids=wrong, z=np.zeros(3))
+
+
+def test_rows_of_no_image_are_none():
+    assert store.rows_of([3, 1], []).tolist() == []
+    assert store.rows_of([3, 1], [1, 3, 1]).tolist() == [1, 0, 1]
+
+
+def test_ids_beyond_64_bits_do_not_turn_round(tmp_path):
+    with pytest.raises(ValueError, match=r"below 2\*\*63"):
+        store.save(tmp_path / "a.npz", provenance={}, image_ids=np.array([2**63], np.uint64), z=np.zeros(1))
+
+
+def test_the_hash_of_files_of_one_name_does_not_depend_on_their_order(tmp_path):
+    paths = [tmp_path / folder / "__init__.py" for folder in "ab"]
+    for number, path in enumerate(paths):
+        path.parent.mkdir()
+        path.write_text(f"x = {number}")
+    assert store.source_hash(paths) == store.source_hash(paths[::-1])
+    with pytest.raises(ValueError, match="list of paths, got the single path"):
+        store.source_hash(paths[0])
+    assert store.source_hash([], {"n": np.int64(3)}) == store.source_hash([], {"n": 3})

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from latentcortex import store
+
 _MINI_MODEL = Path(__file__).parent / "mini" / "model"
 
 
@@ -119,7 +121,7 @@ class Preset:
         Raises
         ------
         ValueError
-            If `data` names an environment variable that is not set.
+            If `data` names an environment variable that is not set, or an unknown user.
         FileNotFoundError
             If the folder is absent or no NSD tree.
         """
@@ -127,14 +129,12 @@ class Preset:
             from latentcortex.mini import build
 
             return build.open_tree(world="standard", seed=0)
-        folder = os.path.expandvars(self.data)
-        if "$" in folder:
-            raise ValueError(
-                f"The preset {self.name!r} reads its data from {self.data}, which is not set. Set "
-                "this environment variable to the folder that holds nsddata/, nsddata_betas/ and "
-                "nsddata_stimuli/, or use the preset 'mini', which needs no data."
-            )
-        root = Path(folder).expanduser()
+        root = store.expanded_path(
+            self.data,
+            f"The data folder of the preset {self.name!r}",
+            "the folder that holds nsddata/, nsddata_betas/ and nsddata_stimuli/, or use the preset 'mini', "
+            "which needs no data",
+        ).absolute()
         missing = [
             part for part in ("nsddata", "nsddata_betas", "nsddata_stimuli") if not (root / part).is_dir()
         ]

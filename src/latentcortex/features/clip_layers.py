@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
+from latentcortex import store
+
 
 @dataclass(frozen=True)
 class ClipImageEncoder:
@@ -53,14 +55,15 @@ def load_clip_image_encoder(guide, device="cpu"):
     folder = Path(guide)
     if (folder / "config.json").is_file():
         from open_clip.transformer import VisionTransformer
-        from safetensors.torch import load_file
 
+        store.check_files(folder)
         config = json.loads((folder / "config.json").read_text())
         mean, std = (torch.full((3,), float(config.pop(name))) for name in ("mean", "std"))
         visual = VisionTransformer(**config)
         path = folder / "visual.safetensors"
-        weights = load_file(path)
-        visual.load_state_dict({name: weight.float() for name, weight in weights.items()})
+        weights = {name: weight.float() for name, weight in store.read_weights(path).items()}
+        with store.naming_damage(path, "Get the weights of this encoder again from where you have them"):
+            visual.load_state_dict(weights)
         size = config["image_size"]
         encoder_name = f"{folder.name}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
     elif not folder.exists() and str(guide).count("/") == 1:

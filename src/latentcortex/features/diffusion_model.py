@@ -13,6 +13,8 @@ from transformers import (
     PreTrainedModel,
 )
 
+from latentcortex import store
+
 _TEXT_ENCODERS = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection": CLIPTextModelWithProjection}
 
 
@@ -76,6 +78,8 @@ def load_latent_diffusion(model, revision=None, dtype=torch.float32, device="cpu
                 f"The hub model {model!r} needs `revision=`, the commit to load: without it "
                 "the weights could change from one day to the next."
             )
+    for part in ("text_encoder", "vae", "unet", "tokenizer", "scheduler"):
+        store.check_files(folder / part)
     where = {"pretrained_model_name_or_path": str(model), "revision": revision}
     weights = {**where, "use_safetensors": True}
 
@@ -126,6 +130,7 @@ def load_tiny_vae(folder, device="cpu"):
     """
     if not (Path(folder) / "config.json").is_file():
         raise FileNotFoundError(f"Expected a folder of an AutoencoderTiny, got {folder}.")
+    store.check_files(folder)
     tiny = AutoencoderTiny.from_pretrained(
         folder, use_safetensors=True, torch_dtype=torch.float32, low_cpu_mem_usage=False
     )

@@ -74,9 +74,7 @@ class Sizes:
                 else:
                     value = operator.index(value)
             except TypeError as error:
-                raise ValueError(
-                    f"{field.name} must be {field.type}, got {value!r}: sizes are whole numbers."
-                ) from error
+                raise ValueError(f"{field.name}: sizes are whole numbers, got {value!r}.") from error
             object.__setattr__(self, field.name, value)
 
     @property
@@ -129,7 +127,7 @@ def open_tree(world="standard", seed=0, cache=None, sizes=None):
     if not seed >= 0:
         raise ValueError(f"seed must be a whole number from 0, got {seed}.")
     sizes = Sizes() if sizes is None else sizes
-    cache = Path(store.cache_folder() if cache is None else cache)
+    cache = store.cache_folder() if cache is None else Path(cache).expanduser()
     settings = {"world": world, "seed": seed, "sizes": dataclasses.asdict(sizes)}
     here = Path(__file__).parent
     common_key = store.source_hash(

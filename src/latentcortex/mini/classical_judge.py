@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from skimage.feature import hog
 
+from latentcortex import store
 from latentcortex.mini.scenes import KINDS, SETTINGS, TIMES
 
 N_CELLS, N_LEVELS = 4, 4  # of the colour histograms: cells a side, levels of each colour channel
@@ -67,7 +68,8 @@ class ClassicalJudge:
 
 
 def load_classical_judge(folder=Path(__file__).parent / "model" / "judge"):
-    """Load the judge that ships with the package."""
-    from safetensors.numpy import load_file
-
-    return ClassicalJudge(**load_file(Path(folder) / "classical.safetensors"))
+    """Return the judge that ships with the package; damaged weights are refused."""
+    path = Path(folder) / "classical.safetensors"
+    weights = store.read_weights(path, "np")
+    with store.naming_damage(path, "Get the weights of this judge again from where you have them"):
+        return ClassicalJudge(**weights)

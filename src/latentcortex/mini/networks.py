@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from latentcortex import store
 from latentcortex.mini.scenes import COLOURS, IMAGE_SIZE, KINDS, PLACES, SETTINGS, TIMES
 
 N_TOKENS, WIDTH = 24, 128
@@ -206,7 +207,7 @@ class Judge(nn.Module):
 
 
 def load_judge(folder=MODEL_FOLDER / "judge"):
-    """Load the trained judge, frozen and in evaluation mode."""
+    """Return the trained judge, frozen and in evaluation mode; damaged weights are refused."""
     return _load(Judge(), Path(folder) / "judge.safetensors")
 
 
@@ -287,19 +288,19 @@ class SmallAlexNet(nn.Module):
 
 
 def load_alexnet(folder=MODEL_FOLDER / "alexnet"):
-    """Load the trained `SmallAlexNet`, frozen and in evaluation mode."""
+    """Return the trained `SmallAlexNet`, frozen and in evaluation mode; damaged weights are refused."""
     return _load(SmallAlexNet(), Path(folder) / "alexnet.safetensors")
 
 
 def _load(network, path):
-    from safetensors.torch import load_file
-
-    network.load_state_dict({name: weight.float() for name, weight in load_file(path).items()})
+    weights = {name: weight.float() for name, weight in store.read_weights(path).items()}
+    with store.naming_damage(path, "Get the weights of this network again from where you have them"):
+        network.load_state_dict(weights)
     return network.eval().requires_grad_(False)
 
 
 def load_instruments(folder=MODEL_FOLDER):
-    """Load what the protocol ``"mini"`` asks of networks.
+    """Return the networks that the protocol ``"mini"`` asks for.
 
     Returns
     -------

@@ -1,20 +1,20 @@
 """Networks on disk: one safetensors file with all that is needed to use one again."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 
+from latentcortex import store
 from latentcortex.shared_space.network import NetworkSizes, SharedSpace
 
 _KEY, _WEIGHTS, _RESCALING, _RESCALING_IDS = "shared_space", "weights.", "rescaling.", "rescaled."
 
 
 def save(model, path, preset=None):
-    """Write a network with its subjects, targets, sizes, rescaling and training images.
+    """Write a network with its subjects, targets, sizes, rescaling, training images and a hash of all.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def save(model, path, preset=None):
 
 
 def load(path, preset=None, device="cpu"):
-    """Read a network that `save` wrote.
+    """Return a network that `save` wrote.
 
     Parameters
     ----------
@@ -60,7 +60,8 @@ def load(path, preset=None, device="cpu"):
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is no file of `save`, or of another preset.
+        If it was not written by `save`, belongs to another preset, or is damaged
+        (`store.DamagedFileError`).
     """
     tensors, metadata = read_tensors(path)
     if "n_voxels" not in metadata:
@@ -90,28 +91,38 @@ def load(path, preset=None, device="cpu"):
 
 
 def write_tensors(path, tensors, metadata):
-    """Write tensors and metadata (JSON-able) as one file, under another name until it is whole."""
+    """Write tensors and metadata (JSON-able) as one file with a hash of all, whole or not at all."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"Expected a path ending in .safetensors, got {path.name!r}.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, partial, metadata={_KEY: json.dumps(metadata)})
-    partial.replace(path)
+    store.make_folder(path.parent)
+    n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    store.check_space(path.parent, n_bytes, path.name)
+    with store.replacing(path) as partial:
+        save_file(contiguous, partial, metadata={_KEY: store.with_room_for_seal(metadata)})
+        store.seal(partial)
 
 
 def read_tensors(path):
-    """Read what `write_tensors` wrote: tensors on the CPU by name, and the metadata."""
+    """Return what `write_tensors` wrote: tensors on the CPU by name, and the metadata.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    store.DamagedFileError
+        If the file is not as it was written. Files of earlier versions have no seal, so a changed
+        number is not noticed in them.
+    ValueError
+        If it was not written by `write_tensors`.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No file {path}. Train the network and `save` it there first.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = (file.metadata() or {}).get(_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file, or not whole ({error}).") from error
-    if metadata is None:
+    with store.naming_damage(path, "Delete it and train again"), safe_open(path, framework="pt") as file:
+        notes = (file.metadata() or {}).get(_KEY)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if notes is None:
         raise ValueError(f"{path} was not written by latentcortex.shared_space.")
-    return tensors, json.loads(metadata)
+    return tensors, store.check_seal(path, notes)

@@ -9,7 +9,7 @@
 """
 
 from latentcortex.store.arrays import image_ids, load, provenance, save
-from latentcortex.store.cache import CacheEntry, cache_contents, cache_folder, remove_cached
+from latentcortex.store.cache import CacheEntry, cache_contents, cache_folder, expanded_path, remove_cached
 from latentcortex.store.damage import (
     DamagedFileError,
     check_files,
@@ -33,6 +33,7 @@ __all__ = [
     "check_seal",
     "check_space",
     "code_text",
+    "expanded_path",
     "flush",
     "image_ids",
     "load",

@@ -35,27 +35,50 @@ def cache_folder():
     NotADirectoryError
         If it is a file.
     """
-    text = os.environ.get("LATENTCORTEX_CACHE", "").strip()
-    if not text:
+    text = os.environ.get("LATENTCORTEX_CACHE", "")
+    if not text.strip():
         return Path(pooch.os_cache("latentcortex"))
-    try:
-        folder = Path(os.path.expandvars(text)).expanduser()
-    except RuntimeError as error:
-        raise ValueError(
-            f"The environment variable LATENTCORTEX_CACHE is {text!r}: {error} Write the whole path."
-        ) from error
-    unknown = re.search(r"\$(\w+|\{\w+\})", str(folder))
-    if unknown:
-        raise ValueError(
-            f"The environment variable LATENTCORTEX_CACHE is {text!r}, but {unknown[0]} is not set. Write "
-            "the whole path, or set this variable, too."
-        )
+    folder = expanded_path(text, "The environment variable LATENTCORTEX_CACHE", "a folder you may write to")
     if os.path.isfile(folder):  # noqa: PTH113 (a folder that can't be read is no error here)
         raise NotADirectoryError(
             f"The environment variable LATENTCORTEX_CACHE is {text!r}, which is a file. Set it to a folder "
             "that you may write to, or unset it to use the user's cache folder."
         )
     return folder
+
+
+def expanded_path(text, origin, what):
+    """Return a path in which a ``~`` and the names of environment variables are replaced.
+
+    Parameters
+    ----------
+    text : str
+    origin : str
+        Where the text comes from, for the error messages.
+    what : str
+        What the variables in it should be set to, for the error messages.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    ValueError
+        If it names an environment variable that is not set, or an unknown user.
+    """
+    # Twice, because the value of a variable may name another one, such as $HOME.
+    found = os.path.expandvars(os.path.expandvars(text)).strip()
+    unset = re.search(r"\$(\w+|\{\w+\})", found)
+    if unset or not found:
+        raise ValueError(
+            f"{origin} is {text!r}, but {unset[0] if unset else text} is not set. Set this environment "
+            f"variable to {what}."
+        )
+    try:
+        return Path(found).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{origin} is {text!r}: {error} Write the whole path.") from error
 
 
 @dataclass(frozen=True)

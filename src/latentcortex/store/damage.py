@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import re
 import tokenize
 import zipfile
 import zlib
@@ -21,6 +22,7 @@ from latentcortex.store.keys import to_json
 from latentcortex.store.writing import replacing
 
 _PROVENANCE, _SEAL, _ROOM = "provenance.json", "sha256_of_header_and_data", 128 * "0"
+_LIKE_A_SEAL = re.compile("[0-9a-f]{128}")
 # What numpy, zipfile, json and safetensors raise for bytes that make no sense.
 _NONSENSE = (
     SafetensorError,
@@ -120,6 +122,8 @@ def check_files(path):
     noted = root / _PROVENANCE
     with naming_damage(noted, advice):
         files = json.loads(noted.read_text(encoding="utf-8")).get("files", {})
+        if not isinstance(files, dict):  # of another program
+            return
         asked = {name: files[name] for name in files if (root / name).is_relative_to(path)}
     for name, expected in asked.items():
         file = root / name
@@ -224,6 +228,8 @@ def check_seal(path, notes, whole=True):
         notes = json.loads(notes)
         sealed = notes.pop(_SEAL, None)
         if sealed is None:
+            if any(isinstance(value, str) and _LIKE_A_SEAL.fullmatch(value) for value in notes.values()):
+                raise ValueError("the name of its seal is damaged")
             return notes
         with Path(path).open("rb") as file:
             header = _read_header(file).replace(sealed[:64].encode(), 64 * b"0", 1)
