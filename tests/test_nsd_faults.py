@@ -4,6 +4,7 @@ Run as a script, it repeats the campaign with more cases and prints the counts:
 ``python tests/test_nsd_faults.py 20``.
 """
 
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from latentcortex import nsd
 from latentcortex.mini import layout
@@ -115,7 +115,7 @@ DAMAGES = {
     "cut end": lambda content, rng, _: content[: -int(rng.integers(1, 40))],
     "empty": lambda *_: b"",
     "zeros": lambda content, *_: bytes(len(content)),
-    "another file": lambda content, rng, others: others[rng.integers(len(others))],
+    "another file": lambda _, rng, others: others[rng.integers(len(others))],
 }
 
 
@@ -156,6 +156,36 @@ def campaign(root, n, seed=0):
         assert equal(read(root), right)
 
 
+# Raw numbers and plain text carry no checksum: there another byte can be another value, and a block of
+# zeros other values. All else is told: what was cut, emptied or swapped, and every damage to packed files.
+WITHOUT_CHECKSUM = {
+    "log",
+    "table of stimuli",
+    "captions",
+    "names of regions",
+    "stimuli",
+    "synthetic stimuli",
+    "betas, surface",
+    "synthetic betas",
+    "ncsnr, surface",
+    "betas, hdf5",
+}
+CHANGED_VALUES = {"one byte", "twenty bytes", "zero block"}
+
+
+def test_no_damage_passes_unseen_and_no_error_lacks_the_path(tiny_tree, tiny_truth, tmp_path):
+    root = shutil.copytree(tiny_tree, tmp_path / "nsd")
+    add_volumes_and_synthetic(root, tiny_truth)
+    counts = Counter()
+    for kind, damage, outcome, error in campaign(root, 3):
+        counts[outcome] += 1
+        assert outcome != "no path", (kind, damage, error)
+        if outcome == "silent":
+            assert kind in WITHOUT_CHECKSUM and damage in CHANGED_VALUES, (kind, damage)
+    print(f"\ndamaged files: {dict(counts)}")
+    assert counts["path"] > 10 * counts["silent"]
+
+
 if __name__ == "__main__":
     from conftest import write_tiny_tree
 
@@ -167,10 +197,6 @@ if __name__ == "__main__":
     print(pd.crosstab(table["file"], table["outcome"], margins=True))
     bad = table[table["outcome"].isin(["silent", "no path"])]
     print(pd.crosstab([bad["outcome"], bad["file"]], bad["damage"]).to_string())
-    if len(sys.argv) > 2:
-        for (kind, damage, outcome, error), _ in Counter(
-            (kind, damage, outcome, f"{type(error).__name__}: {str(error)[:150]}")
-            for kind, damage, outcome, error in rows
-            if outcome == "no path"
-        ).items():
-            print(kind, "|", damage, "|", error)
+    for kind, damage, outcome, error in rows:
+        if outcome == "no path":
+            print(f"{kind}, {damage}: {type(error).__name__}: {str(error)[:200]}")

@@ -51,6 +51,8 @@ def checked_ids(image_ids):
 def checked_count(values, name):
     """Return an int array from a number or numbers that count something, or raise ValueError."""
     values = plain_array(values, name)
+    if values.dtype == bool:
+        raise ValueError(f"{name}: expected whole numbers, got bool. Pass an int or a sequence of ints.")
     return whole_numbers(values, name, "Pass an int or a sequence of ints.")
 
 

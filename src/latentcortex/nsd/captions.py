@@ -47,8 +47,8 @@ def captions(root, image_ids):
             if not found or not all(isinstance(text, str) and text.strip() for text in found):
                 what = "an empty caption" if found else "no caption"
                 raise ValueError(
-                    f"{path} has {what} of image {image_id} (COCO {key[1]}). COCO's own file has five for each "
-                    "image: download it again, or take the entry out."
+                    f"{path} has {what} of image {image_id} (COCO {key[1]}). COCO's own file has five for "
+                    "each image: download it again, or take the entry out."
                 )
             texts[key] = found
     return [list(texts[key]) for key in keys]

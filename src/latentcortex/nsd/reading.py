@@ -114,7 +114,7 @@ def whole_numbers(values, what, advice):
         The values are not numbers, or some of them are fractions, NaN or beyond 2^53.
     """
     values = np.asarray(values)
-    if values.dtype.kind in "iu":
+    if values.dtype.kind in "iub":
         return values.astype(int)
     if values.dtype.kind != "f":
         raise ValueError(f"{what}: expected whole numbers, got {values.dtype}. {advice}")

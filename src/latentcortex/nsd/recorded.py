@@ -1,4 +1,4 @@
-"""Refuse trials that were not recorded: zero everywhere, equal to another trial, or not finite."""
+"""Refuse trials that were not recorded: zero everywhere, equal to a trial of another image, not finite."""
 
 import numpy as np
 
@@ -13,8 +13,9 @@ class RecordedTrials:
     """Looks at trials as they are read, session by session.
 
     A download that reserves its space first, or a file copied under two names, has the right size and
-    the right header. What tells them are trials that are zero in all voxels or equal to other trials. A
-    voxel that is zero in all trials is normal: it lies outside of the brain.
+    the right header. What tells them are trials that are zero in all voxels, or equal to trials of other
+    images. (Trials of one image are equal in a simulation without noise.) A voxel that is zero in all trials
+    is normal: it lies outside of the brain.
 
     Parameters
     ----------
@@ -24,16 +25,17 @@ class RecordedTrials:
 
     def __init__(self, values):
         self.values, self.names = values, []
-        self.sums = []
+        self.image_ids, self.sums = np.empty(0, int), []
 
-    def add(self, parts, n_trials, name, advice=""):
+    def add(self, parts, image_ids, name, advice=""):
         """Check the next trials.
 
         Parameters
         ----------
         parts : list of (pathlib.Path, slice)
             Files that the trials were read from, and the columns that each file filled.
-        n_trials : int
+        image_ids : int array (n_trials,)
+            What was shown in the next trials.
         name : str
             Such as "session 2 of subj01".
         advice : str
@@ -42,10 +44,11 @@ class RecordedTrials:
         Raises
         ------
         ValueError
-            Values are not finite, trials are zero in all voxels of a file, or two trials are equal.
+            Values are not finite, trials are zero in all voxels of a file, or two trials
+            of different images are equal.
         """
         start = len(self.names)
-        rows = slice(start, start + n_trials)
+        rows = slice(start, start + len(image_ids))
         # One pass: NaN, infinity and absurd numbers show in the sum of a trial; equal trials have equal
         # sums.
         with np.errstate(invalid="ignore", over="ignore"):
@@ -55,7 +58,8 @@ class RecordedTrials:
             for s, (_, c) in zip(sums, parts, strict=True)
         ):
             self._refuse_missing(rows, parts, name, advice)
-        self.names += [f"trial {k + 1} of {name}" for k in range(n_trials)]
+        self.names += [f"trial {k + 1} of {name}" for k in range(len(image_ids))]
+        self.image_ids = np.append(self.image_ids, image_ids)
         self.sums = [np.append(*pair) for pair in zip(self.sums or [[]] * len(parts), sums, strict=True)]
         for (path, columns), all_sums in zip(parts, self.sums, strict=True):
             self._check_zero(path, self.values[rows, columns], all_sums[rows], name)
@@ -99,12 +103,12 @@ class RecordedTrials:
         seen, n_changing = {}, None
         for k in doubtful if values.shape[1] >= _FEW else ():
             twin = seen.setdefault(values[k].tobytes(), k)
-            if twin == k or not values[k].any():
+            if self.image_ids[twin] == self.image_ids[k] or not values[k].any():
                 continue
             if n_changing is None:
                 n_changing = np.count_nonzero((values != values[0]).any(axis=0))
             if n_changing >= _FEW or not n_changing:
                 raise ValueError(
-                    f"{self.names[k]} equals {self.names[twin]} in all voxels in {path}. Two measurements "
-                    "never do: was a file copied under two names? Download the files of both sessions again."
+                    f"{self.names[k]} equals {self.names[twin]} in all voxels in {path}, but they are of "
+                    "different images. Was a file copied under two names? Download both again."
                 )

@@ -66,7 +66,7 @@ def betas(root, subject, space="fsaverage", sessions=None, mask=None, betas=_BET
     FileNotFoundError, ValueError
         A session is missing, truncated, of integers or of another shape; a mask that doesn't fit or is
         empty; a vertex holds NaN (see `finite_mask`); a trial is zero in all voxels of a file, or equal to
-        another trial.
+        a trial of another image.
     """
     reader, folder = open_space(root, subject, space, betas)
     table = trials(root, subject, sessions)
@@ -80,7 +80,7 @@ def betas(root, subject, space="fsaverage", sessions=None, mask=None, betas=_BET
             result = np.empty((len(table), np.count_nonzero(mask)), np.float32)
             recorded, start = RecordedTrials(result), 0
         parts = reader.read_session(files, len(rows), mask, result[start : start + len(rows)])
-        recorded.add(parts, len(rows), name, advice)
+        recorded.add(parts, rows["image_id"], name, advice)
         start += len(rows)
     return result
 

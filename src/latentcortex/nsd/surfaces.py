@@ -22,8 +22,11 @@ class Surface:
         self.n_first = n_first
 
     def find_session(self, folder, session):
-        """Return the two files of a session."""
-        return [folder / f"{h}.betas_{session_name(session)}.mgh" for h in _HEMISPHERES]
+        """Return the two files of a session; raise ValueError where one has almost the right name."""
+        paths = [folder / f"{h}.betas_{session_name(session)}.mgh" for h in _HEMISPHERES]
+        if not all(path.is_file() for path in paths):
+            self.sessions(folder)
+        return paths
 
     def sessions(self, folder):
         """Return the 1-based numbers of the sessions that are on disk for both hemispheres, sorted."""

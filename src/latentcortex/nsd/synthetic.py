@@ -75,5 +75,5 @@ def synthetic_responses(root, subject, space="fsaverage", mask=None):
     mask = checked_mask(mask, reader.shape_of_session(files), space, name.capitalize(), files)
     betas = np.empty((len(order), np.count_nonzero(mask)), np.float32)
     parts = reader.read_session(files, len(order), mask, betas)
-    RecordedTrials(betas).add(parts, len(order), name)
+    RecordedTrials(betas).add(parts, order, name)
     return average_repeats(zscore(betas, None, np.ones(len(order), bool)), order)

@@ -51,7 +51,7 @@ def subjects(root):
         `root` is not a folder with an NSD tree.
     """
     folder = existing_path(root, "nsddata_betas/ppdata")
-    return sorted(path.name for path in folder.glob("subj*") if path.is_dir())
+    return sorted(p.name for p in folder.iterdir() if re.fullmatch(r"subj\d+", p.name) and p.is_dir())
 
 
 def check_subject(root, subject):

@@ -21,11 +21,12 @@ SCALE = 300  # the files hold integers: percent signal change times this
 
 
 def find_session(folder, session):
-    """Return the file of a session, hdf5 before NIfTI."""
+    """Return the file of a session, hdf5 before NIfTI; raise ValueError for a name that is almost right."""
     names = [f"betas_{session_name(session)}{suffix}" for suffix in SUFFIXES]
     for name in names:
         if (folder / name).is_file():
             return folder / name
+    sessions(folder)
     raise FileNotFoundError(
         f"No {' or '.join(names[:2])} in {folder}. nsd.sessions lists the sessions on disk: pass them "
         "as sessions=, or download the file."
