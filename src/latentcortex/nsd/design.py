@@ -150,8 +150,7 @@ def _read_log(path):
     for name in _COUNTS:
         log[name] = whole_numbers(log[name], f"{name} in {path}", _AGAIN)
     answers, times = (pd.to_numeric(log[name], errors="coerce") for name in ("ISCORRECT", "RT"))
-    odd = ((answers != log["ISCORRECT"]) | ~answers.isin((0, 1))) & log["ISCORRECT"].notna()
-    odd |= ((times != log["RT"]) | ~(times >= 0)) & log["RT"].notna()
+    odd = log["ISCORRECT"].notna() & ~answers.isin((0, 1)) | log["RT"].notna() & ~(times >= 0)
     if odd.any():
         raise ValueError(
             f"{path} holds an answer that is not 0, 1 or NaN (ISCORRECT), or a time below 0 "

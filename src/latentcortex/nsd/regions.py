@@ -50,7 +50,7 @@ def roi_names(root, atlas):
     for column in table:
         twice = table[column][table[column].duplicated()]
         if len(twice):
-            raise ValueError(f"{path} has the {column} {twice.iloc[0]!r} twice. Download it again.")
+            raise ValueError(f"{path} has the {column} {twice.iloc[0]} twice. Download it again.")
     return table
 
 
