@@ -49,10 +49,10 @@ class RecordedTrials:
         """
         start = len(self.names)
         rows = slice(start, start + len(image_ids))
-        # One pass: NaN, infinity and absurd numbers show in the sum of a trial; equal trials have equal
-        # sums.
+        # One quick pass, in the dtype of the values: NaN, infinity and absurd numbers show in the sum of a
+        # trial, and equal trials have equal sums. What the sums bring under suspicion is looked at exactly.
         with np.errstate(invalid="ignore", over="ignore"):
-            sums = [self.values[rows, columns].sum(axis=1, dtype=float) for _, columns in parts]
+            sums = [self.values[rows, columns].sum(axis=1) for _, columns in parts]
         if not all(
             (np.abs(s) < _LARGEST * (c.stop - c.start + 1)).all()
             for s, (_, c) in zip(sums, parts, strict=True)
