@@ -52,7 +52,7 @@ MUTANTS = [
     ),
     (
         "image ids off by one",
-        "nsd/responses.py",
+        "nsd/design.py",
         "image_id = subjectim[row, order[: len(responses)]]\n    wrong",
         "image_id = subjectim[row, order[: len(responses)]] - 1\n    wrong",
         "test_nsd.py::test_image_ids_by_the_design_are_those_of_the_log",

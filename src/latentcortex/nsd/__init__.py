@@ -1,11 +1,16 @@
 """The Natural Scenes Dataset: reading its files, and what every analysis does to its trials.
 
-`responses` reads design and betas, `stimuli` images and captions, `regions` the ROIs, `synthetic`
-the further session with other images, all from NSD's own folders (`tree`), on the surface
-(`surfaces`) or in the volume (`volumes`). `repeats` works on arrays: split by image, z-scoring,
-averages over repeats, noise ceiling.
+`design` reads what was shown and answered, `responses` the betas, `stimuli` the images, `captions` what
+people wrote about them, `regions` the ROIs, `synthetic` the further session with other images. All come
+from NSD's own folders (`tree`), on the surface (`surfaces`) or in the volume (`volumes`). `repeats` works
+on arrays: split by image, z-scoring, averages over repeats, noise ceiling.
+
+What is wrong is said with the name of the file or argument: `reading` covers files and what their numbers
+mean, `recorded` trials that were never measured, `arguments` what callers pass.
 """
 
+from latentcortex.nsd.captions import captions
+from latentcortex.nsd.design import trials
 from latentcortex.nsd.identity import identity
 from latentcortex.nsd.regions import roi, roi_mask, roi_names
 from latentcortex.nsd.repeats import (
@@ -16,8 +21,8 @@ from latentcortex.nsd.repeats import (
     validation_split,
     zscore,
 )
-from latentcortex.nsd.responses import betas, image_responses, ncsnr, scaled_betas, sessions, trials
-from latentcortex.nsd.stimuli import captions, images
+from latentcortex.nsd.responses import betas, finite_mask, image_responses, ncsnr, scaled_betas, sessions
+from latentcortex.nsd.stimuli import images
 from latentcortex.nsd.synthetic import synthetic_images, synthetic_responses
 from latentcortex.nsd.tree import subjects
 
@@ -26,6 +31,7 @@ __all__ = [
     "betas",
     "captions",
     "estimate_ncsnr",
+    "finite_mask",
     "identity",
     "image_responses",
     "images",

@@ -3,39 +3,68 @@
 Arrays hold the left hemisphere's vertices, then the right's.
 """
 
+import re
+
 import numpy as np
 import pandas as pd
 
 from latentcortex.nsd import surfaces, volumes
+from latentcortex.nsd.arguments import file_names
+from latentcortex.nsd.reading import read_text
 from latentcortex.nsd.tree import existing_path
 
 _SPACES = (*surfaces.SPACES, "nativesurface", *volumes.SPACES)
+# Code and name, and in FreeSurfer's own tables red, green, blue and what is transparent of each.
+_LINE = re.compile(r"\s*(-?\d+)\s+(\S.*?)(?:\s+\d+\s+\d+\s+\d+\s+\d+)?\s*")
 
 
 def roi_names(root, atlas):
-    """Read the names of an atlas and the codes they have in its files.
+    """Return the names of an atlas and the codes they have in its files.
+
+    Comments and colours, which FreeSurfer's programs write, are passed over.
 
     Returns
     -------
     pandas.DataFrame
-        code (int) and name, one row a region; code 0 is what lies outside.
+        code (int) and name, one row per region; code 0 is what lies outside.
 
     Raises
     ------
     FileNotFoundError
         No such atlas; the message names those that exist.
+    ValueError
+        The file has a line that is not a code and a name, or one of these twice.
     """
+    path = _path_of_names(root, atlas)
+    lines = [
+        line for line in read_text(path).splitlines() if line.strip() and not line.lstrip().startswith("#")
+    ]
+    rows = [_LINE.fullmatch(line) for line in lines]
+    if not lines or None in rows:
+        line = repr(lines[rows.index(None)]) if lines else "nothing but comments"
+        raise ValueError(
+            f"{path} holds {line} where a code and a name were expected, such as '1 early'. Download it "
+            "again."
+        )
+    table = pd.DataFrame({"code": [int(row[1]) for row in rows], "name": [row[2] for row in rows]})
+    for column in table:
+        twice = table[column][table[column].duplicated()]
+        if len(twice):
+            raise ValueError(f"{path} has the {column} {twice.iloc[0]} twice. Download it again.")
+    return table
+
+
+def _path_of_names(root, atlas):
     folder = existing_path(root, "nsddata/freesurfer/fsaverage/label")
     path = folder / f"{atlas}.mgz.ctab"
     if not path.is_file():
         known = sorted(path.name.removesuffix(".mgz.ctab") for path in folder.glob("*.mgz.ctab"))
         raise FileNotFoundError(f"No atlas {atlas!r} in {folder}. There are: {', '.join(known)}.")
-    rows = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
-    return pd.DataFrame({"code": [int(code) for code, _ in rows], "name": [name.strip() for _, name in rows]})
+    return path
 
 
 def roi(root, atlas, space="fsaverage", subject=None):
-    """Read the code of the region that each vertex or voxel belongs to.
+    """Return the code of the region that each vertex or voxel belongs to.
 
     Parameters
     ----------
@@ -43,8 +72,8 @@ def roi(root, atlas, space="fsaverage", subject=None):
     atlas : str
         Such as ``"streams"`` or ``"prf-visualrois"``.
     space : {"fsaverage", "fsaverage5", "nativesurface", "func1pt8mm", "func1mm"}
-        On fsaverage all subjects have the same regions. In the others they are the subject's own;
-        the native surface has a number of vertices of its own.
+        On fsaverage all subjects have the same regions. In the other spaces they are the subject's own.
+        The native surface has a number of vertices of its own.
     subject : str, optional
         Needed in a subject's own spaces.
 
@@ -56,24 +85,37 @@ def roi(root, atlas, space="fsaverage", subject=None):
     Raises
     ------
     FileNotFoundError, ValueError
-        No such atlas or space; a subject is missing.
+        No such atlas or space; a subject is missing; a file is damaged, holds fractions, or holds a code
+        that has no name.
     """
-    roi_names(root, atlas)
+    known = roi_names(root, atlas)["code"]
     if space not in _SPACES:
         raise ValueError(f"No regions in space {space!r}. There are: {', '.join(_SPACES)}.")
-    if space not in surfaces.SPACES and subject is None:
-        raise ValueError(f"The regions in {space} are each subject's own: pass subject=.")
+    if space not in surfaces.SPACES and not isinstance(subject, str):
+        raise ValueError(
+            f"The regions in {space} are each subject's own: pass subject=, a name such as 'subj01'."
+        )
     if space in volumes.SPACES:
-        path = existing_path(root, f"nsddata/ppdata/{subject}/{space}/roi/{atlas}.nii.gz")
-        return volumes.read_volume(path).astype(int)
-    folder = "fsaverage" if space in surfaces.SPACES else subject
-    paths = [f"nsddata/freesurfer/{folder}/label/{h}.{atlas}.mgz" for h in ("lh", "rh")]
-    reader = surfaces.SPACES.get(space, surfaces.SPACES["fsaverage"])  # native: all vertices
-    return reader.read_labels([existing_path(root, path) for path in paths])
+        folder = existing_path(root, f"nsddata/ppdata/{subject}/{space}/roi")
+        files = volumes.find_regions(folder, atlas)
+        codes = volumes.read_regions(files)
+    else:
+        owner = "fsaverage" if space in surfaces.SPACES else subject
+        folder = existing_path(root, f"nsddata/freesurfer/{owner}/label")
+        reader = surfaces.SPACES.get(space, surfaces.SPACES["fsaverage"])  # native: all vertices
+        files = reader.find_regions(folder, atlas)
+        codes = reader.read_regions(files)
+    nameless = np.setdiff1d(codes[codes > 0], known)
+    if len(nameless):
+        raise ValueError(
+            f"{file_names(files)} hold the code {nameless[0]}, which {_path_of_names(root, atlas)} does not "
+            "name. Was one of them cut short, or is it of another atlas? Download them again."
+        )
+    return codes
 
 
 def roi_mask(root, atlas, names, space="fsaverage", subject=None):
-    """Mark the vertices or voxels of one or several regions.
+    """Return a mask of the vertices or voxels of one or several regions.
 
     Parameters
     ----------
@@ -89,11 +131,20 @@ def roi_mask(root, atlas, names, space="fsaverage", subject=None):
     Raises
     ------
     ValueError
-        An unknown name; the message names those that exist.
+        An unknown name; the message names those that exist. Or a subject has none of these regions.
     """
     table = roi_names(root, atlas)
     names = [names] if isinstance(names, str) else list(names)
     unknown = [name for name in names if name not in set(table["name"])]
     if unknown or not names:
-        raise ValueError(f"No region {unknown} in {atlas}. There are: {', '.join(table['name'])}.")
-    return np.isin(roi(root, atlas, space, subject), table["code"][table["name"].isin(names)])
+        raise ValueError(
+            f"No region {unknown} in {atlas}. There are: {', '.join(table['name'])} "
+            f"({_path_of_names(root, atlas)})."
+        )
+    mask = np.isin(roi(root, atlas, space, subject), table["code"][table["name"].isin(names)])
+    if not mask.any():
+        raise ValueError(
+            f"{' and '.join(names)} of {atlas} mark nothing in {space}: {subject or 'this atlas'} has no "
+            "such region, which is normal for small ones. Leave it out here."
+        )
+    return mask

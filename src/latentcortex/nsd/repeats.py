@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from latentcortex.nsd.arguments import checked_betas, checked_count, checked_ids, plain_array
 from latentcortex.store import rows_of
 
 
 def split(trials):
-    """Split the images into training and test: those that all subjects see are the test images.
+    """Return the training and the test images: those that all subjects see are the test images.
 
     Parameters
     ----------
@@ -25,7 +26,7 @@ def split(trials):
 
 
 def validation_split(train_image_ids, n=100, *, rng):
-    """Draw validation images from the training images, for choosing settings.
+    """Return the training images in two parts, one of them drawn as validation images.
 
     Parameters
     ----------
@@ -40,7 +41,7 @@ def validation_split(train_image_ids, n=100, *, rng):
     fit_image_ids, validation_image_ids : int arrays
         Sorted, with no image in both.
     """
-    unique = np.unique(train_image_ids)
+    unique, n = np.unique(checked_ids(train_image_ids)), int(checked_count(n, "n"))
     if not 0 < n < len(unique):
         raise ValueError(f"Can't take {n} validation images out of {len(unique)} training images.")
     chosen = np.zeros(len(unique), bool)
@@ -49,23 +50,23 @@ def validation_split(train_image_ids, n=100, *, rng):
 
 
 def average_repeats(betas, image_ids):
-    """Average the trials of each image.
+    """Return the average over the trials of each image.
 
     Parameters
     ----------
-    betas : array (n_trials, n_voxels)
+    betas : float array (n_trials, n_voxels)
     image_ids : int array (n_trials,)
 
     Returns
     -------
     averages : array (n_images, n_voxels)
-        In the dtype of `betas`.
+        In the dtype of `betas`. NaN where one of the trials is NaN.
     unique_ids : int array (n_images,)
         Sorted.
     n_repeats : int array (n_images,)
         Number of trials in each average.
     """
-    betas, image_ids = np.asarray(betas), np.asarray(image_ids)
+    betas, image_ids = checked_betas(betas), checked_ids(image_ids)
     if image_ids.shape != betas.shape[:1] or not len(betas):
         raise ValueError(
             f"Expected one image id for each row of betas, got ids of shape {image_ids.shape} for "
@@ -79,10 +80,10 @@ def average_repeats(betas, image_ids):
 
 
 def zscore(betas, sessions, is_train):
-    """Z-score each voxel, session by session, by the mean and deviation of training trials.
+    """Return the betas z-scored by the mean and deviation of training trials, session by session.
 
-    Responses drift from session to session; test trials are moved and scaled like the training
-    trials beside them and move nothing themselves.
+    Responses drift from session to session. Test trials are moved and scaled like the training
+    trials of their session, and move nothing themselves.
 
     Parameters
     ----------
@@ -95,20 +96,16 @@ def zscore(betas, sessions, is_train):
     -------
     array (n_trials, n_voxels)
         In the dtype of `betas`. A voxel that never changes over the training trials of a session
-        says nothing there and comes back as 0 in all of its trials.
+        says nothing there and comes back as 0 in all of its trials. A voxel with NaN in a training
+        trial comes back as NaN in all trials of that session.
 
     Raises
     ------
     ValueError
         Integer betas, lengths that differ, a session with fewer than two training trials.
     """
-    betas, is_train = np.asarray(betas), np.asarray(is_train)
-    sessions = np.zeros(len(betas), int) if sessions is None else np.asarray(sessions)
-    if betas.dtype.kind != "f":
-        raise ValueError(
-            f"Expected betas as floats in percent signal change, got {betas.dtype}. NSD's integer "
-            "volumes are 300 times as large: cast to float and divide by 300 first."
-        )
+    betas, is_train = checked_betas(betas), plain_array(is_train, "is_train")
+    sessions = np.zeros(len(betas), int) if sessions is None else checked_count(sessions, "sessions")
     if not is_train.shape == sessions.shape == betas.shape[:1] or is_train.dtype != bool:
         raise ValueError(
             f"betas have {len(betas)} trials, sessions the shape {sessions.shape}, is_train the "
@@ -133,7 +130,7 @@ def zscore(betas, sessions, is_train):
 
 
 def estimate_ncsnr(betas, image_ids):
-    r"""Estimate the noise-ceiling signal-to-noise ratio from repeats.
+    r"""Return the noise-ceiling signal-to-noise ratio, estimated from repeats.
 
     .. math:: ncsnr = \sqrt{\max(0, \sigma^2 - \sigma_n^2)} / \sigma_n
 
@@ -150,8 +147,8 @@ def estimate_ncsnr(betas, image_ids):
     Returns
     -------
     array (n_voxels,)
-        At least 0; a voxel that never changes gets 0. Estimates of ratios near zero are noisy and,
-        being cut at 0, too large on average.
+        At least 0; a voxel that never changes gets 0, and a voxel with NaN in any trial gets NaN.
+        Estimates of ratios near zero are noisy and, being cut at 0, too large on average.
 
     Notes
     -----
@@ -161,32 +158,49 @@ def estimate_ncsnr(betas, image_ids):
     n_free = len(image_ids) - len(unique_ids)
     if n_free < 1:
         raise ValueError("No image was shown twice: noise can't be told from signal.")
+    betas = np.asarray(betas)
     residuals = betas - averages[rows_of(unique_ids, image_ids)]
     noise = np.square(residuals).sum(axis=0, dtype=float) / n_free
     signal = np.maximum(0, np.var(betas, axis=0, ddof=1, dtype=float) - noise)
-    ratio = np.divide(signal, noise, out=np.zeros_like(noise), where=noise > 0)
+    ratio = np.divide(signal, noise, out=np.zeros_like(noise), where=noise != 0)  # NaN stays
     return np.sqrt(ratio).astype(averages.dtype)
 
 
 def noise_ceiling(ncsnr, n_repeats):
-    """Compute the largest share of variance that any model can explain in averages over repeats.
+    """Return the largest share of variance that any model can explain in averages over repeats.
 
     NC = ncsnr^2 / (ncsnr^2 + mean(1 / n)), where n runs over the images that are scored: for A, B
     and C images with 1, 2 and 3 trials, mean(1 / n) = (A + B/2 + C/3) / (A + B + C).
 
     Parameters
     ----------
-    ncsnr : array (n_voxels,)
+    ncsnr : float array (n_voxels,) or (nx, ny, nz)
+        At least 0, or NaN where it is not known.
     n_repeats : int or int array (n_images,)
-        Trials in the average of each image that is scored.
+        Number of trials in the average of each image that is scored.
 
     Returns
     -------
-    array (n_voxels,)
-        As R2, from 0 to 1 (NSD gives percent). Its square root is the ceiling of a correlation.
+    float array, of the shape of `ncsnr`
+        As R2, from 0 to 1 (NSD gives percent). Its square root is the ceiling of a correlation. NaN
+        where `ncsnr` is NaN.
+
+    Raises
+    ------
+    ValueError
+        A ratio is negative or infinite; a number of repeats is below 1 or not a whole number.
     """
-    n_repeats = np.asarray(n_repeats)
-    if not n_repeats.size or (n_repeats < 1).any():
-        raise ValueError("n_repeats must be 1 or more for every image that is scored.")
+    ncsnr, n_repeats = plain_array(ncsnr, "ncsnr"), checked_count(n_repeats, "n_repeats")
+    if not n_repeats.size or n_repeats.ndim > 1 or not (n_repeats >= 1).all():
+        raise ValueError(
+            "n_repeats must be 1 or more for every image that is scored: one number for all, or one per "
+            f"image. Got {n_repeats}."
+        )
+    wrong = ~(np.isnan(ncsnr) | ((ncsnr >= 0) & (ncsnr < np.inf)))
+    if wrong.any():
+        raise ValueError(
+            f"ncsnr is a ratio of at least 0, but {np.count_nonzero(wrong):,} of {wrong.size:,} are negative "
+            "or infinite. Pass what nsd.ncsnr or nsd.estimate_ncsnr returned."
+        )
     variance = np.square(ncsnr)
     return variance / (variance + np.mean(1 / n_repeats))

@@ -1,17 +1,21 @@
-"""Read images and captions by 0-based 73k ids, in any order."""
+"""Read images by 0-based 73k ids, in any order."""
 
-import json
-from pathlib import Path
+import contextlib
 
 import h5py
 import numpy as np
-import pandas as pd
 
+from latentcortex.nsd.arguments import checked_ids, checked_size
+from latentcortex.nsd.reading import reading
 from latentcortex.nsd.tree import existing_path
 
 
 def images(root, image_ids, size=None):
-    """Read stimuli by id, in the order asked for.
+    """Return stimuli by id, in the order asked for.
+
+    All images asked for are held in memory as float32, at 12 x height x width bytes each: 2.2 MB per
+    image as NSD stores them (425 pixels), 0.6 MB at 224 pixels. Where ids repeat, the repeats are copied
+    once more. Ask for a part of the ids at a time to bound this. Files are read image by image.
 
     Parameters
     ----------
@@ -30,24 +34,72 @@ def images(root, image_ids, size=None):
     Raises
     ------
     FileNotFoundError, ValueError
-        No stimulus file; ids out of range.
+        No stimulus file, or one that is damaged or not uint8 RGB; ids out of range; a black image.
+    BlockingIOError
+        Another program holds the file.
     """
     path = existing_path(root, "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
-    with h5py.File(path, "r") as file:
-        brick = file["imgBrick"]
-        image_ids = _check_ids(image_ids, len(brick))
+    with open_stimuli(path) as brick:
+        image_ids = checked_image_ids(image_ids, len(brick))
         # HDF5 wants increasing indices without repeats.
         unique, inverse = np.unique(image_ids, return_inverse=True)
-        shape = brick.shape[1:3] if size is None else (size, size)
-        pixels = np.empty((len(unique), 3, *shape), np.float32)
-        for image, index in zip(pixels, unique, strict=True):
-            image[...] = resized(np.moveaxis(brick[index], -1, 0), shape)
-    pixels /= 255
+        pixels = read_images(path, brick, unique, size)
     return pixels if np.array_equal(unique, image_ids) else pixels[inverse]
 
 
+@contextlib.contextmanager
+def open_stimuli(path):
+    """Give the images of a stimulus file, a dataset of uint8 (n, height, width, 3).
+
+    Raises
+    ------
+    ValueError
+        The file is damaged, or stores its images in another way.
+    BlockingIOError
+        Another program holds the file.
+    """
+    with contextlib.ExitStack() as stack:
+        with reading(path):
+            brick = stack.enter_context(h5py.File(path, "r"))["imgBrick"]
+            shape, dtype = brick.shape, brick.dtype
+        if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3:
+            raise ValueError(
+                f"{path} stores images as {dtype} of shape {shape}, but NSD's are uint8 of shape "
+                "(n, height, width, 3): RGB from 0 to 255, channels last. Convert the file, or use NSD's own."
+            )
+        yield brick
+
+
+def read_images(path, brick, indices, size):
+    """Return images by their row in the file, float32 (n, 3, height, width) in [0, 1].
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        For error messages.
+    brick : dataset
+        From `open_stimuli`.
+    indices : int array (n,)
+    size : int or None
+        As for `images`.
+    """
+    shape = brick.shape[1:3] if size is None else (checked_size(size),) * 2
+    pixels = np.empty((len(indices), 3, *shape), np.float32)
+    for image, index in zip(pixels, indices, strict=True):
+        with reading(path):
+            stored = brick[index]
+        if not stored.any():
+            raise ValueError(
+                f"Image {index} in {path} is black in all pixels: it was never written. Delete the file and "
+                "download it again."
+            )
+        image[...] = resized(np.moveaxis(stored, -1, 0), shape)
+    pixels /= 255
+    return pixels
+
+
 def resized(image, shape):
-    """Bring an image (3, h, w) to another height and width."""
+    """Return an image (3, h, w) at another height and width."""
     if image.shape[1:] == shape:
         return image
     from torch import from_numpy
@@ -57,49 +109,9 @@ def resized(image, shape):
     return interpolate(batch, shape, mode="bicubic", antialias=True).clamp_(0, 255)[0].numpy()
 
 
-def captions(root, image_ids):
-    """Read the captions that people gave to the images (COCO; normally five an image).
-
-    Parameters
-    ----------
-    root : path
-    image_ids : int array (n,)
-        0-based 73k ids, repeats allowed.
-
-    Returns
-    -------
-    list of list of str
-        In the order asked for.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        No annotations; ids out of range; an image without captions.
-    """
-    path = existing_path(root, "nsddata/experiments/nsd/nsd_stim_info_merged.csv")
-    table = pd.read_csv(path, index_col="nsdId", usecols=["nsdId", "cocoId", "cocoSplit"])
-    chosen = table.loc[_check_ids(image_ids, len(table))]
-    texts = {}
-    for split in chosen["cocoSplit"].unique():
-        path = Path(root) / "annotations" / f"captions_{split}.json"
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"No captions at {path}. They are no part of NSD: unpack the annotations of "
-                "COCO 2017 into the folder 'annotations' of the tree."
-            )
-        for entry in json.loads(path.read_text(encoding="utf-8"))["annotations"]:
-            texts.setdefault((split, entry["image_id"]), []).append(entry["caption"])
-    keys = list(zip(chosen["cocoSplit"], chosen["cocoId"], strict=True))
-    for image_id, key in zip(chosen.index, keys, strict=True):
-        if key not in texts:
-            raise ValueError(f"{path.name} has no caption of image {image_id} (COCO {key[1]}).")
-    return [list(texts[key]) for key in keys]
-
-
-def _check_ids(image_ids, n_images):
-    ids = np.asarray(image_ids)
-    if ids.ndim != 1 or ids.dtype.kind not in "iu":
-        raise ValueError(f"image_ids must be 1-D integers, got {ids.dtype} of shape {ids.shape}.")
+def checked_image_ids(image_ids, n_images):
+    """Return 0-based ids as an int array; raise ValueError for others than 0 to `n_images` - 1."""
+    ids = checked_ids(image_ids)
     outside = ids[(ids < 0) | (ids >= n_images)]
     if len(outside):
         raise ValueError(

@@ -2,17 +2,18 @@
 
 Source: the NSD data manual, "NSD-synthetic". In the simulated tree its images hold a kind of
 thing, or a combination, that no other image does. The real session also has 64 images of colours,
-other ones for each subject and in files of their own, two tasks and immediate repeats: it is not
+which differ between subjects and lie in files of their own, two tasks and immediate repeats. It is not
 read here yet, and refused rather than read in part.
 """
 
-import h5py
 import numpy as np
-from scipy.io import loadmat
 
+from latentcortex.nsd.arguments import checked_mask
+from latentcortex.nsd.design import read_matlab
+from latentcortex.nsd.recorded import RecordedTrials
 from latentcortex.nsd.repeats import average_repeats, zscore
 from latentcortex.nsd.responses import open_space
-from latentcortex.nsd.stimuli import resized
+from latentcortex.nsd.stimuli import open_stimuli, read_images
 from latentcortex.nsd.tree import existing_path
 
 _BETAS = "nsdsyntheticbetas_fithrf_GLMdenoise_RR"
@@ -20,7 +21,9 @@ _STIMULI = "nsddata_stimuli/stimuli/nsdsynthetic/nsdsynthetic_stimuli.hdf5"
 
 
 def synthetic_images(root, size=None):
-    """Read all images of the further session.
+    """Return all images of the further session.
+
+    All are held in memory as float32, at 12 x height x width bytes each.
 
     Parameters
     ----------
@@ -33,18 +36,16 @@ def synthetic_images(root, size=None):
     float32 array (n, 3, height, width)
         RGB in [0, 1]; row i is the image with the 0-based synthetic id i.
     """
-    with h5py.File(existing_path(root, _STIMULI), "r") as file:
-        brick = file["imgBrick"][...]
-    shape = brick.shape[1:3] if size is None else (size, size)
-    images = np.stack([resized(np.moveaxis(image, -1, 0), shape) for image in brick])
-    return images / np.float32(255)
+    path = existing_path(root, _STIMULI)
+    with open_stimuli(path) as brick:
+        return read_images(path, brick, np.arange(len(brick)), size)
 
 
 def synthetic_responses(root, subject, space="fsaverage", mask=None):
-    """Read the responses to these images, the showings of each averaged.
+    """Return the responses to these images, averaged over the showings of each.
 
-    No image of this session trains anything, so there are no training trials beside them to scale
-    by: each voxel is z-scored by the mean and deviation of all trials of the session.
+    No image of this session trains anything, so there are no training trials to scale by. Each voxel is
+    z-scored by the mean and deviation of all trials of the session.
 
     Parameters
     ----------
@@ -59,27 +60,20 @@ def synthetic_responses(root, subject, space="fsaverage", mask=None):
     n_repeats : int array (n_images,)
     """
     path = existing_path(root, "nsddata/experiments/nsdsynthetic/nsdsynthetic_expdesign.mat")
-    order = loadmat(path)["masterordering"].ravel().astype(int) - 1
-    if order.max() >= _n_images(root):
+    order = read_matlab(path, ("masterordering",))["masterordering"].ravel() - 1
+    with open_stimuli(existing_path(root, _STIMULI)) as brick:
+        n_images = len(brick)
+    if not (order.size and order.min() >= 0):
+        raise ValueError(f"{path} names no images, or one below 1, in masterordering. Download it again.")
+    if order.max() >= n_images:
         raise ValueError(
-            f"The design names {order.max() + 1} images and the stimulus file holds "
-            f"{_n_images(root)}: this is NSD's own further session, with images of colours in "
-            "files for each subject, which can't be read yet."
+            f"{path} names {order.max() + 1} images and the stimulus file holds {n_images}: this is NSD's "
+            "own further session, with images of colours in files for each subject, which can't be read yet."
         )
     reader, folder = open_space(root, subject, space, _BETAS)
-    files = reader.find_session(folder, "nsdsynthetic")
-    shape = reader.shape_of_session(files)
-    mask = np.ones(shape, bool) if mask is None else np.asarray(mask)
-    if mask.dtype != bool or mask.shape != shape:
-        raise ValueError(
-            f"Expected a mask of bool of the shape {shape}, got {mask.dtype} of shape "
-            f"{mask.shape}. roi_mask makes one for each space."
-        )
+    files, name = reader.find_session(folder, "nsdsynthetic"), f"the further session of {subject}"
+    mask = checked_mask(mask, reader.shape_of_session(files), space, name.capitalize(), files)
     betas = np.empty((len(order), np.count_nonzero(mask)), np.float32)
-    reader.read_session(files, len(order), mask, betas)
+    parts = reader.read_session(files, len(order), mask, betas)
+    RecordedTrials(betas).add(parts, order, name)
     return average_repeats(zscore(betas, None, np.ones(len(order), bool)), order)
-
-
-def _n_images(root):
-    with h5py.File(existing_path(root, _STIMULI), "r") as file:
-        return len(file["imgBrick"])

@@ -1,9 +1,10 @@
 """Where things lie in an NSD tree.
 
 `root` is the folder that holds ``nsddata``, ``nsddata_betas``, ``nsddata_stimuli`` and
-``annotations`` (COCO's captions, which are no part of NSD).
+``annotations`` (COCO's captions, which are not part of NSD).
 """
 
+import re
 from pathlib import Path
 
 
@@ -23,7 +24,7 @@ def existing_path(root, relative):
     Raises
     ------
     FileNotFoundError
-        `root` is no NSD tree, or lacks this path.
+        `root` is not an NSD tree, or lacks this path.
     """
     if not Path(root, "nsddata").is_dir():
         raise FileNotFoundError(
@@ -37,7 +38,7 @@ def existing_path(root, relative):
 
 
 def subjects(root):
-    """List the subjects that have betas.
+    """Return the names of the subjects that have betas.
 
     Returns
     -------
@@ -47,10 +48,10 @@ def subjects(root):
     Raises
     ------
     FileNotFoundError
-        `root` is no folder with an NSD tree.
+        `root` is not a folder with an NSD tree.
     """
     folder = existing_path(root, "nsddata_betas/ppdata")
-    return sorted(path.name for path in folder.glob("subj*") if path.is_dir())
+    return sorted(p.name for p in folder.iterdir() if re.fullmatch(r"subj\d+", p.name) and p.is_dir())
 
 
 def check_subject(root, subject):
@@ -61,5 +62,42 @@ def check_subject(root, subject):
 
 
 def session_name(session):
-    """Name a session as NSD's files do: ``"session01"``, or ``"nsdsynthetic"`` as it is."""
+    """Return the name that NSD's files give a session: ``"session01"``, or ``"nsdsynthetic"`` as it is."""
     return session if isinstance(session, str) else f"session{session:02d}"
+
+
+def session_numbers(folder, start, endings):
+    """Return the set of 1-based numbers of the sessions that have a file in a folder.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    start : str
+        What the names begin with, such as ``"betas_"``.
+    endings : sequence of str
+        What they may end with, such as ``(".hdf5", ".nii.gz")``.
+
+    Raises
+    ------
+    ValueError
+        A file has almost the name of a session and no other file has it exactly. A browser makes
+        ``betas_session01 (1).hdf5`` of a second download.
+    """
+    found, odd = set(), {}
+    for path in sorted(folder.glob(f"{start}session*")):
+        ending = next((ending for ending in endings if path.name.endswith(ending)), None)
+        match = re.match(r"session *(\d+)", path.name.removeprefix(start))
+        if ending is None or match is None:
+            continue
+        session = int(match[1])
+        if path.name == f"{start}{session_name(session)}{ending}":
+            found.add(session)
+        else:
+            odd[session] = path, f"{start}{session_name(session)}{ending}"
+    for session in odd.keys() - found:
+        path, name = odd[session]
+        raise ValueError(
+            f"{path} is not a name that NSD has. If it is the whole file of session {session}, rename it to "
+            f"{name}; otherwise delete it."
+        )
+    return found
