@@ -270,8 +270,8 @@ MUTANTS = [
     (
         "a protocol's first size skipped",
         "metrics/scoring.py",
-        "networks[network](view(protocol.first(batch)), list(layers))",
-        "networks[network](view(batch), list(layers))",
+        "networks[network](view(protocol.first(images)), list(layers))",
+        "networks[network](view(images), list(layers))",
         "test_protocols.py::test_images_are_brought_to_a_protocols_first_size_before_anything_else",
     ),
     (

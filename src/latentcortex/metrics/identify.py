@@ -234,7 +234,7 @@ def _similarities(true, pred, direction, similarity, batch_size):
         means = row_means(name, rows)[:, None]
         means = np.zeros_like(means) if similarity == "cosine" else means
         squares = np.zeros(n)
-        for some in batches(n, batch_size):
+        for some in batches(n, 32):  # so few that what is computed stays in the processor's cache
             for block in batches(rows.shape[1], BLOCK):
                 centred = rows[some, block] - means[some]
                 squares[some] += np.einsum("ij,ij->i", centred, centred)
