@@ -3,10 +3,9 @@
 import re
 
 SHOWN = 5  # names or ids that a message lists
-# What stands before a number that is never an id, and before one that always is: subj01_nsd02951.
+# Words before a number that is never an id, and before one that always is: subj01_nsd02951.
 SUBJECTS = {"sub", "subj", "subject", "ses", "session"}
 IDS = {"nsd", "img", "image", "id", "idx", "imgidx", "stim", "coco"}
-_NUMBER = re.compile("([a-z]*)[^a-z0-9]*([0-9]+)", re.IGNORECASE)
 
 
 def some(items):
@@ -35,37 +34,36 @@ def find_numbers(stems, pattern=None):
     numbers : dict of str to (int, int or None)
         Names without a number, or that the pattern doesn't fit, are left out.
     shown : list of str
-        A name of each form with the id in [brackets] and the drawing in (parentheses).
+        How a name of each form was read.
 
     Raises
     ------
     ValueError
         For a pattern that is not one, or names of several subjects.
     """
+    forms = {}
+    for stem in sorted(set(stems)):
+        forms.setdefault(re.sub("[0-9]+", "#", stem), []).append(stem)
     if pattern is not None:
-        spans = _by_pattern(stems, pattern)
+        patterns = dict.fromkeys(forms, _compiled(pattern))
     else:
-        forms = {}
-        for stem in stems:
-            forms.setdefault(re.sub("[0-9]+", "#", stem), []).append(stem)
-        forms.pop("", None)
-        spans = {}
-        for form, alike in forms.items():
-            spans |= _guess(form, alike) if "#" in form else {}
-    numbers, shown = {}, {}
-    for stem, (of_id, of_drawing) in spans.items():
-        numbers[stem] = int(stem[slice(*of_id)]), int(stem[slice(*of_drawing)]) if of_drawing else None
-        marked = stem
-        for (start, stop), (left, right) in reversed(
-            sorted(zip([span for span in (of_id, of_drawing) if span], ("[]", "()"), strict=False))
-        ):
-            marked = f"{marked[:start]}{left}{marked[start:stop]}{right}{marked[stop:]}"
-        shown.setdefault(re.sub("[0-9]+", "#", stem), f"`{marked}`")
-    return numbers, list(shown.values())
+        patterns = {form: _guess(form, alike) for form, alike in forms.items() if "#" in form}
+    numbers, shown = {}, []
+    for form, compiled in patterns.items():
+        found = {stem: compiled.search(stem) for stem in forms[form]}
+        found = {stem: match.groups() for stem, match in found.items() if match}
+        for stem, texts in found.items():
+            if not all(text and text.isdecimal() for text in texts):
+                raise ValueError(f"--id {pattern!r} finds {texts} in {stem!r}: expected whole numbers.")
+            numbers[stem] = int(texts[0]), int(texts[1]) if len(texts) > 1 else None
+        for stem in list(found)[:1]:
+            of_drawing = "" if numbers[stem][1] is None else f", drawing {numbers[stem][1]}"
+            shown.append(f"`{stem}` as id {numbers[stem][0]}{of_drawing}")
+    return numbers, shown
 
 
-def _by_pattern(stems, pattern):
-    """Return the spans of id and drawing (or None) in each name that a pattern fits."""
+def _compiled(pattern):
+    """Return a regular expression of one or two groups."""
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -75,33 +73,22 @@ def _by_pattern(stems, pattern):
             f"--id {pattern!r} has {compiled.groups} groups: put the id in parentheses, such as "
             "'nsd([0-9]+)', and the number of the drawing in a second pair if there is one."
         )
-    spans = {}
-    for stem in stems:
-        match = compiled.search(stem)
-        if match is None:
-            continue
-        wrong = [text for text in match.groups() if text is None or not text.isdecimal()]
-        if wrong:
-            raise ValueError(f"--id {pattern!r} finds {wrong[0]!r} in {stem!r}: expected a whole number.")
-        spans[stem] = match.span(1), match.span(2) if compiled.groups == 2 else None
-    return spans
+    return compiled
 
 
 def _guess(form, stems):
-    """Return the spans of id and drawing (or None) in names of one form, the same number in all."""
-    fields = {stem: list(_NUMBER.finditer(stem)) for stem in stems}
-    words = [field[1].lower() for field in fields[stems[0]]]
-    differs = [len({int(of[k][2]) for of in fields.values()}) > 1 for k in range(len(words))]
+    """Return the regular expression that finds id and drawing in names of one form."""
+    fields = [re.findall("([a-z]*)[^a-z0-9]*([0-9]+)", stem.lower()) for stem in stems]
+    words = [word for word, _ in fields[0]]
+    differs = [len({int(of[k][1]) for of in fields}) > 1 for k in range(len(words))]
     subjects = [k for k, word in enumerate(words) if word in SUBJECTS]
     if any(differs[k] for k in subjects):
         raise ValueError(
-            f"Names such as {some(sorted(stems)[::-1])} are of several subjects: score one by one."
+            f"Names such as {stems[0]} and {stems[-1]} are of several subjects: score one by one."
         )
     free = [k for k in range(len(words)) if k not in subjects] or subjects
     known = [k for k in free if words[k] in IDS]
     varied = [k for k in free if differs[k] and re.search("[^#_-]", form)]
     at = (known or varied or free)[0]
-    after = [k for k in free if k > at][:1]
-    return {
-        stem: (of[at].span(2), *([of[k].span(2) for k in after] or [None])) for stem, of in fields.items()
-    }
+    wanted = [at, *[k for k in free if k > at][:1]]
+    return re.compile("[^0-9]*".join("([0-9]+)" if k in wanted else "[0-9]+" for k in range(wanted[-1] + 1)))
