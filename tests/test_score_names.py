@@ -138,7 +138,7 @@ def test_ids_that_are_shifted_by_one_are_told(tmp_path, pictures, capsys):
     )
     assert run(tmp_path)[1] == 1
     told = capsys.readouterr().err
-    assert "If the ids of the reconstructions were one lower, all of them would have an original" in told
+    assert "Were the ids of the reconstructions one lower, all would have an original" in told
     _, text = run(tmp_path, "--only-common")
     assert "LOOK: originals fit the reconstructions whose ids are one higher much better" in text
     assert "LOOK" in capsys.readouterr().err

@@ -32,28 +32,11 @@ def list_images(folder):
 
 
 def list_by_id(folder, several=False, pattern=None):
-    """Return the pictures of a folder by id; see `names.find_numbers`.
+    """Return the pictures of a folder by id, what was left aside, and how the names were read.
 
-    Parameters
-    ----------
-    folder : path
-    several : bool
-        Whether there may be several drawings of an id, told apart by a second number.
-    pattern : str, optional
-
-    Returns
-    -------
-    paths : dict of int to list of path
-        The drawings of each id, in the order of their numbers; as many of each.
-    stray : list of path
-        What has another ending, a hidden name or no number.
-    shown : list of str
-        How the names were read.
-
-    Raises
-    ------
-    ValueError
-        Two files with the same numbers, or unequal numbers of drawings.
+    The pictures are a dict of int to the paths of its drawings in the order of their numbers, as many of
+    each; unless there may be `several`, one. See `names.find_numbers` for the pattern. Raises ValueError
+    for two files with the same numbers, or unequal numbers of drawings.
     """
     images, stray = list_images(folder)
     numbers, shown = find_numbers([path.stem for path in images], pattern)
@@ -89,20 +72,9 @@ def list_by_id(folder, several=False, pattern=None):
 
 
 def match(originals, reconstructions, only_common=False):
-    """Return the ids that both sides have.
+    """Return the ids that both sides have, ascending, and by the side that is missing those of one.
 
-    Parameters
-    ----------
-    originals, reconstructions : collection of int
-    only_common : bool
-        Whether to go on without ids that only one side has.
-
-    Returns
-    -------
-    ids : list of int
-        In ascending order.
-    left_out : dict of str to list of int
-        Ids without an original, and without a reconstruction.
+    Raises ValueError for ids of one side, unless `only_common`, and for fewer than two ids.
     """
     originals, reconstructions = set(originals), set(reconstructions)
     ids = sorted(originals & reconstructions)
@@ -112,8 +84,8 @@ def match(originals, reconstructions, only_common=False):
     }
     if any(left_out.values()) and not (only_common and ids):
         shifted = "".join(
-            f"If the ids of the reconstructions were one {word}, all of them would have an original: is one "
-            "folder numbered from 0, the other from 1? "
+            f"Were the ids of the reconstructions one {word}, all would have an original: is one folder "
+            "numbered from 0, the other from 1? "
             for step, word in {-1: "lower", 1: "higher"}.items()
             if {k + step for k in reconstructions} <= originals
         )
@@ -221,25 +193,10 @@ def _npy(path):
 class Pictures:
     """Pictures of one size that are read when they are sliced, so that few are in memory.
 
-    Parameters
-    ----------
-    paths : nested list of path (n,) or (n, n_drawings)
-    shape : tuple of int, optional
-        (h, w) to bring them to, bilinear and with antialiasing, where they have another size.
-    change : callable, optional
-        What is done to each batch that is read, float32 tensor (m, 3, h, w).
-
-    Attributes
-    ----------
-    own : tuple of int
-        Height and width of the files.
-    shape : tuple of int
-        (n, 3, h, w) or (n, n_drawings, 3, h, w).
-
-    Raises
-    ------
-    ValueError
-        For a file that is no such picture, too large, or of another size than the first.
+    Made of paths (n,) or (n, n_drawings), they slice as an array (n, 3, h, w) or (n, n_drawings, 3, h, w).
+    They are brought to `shape`, (h, w), bilinear and with antialiasing, where their `own` is another one;
+    `change` is then done to each batch. Raises ValueError for a file that is no such picture, too large,
+    or of another size than the first.
     """
 
     def __init__(self, paths, shape=None, change=None):
@@ -272,23 +229,11 @@ class Pictures:
 
 
 def survey(pictures):
-    """Read every picture once, and return what tells equal and similar ones.
-
-    Returns
-    -------
-    hashes : array of bytes, shape of the paths
-    thumbnails : float32 array (n, n_features)
-        Of the first drawing.
-    mean : float32 tensor (3, h, w)
-        Of the first drawings.
-    """
-    hashes = np.empty(pictures.paths.shape, dtype=object)
-    thumbnails, total = [], 0.0
+    """Read every picture once; return hashes of drawings, thumbnails (n, p) and mean of the first."""
+    hashes, thumbnails, total = [], [], 0.0
     for k in range(len(pictures)):
         images = pictures[k : k + 1].reshape(-1, *pictures.shape[-3:])
-        hashes[k] = digests = [hashlib.sha256(image.numpy().tobytes()).digest() for image in images]
-        if hashes.ndim == 1:
-            hashes[k] = digests[0]
-        total = total + images[0].double()
+        hashes.append([hashlib.sha256(image.numpy().tobytes()).digest() for image in images])
         thumbnails.append(F.adaptive_avg_pool2d(images[:1], THUMBNAIL).flatten().numpy())
+        total = total + images[0].double()
     return hashes, np.stack(thumbnails), (total / len(pictures)).float()

@@ -16,30 +16,14 @@ def some(items):
 
 
 def find_numbers(stems, pattern=None):
-    """Return the id and the drawing that each name holds.
+    """Return the id and the drawing (or None) that each name holds, and how a name of each form was read.
 
-    Parameters
-    ----------
-    stems : list of str
-        Names of files without their endings.
-    pattern : str, optional
-        A regular expression that is searched in each name; its group is the id, a second one the number
-        of the drawing. Without it both are guessed, for each form of a name by itself: the id is the
-        number after a word such as "nsd" or "img", else the first one that differs between the names
-        (of names of numbers only, the first), and the drawing is the next one. A number after "subj" or
-        "ses" is neither.
-
-    Returns
-    -------
-    numbers : dict of str to (int, int or None)
-        Names without a number, or that the pattern doesn't fit, are left out.
-    shown : list of str
-        How a name of each form was read.
-
-    Raises
-    ------
-    ValueError
-        For a pattern that is not one, or names of several subjects.
+    Names are those of files without their endings; names without a number, or that the pattern doesn't
+    fit, are not in the result. The pattern is a regular expression whose group is the id and a second one
+    the drawing. Without it both are guessed, for each form of a name by itself: the id is the number
+    after a word such as "nsd" or "img", else the first one that differs between the names (of names of
+    numbers only, the first), and the drawing is the next one. A number after "subj" or "ses" is neither.
+    Raises ValueError for a pattern that is not one, or names of several subjects.
     """
     forms = {}
     for stem in sorted(set(stems)):

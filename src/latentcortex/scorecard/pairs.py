@@ -10,16 +10,7 @@ from latentcortex.scorecard.names import some
 
 
 def find_pictures(args):
-    """Find the pictures of both sides.
-
-    Returns
-    -------
-    ids : list of int
-    originals : Pictures (n, 3, h, w)
-    drawings : Pictures (n, n_drawings, 3, h, w)
-    notes : list of str
-        What the report has to say of the files.
-    """
+    """Return the ids of both sides, originals, drawings (both `Pictures`), and notes for the report."""
     patterns = args.id or [None]
     truths, stray, shown = folders.list_by_id(args.originals, pattern=patterns[0])
     drawn, more, drawn_shown = folders.list_by_id(args.reconstructions, True, patterns[-1])
@@ -75,7 +66,7 @@ def look_through(ids, originals, drawings):
     """Read all pictures once, so that each fault is found first; return what a reader must know of them."""
     (true, thumbnails, _), (pred, drawn, _) = folders.survey(originals), folders.survey(drawings)
     notes = []
-    for what, hashes in {"originals": true[:, None], "reconstructions": pred}.items():
+    for what, hashes in {"originals": true, "reconstructions": pred}.items():
         found = {}
         for image_id, row in zip(ids, hashes, strict=True):
             for digest in set(row):
@@ -83,7 +74,7 @@ def look_through(ids, originals, drawings):
         alike = [f"ids {some(which)}" for which in found.values() if len(which) > 1]
         if alike:
             notes.append(f"Identical {what}, which nothing can tell apart: {some(alike)}.")
-    copies = [k for k, one, row in zip(ids, true, pred, strict=True) if one in row]
+    copies = [k for k, (one,), row in zip(ids, true, pred, strict=True) if one in row]
     if copies:
         notes.append(f"Reconstructions that equal their originals pixel by pixel: ids {some(copies)}.")
     for what, side in {"originals": originals, "reconstructions": drawings}.items():
@@ -124,19 +115,18 @@ def read_groups(path, ids):
     wrong = [text for text in table["id"] if not text.strip().isdecimal()]
     if wrong:
         raise ValueError(f"{path} has ids that are no whole numbers: {some(wrong)}.")
-    group = pd.Series(table["group"].to_numpy(), index=table["id"].astype(int))
-    twice = group.index[group.index.duplicated()]
-    missing = [k for k in ids if k not in group.index or group.loc[[k]].iloc[0] == ""]
+    table = table.assign(id=table["id"].astype(int))
+    twice, group = table["id"][table["id"].duplicated()], dict(zip(table["id"], table["group"], strict=True))
+    missing = [k for k in ids if not group.get(k)]
     if len(twice) or missing:
         raise ValueError(
             f"Expected one group for every id in {path}. Twice: {some(twice) or 'none'}. "
             f"Without a group: {some(missing) or 'none'}."
         )
-    groups = group.loc[ids]
-    alone = [k for k in ids if (groups == groups[k]).sum() == 1]
+    groups = [group[k] for k in ids]
+    alone = [k for k in ids if groups.count(group[k]) == 1]
     if alone:
         raise ValueError(
-            f"Ids {some(alone)} are alone in their groups, with nothing to be told from: "
-            f"merge groups in {path}."
+            f"Ids {some(alone)} are alone in their groups, with nothing to be told from: merge some in {path}."
         )
-    return groups.to_numpy(dtype=str)
+    return np.array(groups)

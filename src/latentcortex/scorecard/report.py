@@ -16,10 +16,8 @@ INTERVALS, SHOWN = 3, 4  # what a seed is for
 N_SHOWN = 8  # images in the picture
 N_COLUMNS = 8  # scores in a table
 RESULT = "reconstructions"
-HINTS = {
-    "groups": "--groups CSV",
-    "mean training image": "--training FOLDER",
-}  # how to get what a score lacks, where it is no network
+# how to get what a score lacks, where it is no network
+HINTS = {"groups": "--groups CSV", "mean training image": "--training FOLDER"}
 STYLES = {
     RESULT: ("o", "#0072b2"),
     "blurred truth": ("s", "#d55e00"),
@@ -31,24 +29,12 @@ LIBRARIES = ("numpy", "scipy", "scikit-image", "torch", "torchvision", "open_cli
 
 
 class Scored(NamedTuple):
-    """What was scored and what came out.
-
-    Attributes
-    ----------
-    ids : list of int
-    protocols : list of (Protocol, dict of str to str)
-        With the scores that were computed, and what those left out lacked.
-    scores : dict of str to dict of str to dict of str to array (n,)
-        By protocol, row and score; undefined ones are not there.
-    consistency : dict of str to (among, to_truth), arrays (n,)
-    notes : list of str
-    seed : int
-    """
+    """What was scored and what came out."""
 
     ids: list
-    protocols: list
-    scores: dict
-    consistency: dict
+    protocols: list  # (Protocol with the scores that were computed, what the others lacked by name)
+    scores: dict  # arrays (n,) by protocol, row and score; undefined ones are not there
+    consistency: dict  # (among, to_truth), arrays (n,) by what is compared
     notes: list
     seed: int
 
@@ -196,15 +182,7 @@ def markdown(scored):
 
 
 def picture(scored, originals, drawings):
-    """Return a figure with some of the images above the scores, a PNG as bytes.
-
-    Parameters
-    ----------
-    scored : Scored
-    originals : folders.Pictures (n, 3, h, w)
-    drawings : folders.Pictures (n, n_drawings, 3, h, w)
-        The first one is shown.
-    """
+    """Return a figure with some originals and first drawings above the scores, a PNG as bytes."""
     labels = "original", "reconstruction" if drawings.shape[1] == 1 else "first drawing"
     n = len(scored.ids)
     rng = np.random.default_rng([scored.seed, SHOWN])

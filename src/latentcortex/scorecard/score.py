@@ -189,12 +189,9 @@ def score_row(row, ids, protocol, images, **more):
 
 
 def consistency(protocols, originals, drawings, networks, batch_size):
-    """Compare drawings with one another and with the truth, by pixels and by AlexNet(5).
+    """Return how far drawings agree with one another and with the truth, by pixels and by AlexNet(5).
 
-    Returns
-    -------
-    dict of str to (among, to_truth), arrays (n,)
-        By what is compared; empty for a single drawing.
+    The result holds (among, to_truth), arrays (n,), by what is compared; nothing for a single drawing.
     """
     if drawings.shape[1] == 1:
         return {}
