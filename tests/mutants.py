@@ -200,8 +200,8 @@ MUTANTS = [
     (
         "distractors of all groups",
         "metrics/identify.py",
-        "others &= groups[:, None] == groups",
-        "others &= True",
+        "others = group[some, None] == group",
+        "others = group[some, None] == group[some, None] + 0 * group",
         "test_identify.py::test_knowing_the_group_does_not_help_among_images_of_the_group",
     ),
     (
@@ -210,6 +210,41 @@ MUTANTS = [
         "chance += ways / (tied + 1)",
         "chance += ways",
         "test_metrics.py::test_collapsed_reconstructions_are_at_chance_whatever_the_rounding",
+    ),
+    (
+        "bootstrap intervals of 90 % called 95 %",
+        "metrics/intervals.py",
+        "np.quantile(means, [(1 - level) / 2, (1 + level) / 2])",
+        "np.quantile(means, [1 - level, level])",
+        "test_metrics.py::test_the_ends_of_a_bootstrap_are_the_percentiles_that_they_are_called",
+    ),
+    (
+        "t intervals of 90 % called 95 %",
+        "metrics/intervals.py",
+        "stats.t.ppf((1 + level) / 2,",
+        "stats.t.ppf(level,",
+        "test_metrics.py::test_t_interval_equals_scipy",
+    ),
+    (
+        "an own reconstruction among its distractors",
+        "metrics/identify.py",
+        "others[np.arange(len(own)), own] = False",
+        "others[np.arange(len(own)), own] = True",
+        "test_identify.py::test_n_way_identification_is_the_mean_over_all_galleries",
+    ),
+    (
+        "batches of images compared with the first ones",
+        "metrics/identify.py",
+        "own = np.arange(some.start, some.stop)",
+        "own = np.arange(some.stop - some.start)",
+        "test_identify.py::test_batches_of_images_do_not_change_the_result",
+    ),
+    (
+        "pixels of a mean image in 0 to 255",
+        "metrics/images.py",
+        'mean_image = pictures("mean_image", mean_image, ndim=3)',
+        "mean_image = np.asarray(mean_image)",
+        "test_metrics_arguments.py::test_a_mean_image_of_bytes_no_longer_makes_unrelated_images_alike",
     ),
     (
         "p-values not corrected",
@@ -235,8 +270,8 @@ MUTANTS = [
     (
         "a protocol's first size skipped",
         "metrics/scoring.py",
-        "networks[network](view(protocol.first(batch)), list(layers))",
-        "networks[network](view(batch), list(layers))",
+        "networks[network](view(protocol.first(images)), list(layers))",
+        "networks[network](view(images), list(layers))",
         "test_protocols.py::test_images_are_brought_to_a_protocols_first_size_before_anything_else",
     ),
     (

@@ -30,6 +30,7 @@ DOORS = {
         *("presets", "store", "nsd", "features", "decoders", "shared_space", "sampler", "metrics"),
         *("encoding", "mini"),
     },
+    "scorecard": {"metrics", "store", "mini"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -86,10 +87,9 @@ def test_imports_keep_to_the_doors(path):
     assert used <= DOORS[room], f"{room} may import {DOORS[room] or 'nothing'}, imports {used}."
 
 
-def test_presets_open_the_miniature_world_only_when_asked():
-    path = PACKAGE / "presets.py"
-    if not path.exists():
-        pytest.skip("presets.py is not written yet")
+@pytest.mark.parametrize("name", ["presets.py", "scorecard/score.py"])
+def test_the_miniature_world_is_opened_only_when_asked(name):
+    path = PACKAGE / name
     tree = ast.parse(path.read_text())
     at_the_top = [name for node, name in siblings(tree, package_of(path)) if node in tree.body]
     assert "mini" not in at_the_top

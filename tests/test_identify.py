@@ -1,11 +1,19 @@
 """Identification among many, against draws; distractors of a group; repeats."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from latentcortex.metrics import correlation_distance, identification, repeat_consistency, retrieval
+from latentcortex.metrics import (
+    UndefinedCorrelation,
+    correlation_distance,
+    identification,
+    repeat_consistency,
+    retrieval,
+    shuffled_identification,
+)
 
 
 def make_features(rng, n=14, noise=1.5):
@@ -85,15 +93,71 @@ def test_blocks_of_numbers_do_not_change_the_result(rng, monkeypatch):
     np.testing.assert_allclose(identification(true, pred), expected)
 
 
+@pytest.mark.parametrize("batch_size", [1, 5, 14, 100])
+def test_batches_of_images_do_not_change_the_result(rng, batch_size):
+    true, pred = make_features(rng, noise=5)
+    pred[3] = pred[9]  # a tie across batches
+    repeats, groups = np.stack([pred, true + pred], axis=1), np.arange(14) % 3
+    for direction in ("reconstruction", "original"):
+        for more in ({"n_way": 4}, {"groups": groups}, {"similarity": "cosine"}):
+            expected = identification(true, pred, direction, **more)
+            found = identification(true, pred, direction, **more, batch_size=batch_size)
+            np.testing.assert_array_equal(found, expected)
+        expected = identification(true, repeats, direction, repeated=True)
+        found = identification(true, repeats, direction, repeated=True, batch_size=batch_size)
+        np.testing.assert_array_equal(found, expected)
+        shuffled = [
+            shuffled_identification(true, pred, np.random.default_rng(1), 9, direction, size)
+            for size in (14, batch_size)
+        ]
+        np.testing.assert_array_equal(*shuffled)
+    for one, other in zip(retrieval(true, pred, 5), retrieval(true, pred, 5, batch_size), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "compare",
+    [
+        lambda true, pred: identification(true, pred, n_way=9, batch_size=100),
+        lambda true, pred: retrieval(true, pred, batch_size=100),
+        lambda true, pred: shuffled_identification(true, pred, np.random.default_rng(0), 3, batch_size=100),
+    ],
+)
+def test_memory_grows_with_the_batch_and_not_with_the_pairs(rng, compare):
+    """One number of 8 bytes for each of 3,000 x 3,000 pairs would be 72 MB."""
+    true, pred = make_features(rng, n=3000)
+    tracemalloc.start()
+    try:
+        compare(true, pred)
+        assert tracemalloc.get_traced_memory()[1] < 25 * 100 * 3000 + 4e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_rows_are_compared_few_at_a_time_with_the_same_result(rng, monkeypatch):
+    true, repeats = rng.normal(size=(50, 40)), rng.normal(size=(50, 3, 40))
+    whole = correlation_distance(true, repeats[:, 0]), *repeat_consistency(repeats, true)
+    for module in ("checks", "identify"):
+        monkeypatch.setattr(f"latentcortex.metrics.{module}.NUMBERS", 250)
+    again = correlation_distance(true, repeats[:, 0]), *repeat_consistency(repeats, true)
+    np.testing.assert_array_equal(again, whole)
+    repeats[33] = 4
+    with pytest.raises(UndefinedCorrelation, match=r"features_pred is constant in rows \[33\]") as caught:
+        correlation_distance(true, repeats[:, 0])
+    assert caught.value.rows == [33]
+    with pytest.raises(UndefinedCorrelation, match=r"features_pred is constant in rows \[33\]"):
+        repeat_consistency(repeats, true)
+
+
 def test_too_few_others_are_told(rng):
     true, pred = make_features(rng, n=5)
     with pytest.raises(ValueError, match="from 2 to 5, got 6"):
         identification(true, pred, n_way=6)
     with pytest.raises(ValueError, match=r"from 2 to 1, got 2. Rows \[4\] have too few"):
         identification(true, pred, groups=[0, 0, 1, 1, 2])
-    with pytest.raises(ValueError, match="one group for each of 5"):
+    with pytest.raises(ValueError, match="groups with one label for each of 5 images"):
         identification(true, pred, groups=[0, 0, 1])
-    with pytest.raises(ValueError, match="got 1"):
+    with pytest.raises(ValueError, match="n_way as a whole number of at least 2, got 1"):
         identification(true, pred, n_way=1)
 
 

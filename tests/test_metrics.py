@@ -51,9 +51,8 @@ def test_pixcorr_equals_numpy_and_ignores_brightness_and_contrast(images, rng):
 
 def test_centred_pixcorr_takes_away_what_all_images_share(rng):
     # Images that share nothing but the mean image: plain PixCorr praises them, the centred not.
-    mean_image = rng.random((3, 16, 16))
-    originals = mean_image + 0.1 * rng.standard_normal((200, 3, 16, 16))
-    unrelated = mean_image + 0.1 * rng.standard_normal((200, 3, 16, 16))
+    mean_image = 0.3 + 0.4 * rng.random((3, 16, 16))
+    originals, unrelated = mean_image + rng.uniform(-0.09, 0.09, (2, 200, 3, 16, 16))
     assert pixcorr(originals, unrelated).mean() > 0.8
     assert abs(pixcorr(originals, unrelated, mean_image).mean()) < 0.01
     expected = pixcorr(originals - mean_image, unrelated - mean_image)
@@ -209,8 +208,36 @@ def test_paired_difference_uses_the_pairing(rng):
 def test_noninferiority_is_read_from_the_lower_end():
     assert is_noninferior(Interval(-0.01, -0.029, 0.01, 9), margin=0.03)
     assert not is_noninferior(Interval(0.01, -0.031, 0.05, 9), margin=0.03)
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="margin as a number above 0"):
         is_noninferior(Interval(0, 0, 0, 9), margin=-0.03)
+
+
+def test_the_ends_of_a_bootstrap_are_the_percentiles_that_they_are_called():
+    """Of a mean of many numbers: 1.96 standard errors for 95 %, 1.645 for 90 %; and of all resamples."""
+    rng = np.random.default_rng(5)
+    scores = rng.normal(0, 1, 5000)
+    error = scores.std() / np.sqrt(5000)
+    for level, z in {0.95: 1.960, 0.9: 1.645, 0.5: 0.674}.items():
+        mean, low, high, _ = bootstrap_mean(scores, np.random.default_rng(6), 20_000, level)
+        assert (mean - low) / error == pytest.approx(z, abs=0.05)
+        assert (high - mean) / error == pytest.approx(z, abs=0.05)
+    # Two images have means of 0, 1/2, 1/2 and 1: a quarter lies below the lowest half.
+    assert bootstrap_mean([0.0, 1.0], rng, 4000, 0.4)[:3] == (0.5, 0.5, 0.5)
+    assert bootstrap_mean([0.0, 1.0], rng, 4000, 0.6)[:3] == (0.5, 0.0, 1.0)
+
+
+def test_a_bootstrap_of_many_images_draws_what_one_of_few_at_a_time_draws(monkeypatch):
+    scores = np.random.default_rng(7).random(300)
+    whole = bootstrap_mean(scores, np.random.default_rng(8), 500)
+    monkeypatch.setattr("latentcortex.metrics.intervals.NUMBERS", 1001)
+    assert bootstrap_mean(scores, np.random.default_rng(8), 500) == whole
+
+
+def test_an_interval_is_written_with_its_ends():
+    found = Interval(0.0094, 0.0061, 0.0119, 7)
+    assert str(found) == f"{found}" == "+0.009 [+0.006, +0.012]"
+    assert f"{found:.2f}" == "0.01 [0.01, 0.01]"
+    assert str(Interval(-0.0001, -0.25, 0.25, 7)) == "+0.000 [-0.250, +0.250]"
 
 
 def test_t_interval_equals_scipy():
@@ -240,9 +267,7 @@ def test_what_can_not_be_scored_is_refused_with_the_reason(images, rng):
         identification(images, images, "column")
     with pytest.raises(ValueError, match="4 axes"):
         pixcorr(images[0], images[0])
-    with pytest.raises(ValueError, match="mean_image"):
-        pixcorr(images, images, images[0, :, :8])
-    with pytest.raises(ValueError, match="Clamp"):
+    with pytest.raises(ValueError, match="clamp what a decoder gave"):
         ssim(images, images + 0.5)
     with pytest.raises(ValueError, match="at least two"):
         bootstrap_mean(np.ones(1), rng)

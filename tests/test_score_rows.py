@@ -1,7 +1,6 @@
 """Scoring folders of pictures: networks, training images and groups, or what lacks without them."""
 
-import sys
-from pathlib import Path
+import argparse
 
 import numpy as np
 import pandas as pd
@@ -10,20 +9,16 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from latentcortex import metrics
+from latentcortex import metrics, scorecard
 from latentcortex.mini.networks import load_instruments
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data_scripts"))
-
-import score_images  # noqa: E402
-import score_report  # noqa: E402
+from latentcortex.scorecard import report, score
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(autouse=True)
 def one_picture(monkeypatch):
-    monkeypatch.setattr(score_report, "N_SHOWN", 1)
+    monkeypatch.setattr(report, "N_SHOWN", 1)
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +49,10 @@ def folders(tmp_path, pictures):
 
 
 def run(root, *more):
-    score_images.main(
-        [
-            str(root / "originals"),
-            str(root / "reconstructions"),
-            "--out",
-            str(root / "scores"),
-            *map(str, more),
-        ]
-    )
+    parser = argparse.ArgumentParser()
+    scorecard.add_arguments(parser)
+    sides = [str(root / side) for side in ("originals", "reconstructions")]
+    scorecard.score_folders(parser.parse_args([*sides, "--out", str(root / "scores"), *map(str, more)]))
     return pd.read_csv(root / "scores" / "scores.csv"), (root / "scores" / "scores.md").read_text()
 
 
@@ -88,8 +78,8 @@ def test_weights_enable_their_scores_and_the_others_are_named_with_what_they_nee
         some = tuple(one for one in whole.scores if one.name in scores)
         only = metrics.Protocol(name, "", some, whole.first, whole.repeated)
         expected = metrics.score(only, originals, drawings, networks)
-        for score in scores:
-            np.testing.assert_allclose(part[score], expected[score], atol=1e-9)
+        for one in scores:
+            np.testing.assert_allclose(part[one], expected[one], atol=1e-9)
     for lacking in ("inception_v3", "clip_vit_l_14", "efficientnet_b1_v2", "swav_resnet50"):
         assert f"needs {lacking} ({lacking}.safetensors in --weights FOLDER, or --download)" in text
     assert "AlexNet fc 7: needs classifier.5 of alexnet" in text
@@ -121,7 +111,7 @@ def test_mini_with_groups_and_training_images_is_complete(folders, pictures):
     originals, drawings, training = pictures
     known = {"groups": ["hill", "hill", "shore", "shore"], "mean_image": training.mean(0)}
     mini, instruments = metrics.PROTOCOLS["mini"], load_instruments()
-    rows = metrics.random_training_rows(5, 4, np.random.default_rng([6, score_images.TRAINING]))
+    rows = metrics.random_training_rows(5, 4, np.random.default_rng([6, score.TRAINING]))
     for row, images in {
         "reconstructions": drawings,
         "random training images": training[rows],

@@ -1,9 +1,10 @@
-"""Score reconstructions against originals, with the uncertainty of the score.
+"""Scores of reconstructions against originals, with the uncertainty of the score.
 
-Per image first, then intervals: the functions of `images`, `identify`, `contents` and `brain`
-return one score per image, those of `intervals` turn scores into means with their ends.
-`protocols` names sets of scores, `scoring` computes them, `networks` loads what the published ones
-need, `baselines` makes what a score must be compared with.
+Scores are computed per image first: the functions of `images`, `identify`, `contents` and `brain`
+return one score per image. Those of `intervals` then turn scores into means with intervals.
+`protocols` names sets of scores, `scoring` computes them, and `networks` loads what the published
+protocols need. `baselines` makes what a score must be compared with. Every argument is checked
+(`checks`): its shape, its range, and whether it is finite.
 """
 
 from latentcortex.metrics.baselines import (

@@ -1,42 +1,48 @@
 """What a score must be compared with: reconstructions that need little of the brain, or none.
 
-Functions of arrays alone. Rows of training images are returned as numbers, so that whoever shows
-such a picture can say which image it is.
+These are functions of arrays alone. Rows of training images are returned as numbers, so that a page
+that shows such a picture can say which image it is.
 """
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from latentcortex.metrics.checks import finite, standardise
+from latentcortex.metrics.checks import batches, dense, finite, generator, number, pictures, standardise
+
+BATCH = 1024  # decoded rows that are compared with the training images at a time
 
 
 def mean_image(train_images, n):
-    """Return the mean training image n times: train_images (m, 3, h, w) to (n, 3, h, w)."""
-    return np.repeat(finite("train_images", train_images, ndim=4).mean(axis=0)[None], n, axis=0)
+    """Return the mean of training images (m, 3, h, w), floats in [0, 1], n times: (n, 3, h, w)."""
+    number("n", n, 1, whole=True)
+    mean = pictures("train_images", train_images).mean(axis=0, dtype=np.float64)
+    return np.repeat(mean[None], n, axis=0)
 
 
 def blurred(images, sigma):
-    """Blur images (n, 3, h, w) with a Gaussian of standard deviation `sigma`, in pixels.
+    """Return images (n, 3, h, w) blurred with a Gaussian of standard deviation `sigma`, in pixels.
 
-    Mirrored at the borders. The blurred truth knows where it is light and nothing else: what it
-    scores is what a score gives for that.
+    The images are floats in [0, 1] and are mirrored at the borders. The blurred truth knows where an
+    image is light and nothing else, so its score is the score that this knowledge alone earns.
     """
-    if sigma < 0:
-        raise ValueError(f"Expected a sigma of at least 0 pixels, got {sigma}.")
-    return gaussian_filter(finite("images", images, ndim=4), (0, 0, sigma, sigma), mode="reflect")
+    number("sigma", sigma, 0)
+    images = pictures("images", images).astype(np.float64)
+    return gaussian_filter(images, (0, 0, sigma, sigma), mode="reflect")
 
 
 def random_training_rows(n_train, n, rng):
-    """Draw a training image for each of n test images: int array (n,) of rows, none twice."""
-    if n > n_train:
+    """Return a random training image for each of n test images: int array (n,) of rows, none twice."""
+    number("n", n, 1, whole=True)
+    if number("n_train", n_train, 1, whole=True) < n:
         raise ValueError(f"Can't draw {n} different images out of {n_train} training images.")
-    return rng.choice(n_train, n, replace=False)
+    return generator(rng).choice(n_train, n, replace=False)
 
 
 def nearest_training_rows(features_train, features_pred):
-    """Find the training image whose features correlate most with the decoded ones.
+    """Return the training images whose features correlate most with the decoded ones.
 
-    A decoder that does no better than these images has learned to look up its training set.
+    A decoder that does no better than these images has learned to look up its training set. Few decoded
+    rows are compared at a time; the training features are held in float64.
 
     Parameters
     ----------
@@ -52,38 +58,46 @@ def nearest_training_rows(features_train, features_pred):
         Into the training images.
     r : array (n,)
         The correlations reached.
+
+    Raises
+    ------
+    ValueError
+        For features of unequal shapes, not finite, or constant in a row.
     """
-    train = standardise("features_train", finite("features_train", features_train))
-    pred = standardise("features_pred", finite("features_pred", features_pred))
-    if train.shape[1] != pred.shape[1]:
+    train = finite("features_train", features_train)
+    pred = dense("features_pred", features_pred)
+    if train.shape[1:] != pred.shape[1:]:
         raise ValueError(
-            f"Expected as many features of training images as decoded ones, got {train.shape[1]} "
-            f"and {pred.shape[1]}."
+            "Expected features of training images and decoded features of one shape, got "
+            f"{train.shape[1:]} and {pred.shape[1:]}."
         )
-    r = pred @ train.T
-    rows = r.argmax(axis=1)
-    return rows, r[np.arange(len(rows)), rows]
+    train = standardise("features_train", train).T
+    rows, best = np.empty(len(pred), int), np.empty(len(pred))
+    for some in batches(len(pred), BATCH):
+        r = standardise("features_pred", pred[some].astype(np.float64), some.start) @ train
+        rows[some] = r.argmax(axis=1)
+        best[some] = r.max(axis=1)
+    return rows, best
 
 
 def shuffled_rows(n, rng):
-    """Draw a permutation of n >= 2 rows in which none keeps its place: int array (n,).
+    """Return a random permutation of n >= 2 rows in which none keeps its place: int array (n,).
 
-    Uniform among all of them: other permutations are drawn until one has no fixed point.
+    All such permutations are equally likely: others are drawn again until one has no fixed point.
     """
-    if n < 2:
-        raise ValueError(f"Expected at least two rows to exchange, got {n}.")
+    number("n", n, 2, whole=True)
     while True:
-        rows = rng.permutation(n)
+        rows = generator(rng).permutation(n)
         if (rows != np.arange(n)).all():
             return rows
 
 
 def project_on_span(features, features_train):
-    """Project features on the affine span of the training images' features.
+    """Return features projected on the affine span of the training images' features.
 
-    A linear decoder with an intercept and one penalty for all numbers predicts nothing outside of
-    it; what the true features lose there is lost to every such decoder. With a penalty for each
-    number, or rescaled number by number, predictions may leave it a little.
+    A linear decoder with an intercept and one penalty for all numbers predicts nothing outside this span,
+    so what the true features lose by the projection is lost to every such decoder. With a penalty for
+    each number, or rescaled number by number, predictions may leave the span a little.
 
     Parameters
     ----------
@@ -99,7 +113,7 @@ def project_on_span(features, features_train):
 
 
 def bottleneck(features_pred, fitted_train, n_dimensions):
-    """Let decoded features pass through few numbers: a decoder of that rank.
+    """Return decoded features that have passed through few numbers: those of a decoder of that rank.
 
     The numbers are the coordinates along the first principal directions of what the decoder
     predicts for its training images, which is how reduced-rank regression chooses them
@@ -113,21 +127,24 @@ def bottleneck(features_pred, fitted_train, n_dimensions):
     fitted_train : array (m, ...)
         Predictions of the same decoder for its training images.
     n_dimensions : int
-        At least 1; more than there are change nothing.
+        At least 1. More dimensions than there are change nothing.
 
     Returns
     -------
     array (n, ...)
     """
-    if n_dimensions < 1:
-        raise ValueError(f"Expected a bottleneck of at least 1 dimension, got {n_dimensions}.")
+    number("n_dimensions", n_dimensions, 1, whole=True)
     return _project("features_pred", features_pred, "fitted_train", fitted_train, n_dimensions)
 
 
 def _project(name, features, name_of_span, spanning, n_dimensions=None):
     """Project on the mean of some rows and their first principal directions, by default all."""
-    features = finite(name, features)
-    rows = finite(name_of_span, spanning).reshape(len(spanning), -1)
+    features, rows = finite(name, features), finite(name_of_span, spanning)
+    if features.shape[1:] != rows.shape[1:]:
+        raise ValueError(
+            f"Expected {name} and {name_of_span} of one shape, got {features.shape[1:]} and {rows.shape[1:]}."
+        )
+    rows = rows.reshape(len(rows), -1)
     mean = rows.mean(axis=0)
     _, sizes, directions = np.linalg.svd(rows - mean, full_matrices=False)
     directions = directions[sizes > 1e-10 * sizes[0]][:n_dimensions]

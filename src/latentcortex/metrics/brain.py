@@ -4,16 +4,17 @@ from latentcortex.metrics.checks import row_correlations
 
 
 def brain_correlation(betas, encoded):
-    """Correlate measured responses with those that an encoding model gives to reconstructions.
+    """Return the correlation of measured responses with those that an encoding model gives.
 
-    One Pearson r per image, over voxels, as in MindEye2's public code. What the decoder got from
-    noise is rewarded too: the same noisy response stands on both sides. Compare with the
-    responses that the encoding model gives to the originals, and measure on other showings.
+    The encoding model sees the reconstructions. The result is one Pearson r per image, over voxels, as in
+    MindEye2's public code. This score also rewards what the decoder got from noise, because the same
+    noisy response stands on both sides. So compare it with the responses that the encoding model gives
+    to the originals, and measure on other showings of the image.
 
     Parameters
     ----------
     betas : array (n, n_voxels)
-        Measured, z-scored by voxel: otherwise the pattern all images share decides.
+        Measured, z-scored by voxel; otherwise the pattern that all images share decides.
     encoded : array (n, n_voxels)
         Responses predicted from the reconstructions, by a model that was fitted on training
         images and shares no network with the decoder.

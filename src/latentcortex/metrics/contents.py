@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from latentcortex.metrics.checks import check_shapes
+from latentcortex.metrics.checks import check_shapes, dense, labels
 
 
 def f1(named_true, named_pred):
-    """Compute the F1 score of what is named, one per image: 2 x both / (one + the other).
+    """Return the F1 score of what is named, one per image: 2 x both / (true + pred).
 
     Parameters
     ----------
@@ -22,25 +22,33 @@ def f1(named_true, named_pred):
     Raises
     ------
     ValueError
-        For arrays that are not bool, or of unequal shapes.
+        For arrays that are not bool, masked, or of unequal shapes.
     """
     both = []
     for name, named in {"named_true": named_true, "named_pred": named_pred}.items():
-        named = np.asarray(named)
+        named = dense(name, named)
         if named.dtype != bool:
             raise ValueError(
                 f"Expected {name} as bool, named or not, got {named.dtype}. Decide first from "
                 "which answer on a thing counts as named."
             )
-        both.append(named.reshape(len(named), -1))
-    true, pred = both
-    check_shapes("named_true", true, "named_pred", pred)
+        both.append(named)
+    check_shapes("named_true", both[0], "named_pred", both[1])
+    true, pred = (named.reshape(len(named), -1) for named in both)
     n_named = true.sum(axis=1) + pred.sum(axis=1)
     return np.where(n_named > 0, 2 * (true & pred).sum(axis=1) / np.maximum(n_named, 1), 1.0)
 
 
 def agreement(answers_true, answers_pred):
-    """Say where two readings (n,) give the same answer: array (n,) of 0 and 1."""
-    true, pred = np.asarray(answers_true), np.asarray(answers_pred)
+    """Return where two readings (n,) give the same answer: array (n,) of 0 and 1.
+
+    Raises ValueError for unequal shapes, missing answers, or texts that are compared with numbers.
+    """
+    both = {"answers_true": answers_true, "answers_pred": answers_pred}
+    for name, answers in both.items():
+        labels(name, answers)
+    true, pred = map(np.asarray, both.values())
     check_shapes("answers_true", true, "answers_pred", pred)
+    if (true.dtype.kind in "biuf") != (pred.dtype.kind in "biuf"):
+        raise ValueError(f"Expected two readings of one kind, got {true.dtype} and {pred.dtype}.")
     return (true == pred).astype(float)

@@ -4,8 +4,13 @@ import numpy as np
 from scipy.special import comb
 
 from latentcortex.metrics.checks import (
+    NUMBERS,
+    batches,
     check_shapes,
-    finite,
+    dense,
+    generator,
+    labels,
+    number,
     row_correlations,
     row_lengths,
     row_means,
@@ -16,6 +21,7 @@ from latentcortex.metrics.checks import (
 # different rows, and reconstructions that collapsed to one image must come out as ties.
 TIE_TOLERANCE = 1e-12
 BLOCK = 8192  # numbers of each image that are held in float64 at a time
+BATCH = 1024  # images that are compared with all others at a time
 
 
 def identification(
@@ -26,25 +32,26 @@ def identification(
     groups=None,
     similarity="correlation",
     repeated=False,
+    batch_size=BATCH,
 ):
-    r"""Identify images among others: how often an image is told from n_way - 1 of them.
+    r"""Return how often each image is identified among others, from the features of reconstructions.
 
-    With :math:`r_{ij}` the correlation of original i with reconstruction j, direction
+    Let :math:`r_{ij}` be the correlation of original i with reconstruction j. The direction
     "reconstruction" asks for each reconstruction j whether its own original correlates more with
-    it than another original does. Two-way, that is
+    it than another original does. With two candidates, that is
 
     .. math:: s_j = \frac{1}{n - 1} \sum_{i \ne j} [r_{ij} < r_{jj}]
-              + \tfrac12 [r_{ij} = r_{jj}],
+              + \tfrac12 [r_{ij} = r_{jj}].
 
-    and "original" asks for each original i whether its own reconstruction does better than those
-    of others: the same sum over j, of :math:`r_{ij}` against :math:`r_{ii}`. The two differ.
-    Public tables use the first; Takagi & Nishimoto's code and the text of MindEye2 (appendix
-    A.9) the second.
+    The direction "original" asks for each original i whether its own reconstruction correlates more
+    with it than the reconstructions of others: the same sum over j, of :math:`r_{ij}` against
+    :math:`r_{ii}`. The two differ. Public tables use the first; Takagi & Nishimoto's code and the text
+    of MindEye2 (appendix A.9) use the second.
 
-    With more ways it is the chance to come first of n_way, the other n_way - 1 drawn at random
-    without replacement. It is computed, not drawn: an image that w of m others lose against comes
-    first with the chance C(w, n_way - 1) / C(m, n_way - 1); of those that tie with it one is picked
-    at random. Retrieval among so many images is the same number.
+    With more candidates the score is the chance to come first of n_way, the other n_way - 1 drawn at
+    random without replacement. It is computed, not drawn: an image that beats w of m others comes
+    first with the chance C(w, n_way - 1) / C(m, n_way - 1), and of images that tie with it one is
+    picked at random. Retrieval among so many images is the same number.
 
     Parameters
     ----------
@@ -54,13 +61,16 @@ def identification(
     n_way : int
         From 2 to the number of images that there are to choose from.
     groups : array (n,), optional
-        Distractors are then of the image's own group only, such as its setting: the harder test,
-        which knowing the group does not help with.
+        If given, distractors come only from the image's own group, such as its setting. This is the
+        harder test, because knowing the group does not help with it.
     similarity : {"correlation", "cosine"}
-        Cosine similarity keeps the mean of the features, which all images share a part of.
+        Cosine similarity keeps the mean of the features, of which all images share a part.
     repeated : bool
         Whether features_pred is (n, n_repeats, ...), several drawings of each image: r_ij is then
         the mean over the repeats of j, as in Takagi & Nishimoto's code.
+    batch_size : int
+        Images that are compared with all others at a time. Beside the features this takes about
+        25 * batch_size * n bytes (8 more for each further repeat); it does not change the result.
 
     Returns
     -------
@@ -70,54 +80,68 @@ def identification(
     Raises
     ------
     ValueError
-        For fewer than two images, unequal shapes, values that are not finite, constant features,
-        or images with fewer than n_way - 1 others in their group.
+        For fewer than two images, unequal shapes, values that are not finite, constant features, a
+        missing group, or images with fewer than n_way - 1 others in their group.
     """
-    repeats = np.moveaxis(features_pred, 1, 0) if repeated else [features_pred]
-    r = np.mean([_similarities(features_true, pred, direction, similarity) for pred in repeats], axis=0)
-    others = ~np.eye(len(r), dtype=bool)
-    if groups is not None:
-        groups = np.asarray(groups)
-        if groups.shape != (len(r),):
-            raise ValueError(f"Expected one group for each of {len(r)} images, got {groups.shape}.")
-        others &= groups[:, None] == groups
-    n_others = others.sum(axis=1)
-    if n_way < 2 or n_others.min() < n_way - 1:
+    true, pred = _rows("features_true", features_true), _rows("features_pred", features_pred)
+    n = len(true)
+    number("n_way", n_way, 2, whole=True)
+    group = np.zeros(n, int) if groups is None else labels("groups", groups, n)
+    n_others = np.bincount(group)[group] - 1
+    if n_others.min() < n_way - 1:
         few = np.flatnonzero(n_others < n_way - 1)[:10].tolist()
         raise ValueError(
             f"Expected n_way from 2 to {n_others.min() + 1}, got {n_way}. Rows {few} have too few "
             "others to be told from: leave them out, or merge groups."
         )
-    return _first_of(r, np.arange(len(r)), others, n_way)
+    if repeated and pred.ndim < 3:
+        raise ValueError(f"Expected features_pred (n, n_repeats, ...) when repeated, got {pred.shape}.")
+    repeats = np.moveaxis(pred, 1, 0) if repeated else [pred]
+    of_repeats = [_similarities(true, one, direction, similarity, batch_size) for one in repeats]
+    scores = np.empty(n)
+    for some, *of_some in zip(batches(n, batch_size), *of_repeats, strict=True):
+        own = np.arange(some.start, some.stop)
+        others = group[some, None] == group
+        others[np.arange(len(own)), own] = False
+        scores[some] = _first_of(sum(of_some) / len(of_some), own, others, n_way)
+    return scores
 
 
-def shuffled_identification(features_true, features_pred, rng, n_shuffles=100, direction="reconstruction"):
-    """Repeat the two-way identification with reconstructions assigned to originals at random.
+def shuffled_identification(
+    features_true, features_pred, rng, n_shuffles=100, direction="reconstruction", batch_size=BATCH
+):
+    """Return the two-way identification of reconstructions that are assigned to originals at random.
 
-    Takes what `identification` takes, and a numpy Generator `rng`. Returns (n_shuffles,) mean
-    scores over images, one for each shuffle; their mean is 0.5 if the score is honest.
+    The arguments are those of `identification`, and a numpy Generator `rng`. The result (n_shuffles,)
+    holds a mean over images for each shuffle; the mean of these is 0.5 if the score is honest.
     """
-    r = _similarities(features_true, features_pred, direction, "correlation")
-    scores = []
-    for _ in range(n_shuffles):
-        own = rng.permutation(len(r))
-        scores.append(_first_of(r, own, np.arange(len(r)) != own[:, None], 2).mean())
-    return np.array(scores)
+    true, pred = _rows("features_true", features_true), _rows("features_pred", features_pred)
+    n = len(true)
+    number("n_shuffles", n_shuffles, 1, whole=True)
+    shuffles = [generator(rng).permutation(n) for _ in range(n_shuffles)]
+    scores = np.empty((n_shuffles, n))
+    compared = _similarities(true, pred, direction, "correlation", batch_size)
+    for some, r in zip(batches(n, batch_size), compared, strict=True):
+        for own, found in zip(shuffles, scores, strict=True):
+            found[some] = _first_of(r, own[some], np.arange(n) != own[some, None], 2)
+    return scores.mean(axis=1)
 
 
-def retrieval(features_true, features_pred, n_images=300):
-    """Retrieve images from decoded features, and decoded features from images.
+def retrieval(features_true, features_pred, n_images=300, batch_size=BATCH):
+    """Return how often images are retrieved from decoded features, and the features from images.
 
-    Top-1 by cosine similarity among `n_images`, of which one is the right one: MindEye2's test
-    ("image" and "brain" retrieval), where means over 30 galleries of 300 are reported. Here all
-    galleries count: see n_way in `identification`.
+    An item counts as retrieved if it comes first by cosine similarity among `n_images`, of which one is
+    the right one. This is MindEye2's test ("image" and "brain" retrieval), which reports means over 30
+    galleries of 300. Here all galleries count: see n_way in `identification`.
 
     Parameters
     ----------
     features_true, features_pred : array (n, ...)
         Of the images, and decoded from the responses to them.
     n_images : int
-        Size of the gallery, at most n.
+        Size of the gallery, from 2 to n.
+    batch_size : int
+        As in `identification`.
 
     Returns
     -------
@@ -125,26 +149,28 @@ def retrieval(features_true, features_pred, n_images=300):
         In [0, 1], chance 1 / n_images: how often the right image is found for the decoded
         features, and the right decoded features for the image.
     """
+    number("n_images", n_images, 2, len(_rows("features_true", features_true)), whole=True)
     found = [
-        identification(features_true, features_pred, direction, n_images, similarity="cosine")
+        identification(features_true, features_pred, direction, n_images, None, "cosine", False, batch_size)
         for direction in ("reconstruction", "original")
     ]
     return tuple(found)
 
 
 def correlation_distance(features_true, features_pred):
-    """Compute 1 - r of each reconstruction's features with its original's: (n,), 0 for equal ones.
+    """Return 1 - r of each reconstruction's features with its original's: (n,), 0 for equal ones.
 
-    The distance that is reported for EfficientNet and SwAV features. Arguments and errors as in
-    `identification`.
+    This is the distance that is reported for EfficientNet and SwAV features. Arguments and errors are
+    those of `identification`. Few rows are held in float64 at a time.
     """
     return 1 - row_correlations("features_true", features_true, "features_pred", features_pred)
 
 
 def repeat_consistency(features_pred, features_true):
-    """Compare repeated drawings of the same image with one another, and with the truth.
+    """Return how far repeated drawings of an image agree with one another, and with the truth.
 
-    The first alone says nothing: drawings that collapsed to one picture agree perfectly.
+    The first alone says nothing: drawings that collapsed to one picture agree perfectly. Few images are
+    held in float64 at a time.
 
     Parameters
     ----------
@@ -157,58 +183,89 @@ def repeat_consistency(features_pred, features_true):
     among, to_truth : arrays (n,)
         Mean correlation over pairs of repeats, and of the repeats with the original.
     """
-    true, repeats = (
-        finite(name, values)
-        for name, values in (("features_true", features_true), ("features_pred", features_pred))
-    )
-    n_repeats = repeats.shape[1]
-    if n_repeats < 2:
-        raise ValueError("One drawing has nothing to agree with: expected at least two repeats.")
+    true, repeats = dense("features_true", features_true), dense("features_pred", features_pred)
+    if repeats.ndim < 3 or repeats.shape[1] < 2:
+        raise ValueError(
+            "One drawing has nothing to agree with: expected at least two repeats, features_pred (n, "
+            f"n_repeats, ...), got {repeats.shape}."
+        )
     check_shapes("features_true", true, "a repeat of features_pred", repeats[:, 0])
-    # The sum of the unit vectors u: |sum|^2 = n_repeats + twice the sum over pairs.
-    total = sum(standardise("features_pred", repeats[:, k]) for k in range(n_repeats))
-    among = ((total**2).sum(axis=1) - n_repeats) / (n_repeats * (n_repeats - 1))
-    return among, (total * standardise("features_true", true)).sum(axis=1) / n_repeats
+    n, n_repeats = repeats.shape[:2]
+    among, to_truth = np.empty((2, n))
+    for some in batches(n, max(1, NUMBERS // repeats[0].size)):
+        part = repeats[some].astype(np.float64)
+        # The sum of the unit vectors u: |sum|^2 = n_repeats + twice the sum over pairs.
+        total = sum(standardise("features_pred", part[:, k], some.start) for k in range(n_repeats))
+        among[some] = ((total**2).sum(axis=1) - n_repeats) / (n_repeats * (n_repeats - 1))
+        own = standardise("features_true", true[some].astype(np.float64), some.start)
+        to_truth[some] = (total * own).sum(axis=1) / n_repeats
+    return among, to_truth
 
 
-def _similarities(features_true, features_pred, direction, similarity):
-    """Compare all pairs: (n, n), row i holds query i against the gallery, itself at i."""
+def _rows(name, features):
+    """Return features (n, ...) of at least two images as they are."""
+    features = dense(name, features)
+    if len(features) < 2:
+        raise ValueError("Identification needs at least two images, one to be told from the other.")
+    if features.ndim < 2:
+        raise ValueError(f"Expected {name} with a row of features per image, got shape {features.shape}.")
+    return features
+
+
+def _similarities(true, pred, direction, similarity, batch_size):
+    """Compare all pairs, a batch of queries at a time.
+
+    Checks everything before the first batch, which calls of a generator alone would not.
+
+    Returns
+    -------
+    iterator of array (n_queries, n)
+        Row i holds query i against the gallery.
+    """
     if direction not in ("reconstruction", "original"):
         raise ValueError(f"Expected the direction 'reconstruction' or 'original', got {direction!r}.")
     if similarity not in ("correlation", "cosine"):
         raise ValueError(f"Expected similarity 'correlation' or 'cosine', got {similarity!r}.")
-    true, pred = np.asarray(features_true), np.asarray(features_pred)
+    number("batch_size", batch_size, 1, whole=True)
     check_shapes("features_true", true, "features_pred", pred)
-    n = len(true)
-    if n < 2:
-        raise ValueError("Identification needs at least two images, one to be told from the other.")
-    rows = {"features_pred": pred.reshape(n, -1), "features_true": true.reshape(n, -1)}
-    means = [row_means(name, values)[:, None] for name, values in rows.items()]
-    if similarity == "cosine":
-        means = [np.zeros_like(mean) for mean in means]
-    products, squares = np.zeros((n, n)), np.zeros((2, n))
-    for start in range(0, rows["features_true"].shape[1], BLOCK):
-        some = slice(start, start + BLOCK)
-        blocks = [values[:, some] - mean for values, mean in zip(rows.values(), means, strict=True)]
-        squares += [np.einsum("ij,ij->i", block, block) for block in blocks]
-        products += blocks[0] @ blocks[1].T
-    lengths = [
-        row_lengths(name, values, square)
-        for (name, values), square in zip(rows.items(), squares, strict=True)
-    ]
-    r = products / lengths[0][:, None] / lengths[1]
-    return r if direction == "reconstruction" else r.T
+    n, sides = len(true), []
+    for name, rows in {"features_pred": pred, "features_true": true}.items():
+        rows = rows.reshape(n, -1)
+        means = row_means(name, rows)[:, None]
+        means = np.zeros_like(means) if similarity == "cosine" else means
+        squares = np.zeros(n)
+        for some in batches(n, 32):  # so few that what is computed stays in the processor's cache
+            for block in batches(rows.shape[1], BLOCK):
+                centred = rows[some, block] - means[some]
+                squares[some] += np.einsum("ij,ij->i", centred, centred)
+        sides.append((rows, means, row_lengths(name, rows, squares)))
+    queries, gallery = sides if direction == "reconstruction" else sides[::-1]
+    return (_products(queries, gallery, some, batch_size) for some in batches(n, batch_size))
+
+
+def _products(queries, gallery, some, batch_size):
+    """Compute the correlations of some queries with all of the gallery, both (rows, means, lengths)."""
+    rows, means, lengths = queries
+    others, other_means, other_lengths = gallery
+    r = np.zeros((some.stop - some.start, len(others)))
+    for block in batches(rows.shape[1], BLOCK):
+        asked = rows[some, block] - means[some]
+        for part in batches(len(others), batch_size):
+            r[:, part] += asked @ (others[part, block] - other_means[part]).T
+    r /= lengths[some, None]
+    r /= other_lengths
+    return r
 
 
 def _first_of(r, own, others, n_way):
-    """Compute the chance that column own[i] of row i of r comes first of n_way, others at random.
+    """Return the chance that column own[i] of row i of r comes first of n_way, others at random.
 
-    Returns (n,); `others` is boolean, (n, n): the columns that may be drawn in each row.
+    `others` is boolean, of r's shape: the columns that may be drawn in each row.
     """
     difference = r[np.arange(len(r)), own][:, None] - r
-    wins = ((difference > TIE_TOLERANCE) & others).sum(axis=1)
-    ties = ((np.abs(difference) <= TIE_TOLERANCE) & others).sum(axis=1)
-    n_others, drawn, chance = others.sum(axis=1), n_way - 1, np.zeros(len(r))
+    wins = np.count_nonzero((difference > TIE_TOLERANCE) & others, axis=1)
+    ties = np.count_nonzero((difference >= -TIE_TOLERANCE) & (difference <= TIE_TOLERANCE) & others, axis=1)
+    n_others, drawn, chance = np.count_nonzero(others, axis=1), n_way - 1, np.zeros(len(r))
     for tied in range(min(drawn, ties.max()) + 1):
         # C(wins, drawn - tied) C(ties, tied) / C(n_others, drawn), factor by factor
         beaten = [(wins - k) / (n_others - k) for k in range(drawn - tied)]

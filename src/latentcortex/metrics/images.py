@@ -1,25 +1,27 @@
-"""Compare images by their pixels, and describe them at a low level: colours, contrast energy."""
+"""Compare images by their pixels, and describe them by low-level features: colours, contrast energy."""
 
 import numpy as np
 from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
 
-from latentcortex.metrics.checks import finite, pair, row_correlations
+from latentcortex.metrics.checks import check_shapes, number, pictures, row_correlations
 
+_WINDOW = 11  # pixels that SSIM's Gaussian covers
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709
 
 
 def pixcorr(images_a, images_b, mean_image=None):
-    """Correlate two sets of images pixel by pixel (PixCorr), one Pearson r per image pair.
+    """Return the correlation of two sets of images over pixels (PixCorr), one Pearson r per image pair.
 
-    Plain PixCorr is won by anything that looks like the average photograph. Subtracting the mean
-    TRAINING image from both first leaves what sets an image apart.
+    Anything that looks like the average photograph wins plain PixCorr. If you subtract the mean
+    TRAINING image from both first, what remains is what sets an image apart.
 
     Parameters
     ----------
     images_a, images_b : array (n, 3, h, w)
-    mean_image : array (3, h, w), optional
-        Mean of the training images, to subtract from both.
+        In any unit, because a correlation does not depend on it; with a mean image, floats in [0, 1].
+    mean_image : float array (3, h, w), optional
+        Mean of the training images in [0, 1], subtracted from both.
 
     Returns
     -------
@@ -28,28 +30,28 @@ def pixcorr(images_a, images_b, mean_image=None):
     Raises
     ------
     ValueError
-        For unequal shapes, values that are not finite, or a constant image.
+        For unequal shapes, values that are not finite, a constant image, or a mean image whose shape or
+        range is not that of the images.
     """
-    images_a, images_b = pair("images_a", images_a, "images_b", images_b, ndim=4)
     if mean_image is not None:
-        mean_image = finite("mean_image", mean_image, ndim=3)
+        mean_image = pictures("mean_image", mean_image, ndim=3)
+        images_a, images_b = pictures("images_a", images_a), pictures("images_b", images_b)
         if mean_image.shape != images_a.shape[1:]:
             raise ValueError(
                 f"Expected a mean_image {images_a.shape[1:]} to fit the images, got {mean_image.shape}."
             )
-        images_a, images_b = images_a - mean_image, images_b - mean_image
-    return row_correlations("images_a", images_a, "images_b", images_b)
+    return row_correlations("images_a", images_a, "images_b", images_b, ndim=4, centre=mean_image)
 
 
 def ssim(images_a, images_b):
-    """Measure the structural similarity of two sets of images, one SSIM per image pair.
+    """Return the structural similarity of two sets of images, one SSIM per image pair.
 
-    On grey images, with a Gaussian window of 1.5 pixels and a data range of 1: the settings of
-    Brain-Diffuser and MindEye2. SSIM depends on the size of the images and rewards blur.
+    It is computed on grey images, with a Gaussian window of 1.5 pixels and a data range of 1, which are
+    the settings of Brain-Diffuser and MindEye2. SSIM depends on the size of the images and rewards blur.
 
     Parameters
     ----------
-    images_a, images_b : array (n, 3, h, w)
+    images_a, images_b : float array (n, 3, h, w)
         In [0, 1], at least 11 pixels wide and high.
 
     Returns
@@ -60,36 +62,33 @@ def ssim(images_a, images_b):
     Raises
     ------
     ValueError
-        For unequal shapes or values outside [0, 1].
+        For unequal shapes, values that are not finite or outside [0, 1], or smaller images.
 
     References
     ----------
     Wang et al., IEEE Transactions on Image Processing 13, 600 (2004).
     """
-    images_a, images_b = pair("images_a", images_a, "images_b", images_b, ndim=4)
-    for name, images in {"images_a": images_a, "images_b": images_b}.items():
-        if images.min() < 0 or images.max() > 1:
-            raise ValueError(
-                f"Expected {name} in [0, 1], got values from {images.min():.3g} to "
-                f"{images.max():.3g}. Clamp reconstructions before scoring them."
-            )
+    images_a, images_b = pictures("images_a", images_a), pictures("images_b", images_b)
+    check_shapes("images_a", images_a, "images_b", images_b)
+    if min(images_a.shape[2:]) < _WINDOW:
+        raise ValueError(f"SSIM looks through a window of {_WINDOW} pixels, got {images_a.shape}: too small.")
     return np.array(
         [
             structural_similarity(
-                rgb2gray(a, channel_axis=0),
-                rgb2gray(b, channel_axis=0),
+                *(rgb2gray(image.astype(np.float64), channel_axis=0) for image in images),
                 gaussian_weights=True,
                 sigma=1.5,
                 use_sample_covariance=False,
                 data_range=1.0,
             )
-            for a, b in zip(images_a, images_b, strict=True)
+            for images in zip(images_a, images_b, strict=True)
         ]
     )
 
 
 def _cell_means(maps, n_cells):
-    """Average maps (n, c, h, w) over a grid of n_cells x n_cells: (n, c, n_cells, n_cells)."""
+    """Return the means of maps (n, c, h, w) in a grid of cells: (n, c, n_cells, n_cells)."""
+    number("n_cells", n_cells, 1, whole=True)
     for axis in (2, 3):
         size = maps.shape[axis]
         if size < n_cells:
@@ -102,15 +101,16 @@ def _cell_means(maps, n_cells):
 
 
 def colour_means(images, n_cells=8):
-    """Average the colours of images (n, 3, h, w) over a grid of cells: where is which colour.
+    """Return the mean colour of every cell of a grid: features (n, 3 * n_cells * n_cells).
 
-    Returns features (n, 3 * n_cells * n_cells), for n_cells along each side.
+    The images (n, 3, h, w) are floats in [0, 1], and there are n_cells along each side.
     """
-    return _cell_means(finite("images", images, ndim=4), n_cells).reshape(len(images), -1)
+    images = pictures("images", images).astype(np.float64)
+    return _cell_means(images, n_cells).reshape(len(images), -1)
 
 
 def gabor_energy(images, n_cells=8, n_orientations=4, cycles_per_image=(4, 8, 16)):
-    r"""Measure oriented contrast energy, as complex cells of V1 do: a low-level feature.
+    r"""Return oriented contrast energy, a low-level feature that complex cells of V1 also measure.
 
     The luminance is filtered with complex Gabor functions; the energy is the root of the sum of
     the squares of the even and the odd response (independent of phase), averaged over a grid of
@@ -119,7 +119,7 @@ def gabor_energy(images, n_cells=8, n_orientations=4, cycles_per_image=(4, 8, 16
 
     Parameters
     ----------
-    images : array (n, 3, h, w)
+    images : float array (n, 3, h, w)
         In [0, 1].
     n_cells : int
         Cells along each side.
@@ -136,7 +136,10 @@ def gabor_energy(images, n_cells=8, n_orientations=4, cycles_per_image=(4, 8, 16
     ----------
     Adelson & Bergen, Journal of the Optical Society of America A 2, 284 (1985).
     """
-    images = finite("images", images, ndim=4)
+    images = pictures("images", images).astype(np.float64)
+    number("n_orientations", n_orientations, 1, whole=True)
+    for f in cycles_per_image:
+        number("cycles_per_image", f, 0, strict=True)
     luminance = np.einsum("nchw,c->nhw", images, _LUMINANCE)
     height, width = luminance.shape[1:]
     # Mirrored at the borders: a plain Fourier transform would see an edge where the picture ends.
@@ -151,6 +154,6 @@ def gabor_energy(images, n_cells=8, n_orientations=4, cycles_per_image=(4, 8, 16
         for angle in np.arange(n_orientations) * np.pi / n_orientations:
             distance = np.hypot(frequency_x - f * np.cos(angle), frequency_y - f * np.sin(angle))
             response = np.fft.ifft2(spectrum * np.exp(-0.5 * (distance / (f / 3)) ** 2))
-            energy = np.abs(response)[:, pad_y : pad_y + height, pad_x : pad_x + width]
-            maps.append(energy)
-    return _cell_means(np.stack(maps, axis=1), n_cells).reshape(len(images), -1)
+            energy = np.abs(response)[:, None, pad_y : pad_y + height, pad_x : pad_x + width]
+            maps.append(_cell_means(energy, n_cells))
+    return np.concatenate(maps, axis=1).reshape(len(images), -1)

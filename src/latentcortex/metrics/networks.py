@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 # Means and deviations of the pixels, as the networks' own documentation gives them.
 _PIXELS = {
@@ -55,7 +57,7 @@ class View:
     normalise: str | None = None
 
     def __call__(self, images):
-        """Turn images, tensor (n, 3, h, w) in [0, 1], into what the network takes."""
+        """Return what the network takes, from images: tensor (n, 3, h, w) in [0, 1]."""
         if self.size is not None:
             height, width = images.shape[-2:]
             shape = (self.size, self.size)
@@ -86,7 +88,7 @@ class Network:
 
     @torch.inference_mode()
     def __call__(self, images, layers):
-        """Compute activations.
+        """Return the activations of some layers.
 
         Parameters
         ----------
@@ -119,8 +121,7 @@ class Network:
 
         hooks = [modules[layer].register_forward_hook(keep(layer)) for layer in layers]
         try:
-            parameter = next(self.module.parameters())
-            self.module(images.to(parameter))
+            self.module(images.to(next(self.module.parameters())))
         finally:
             for hook in hooks:
                 hook.remove()
@@ -128,7 +129,7 @@ class Network:
 
 
 def load_network(name, folder=None, download=False, device="cpu"):
-    """Load one of the networks of the published scores.
+    """Return one of the networks of the published scores.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ def load_network(name, folder=None, download=False, device="cpu"):
     FileNotFoundError
         The weights are not there and must not be downloaded.
     ValueError
-        There is no such network, or the file is not its state.
+        There is no such network, or the file is damaged or not its state.
     """
     if name not in NETWORKS:
         raise ValueError(f"There is no network {name!r}. Networks: {', '.join(NETWORKS)}.")
@@ -161,14 +162,17 @@ def load_network(name, folder=None, download=False, device="cpu"):
             f"No weights of {name}: expected {path or f'a folder with {name}.safetensors'}. Put "
             "them there, or allow the download."
         )
-    if name in _CLIP:
-        import open_clip
+    path = path if path and path.is_file() else None
+    try:
+        if name in _CLIP:
+            import open_clip
 
-        architecture, pretrained = _CLIP[name]
-        pretrained = str(path) if path and path.is_file() else pretrained
-        module = open_clip.create_model(architecture, pretrained=pretrained).visual
-    else:
-        module = _load_torchvision(name, path if path and path.is_file() else None)
+            architecture, pretrained = _CLIP[name]
+            module = open_clip.create_model(architecture, pretrained=str(path or pretrained)).visual
+        else:
+            module = _load_torchvision(name, path)
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ValueError(f"The weights {path or f'of {name}'} can't be loaded: {error}") from error
     return Network(module.float().to(device))
 
 
@@ -178,8 +182,6 @@ def _load_torchvision(name, path):
     builder, arguments, enumeration, which = _TORCHVISION[name]
     module = torchvision.models.get_model(builder, weights=None, **arguments)
     if path is not None:
-        from safetensors.torch import load_file
-
         state = load_file(path)
     elif enumeration is None:
         state = torch.hub.load_state_dict_from_url(_SWAV, progress=False, weights_only=True)
@@ -197,8 +199,8 @@ def _load_torchvision(name, path):
     absent = {key.split(".")[0] for key in missing}
     if not absent <= {"classifier", "fc"}:
         raise ValueError(
-            f"The weights of {name} lack {missing[:5]}, or have them in other shapes: are they of "
-            "this network?"
+            f"The weights {path or f'of {name}'} lack {missing[:5]}, or have them in other shapes: are they "
+            "of this network?"
         )
     for part in absent:
         setattr(module, part, torch.nn.Identity())

@@ -10,6 +10,7 @@ WITHOUT_WEIGHTS = {
     "colour_means": lambda images, layers: dict.fromkeys(layers, colour_means(images.numpy())),
     "gabor_energy": lambda images, layers: dict.fromkeys(layers, gabor_energy(images.numpy())),
 }
+COMPARISONS = ("pixcorr", "ssim", "identification", "distance", "agreement", "f1")
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,23 @@ class Score:
     same_group: bool = False
     centred: bool = False
 
+    def __post_init__(self):
+        if self.compare not in COMPARISONS:
+            raise ValueError(f"Expected to compare by one of {', '.join(COMPARISONS)}, got {self.compare!r}.")
+
     @property
     def chance(self):
-        """What an identification gives for nothing; None where chance depends on the images."""
+        """The chance level of an identification; None where it depends on the images."""
         return 0.5 if self.compare == "identification" else None
 
     @property
     def key(self):
-        """Where `extract` keeps what this score compares: (network, view, layer)."""
+        """The place where `extract` keeps what this score compares: (network, view, layer)."""
         return self.network, self.view, self.layer
 
     @property
     def best(self):
-        """What equal images score."""
+        """The score of equal images."""
         return 0.0 if self.compare == "distance" else 1.0
 
 
@@ -81,7 +86,7 @@ class Protocol:
     repeated: bool = False
 
     def left_out(self, networks=(), groups=None, mean_image=None):
-        """Name the scores that can't be computed without more, and what they lack."""
+        """Return what each score lacks that can't be computed: dict of name to what is missing."""
         lacking = {}
         for one in self.scores:
             if one.network is not None and one.network not in {*WITHOUT_WEIGHTS, *networks}:

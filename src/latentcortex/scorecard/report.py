@@ -1,4 +1,4 @@
-"""Turns scores of images into a table, a text and a picture; used by score_images.py."""
+"""Turn scores of images into a table, a text and a figure."""
 
 import io
 import platform
@@ -16,10 +16,8 @@ INTERVALS, SHOWN = 3, 4  # what a seed is for
 N_SHOWN = 8  # images in the picture
 N_COLUMNS = 8  # scores in a table
 RESULT = "reconstructions"
-HINTS = {
-    "groups": "--groups CSV",
-    "mean training image": "--training FOLDER",
-}  # how to get what a score lacks, where it is no network
+# how to get what a score lacks, where it is no network
+HINTS = {"groups": "--groups CSV", "mean training image": "--training FOLDER"}
 STYLES = {
     RESULT: ("o", "#0072b2"),
     "blurred truth": ("s", "#d55e00"),
@@ -31,29 +29,17 @@ LIBRARIES = ("numpy", "scipy", "scikit-image", "torch", "torchvision", "open_cli
 
 
 class Scored(NamedTuple):
-    """What was scored and what came out.
-
-    Attributes
-    ----------
-    ids : list of int
-    protocols : list of (Protocol, dict of str to str)
-        With the scores that were computed, and what those left out lacked.
-    scores : dict of str to dict of str to dict of str to array (n,)
-        By protocol, row and score; undefined ones are not there.
-    consistency : dict of str to (among, to_truth), arrays (n,)
-    notes : list of str
-    seed : int
-    """
+    """What was scored and what came out."""
 
     ids: list
-    protocols: list
-    scores: dict
-    consistency: dict
+    protocols: list  # (Protocol with the scores that were computed, what the others lacked by name)
+    scores: dict  # arrays (n,) by protocol, row and score; undefined ones are not there
+    consistency: dict  # (among, to_truth), arrays (n,) by what is compared
     notes: list
     seed: int
 
     def rng(self):
-        """Draw the same images for every interval."""
+        """Return a generator that draws the same images for every interval."""
         return np.random.default_rng([self.seed, INTERVALS])
 
     def interval(self, protocol, row, name):
@@ -68,7 +54,7 @@ class Scored(NamedTuple):
 
 
 def table(scored):
-    """Make one row of an image and a kind of row: id, row, PROTOCOL/SCORE, consistency."""
+    """Return a table with a line per image and row: id, row, PROTOCOL/SCORE, consistency."""
     rows = list(next(iter(scored.scores.values())))
     parts = []
     for row in rows:
@@ -86,21 +72,17 @@ def table(scored):
 
 
 def cell(interval):
-    """Write an interval: "0.812 [0.790, 0.835]"."""
-    if interval is None:
-        return "undefined"
-    # 0.0 is added for those that are rounded to minus zero.
-    mean, low, high = (round(value, 3) + 0.0 for value in interval[:3])
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    """Return an interval as text: "0.812 [0.790, 0.835]"."""
+    return "undefined" if interval is None else f"{interval:z.3f}"
 
 
 def lines_of(header, rows):
-    """Write a Markdown table: header, then rows, each a list of texts."""
+    """Return the lines of a Markdown table: header, then rows, each a list of texts."""
     return ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
 
 
 def score_table(scored, protocol, scores):
-    """Write a table with a column for each of some scores of a protocol."""
+    """Return the lines of a table with a column for each of some scores of a protocol."""
     body = [
         [row, *(cell(scored.interval(protocol, row, one.name)) for one in scores)]
         for row in scored.scores[protocol.name]
@@ -119,7 +101,7 @@ def score_table(scored, protocol, scores):
 
 
 def protocol_text(scored, protocol, lacking):
-    """Write the section of one protocol."""
+    """Return the lines of the section of one protocol."""
     # Few columns at a time: mini's twenty would not fit on a page.
     n_tables = -(-len(protocol.scores) // N_COLUMNS)
     parts = np.array_split(np.arange(len(protocol.scores)), n_tables)
@@ -148,7 +130,7 @@ def protocol_text(scored, protocol, lacking):
 
 
 def consistency_text(scored):
-    """Write how far several drawings agree."""
+    """Return the lines on how far several drawings agree."""
     if not scored.consistency:
         return []
     body = [
@@ -167,7 +149,7 @@ def consistency_text(scored):
 
 
 def markdown(scored):
-    """Write the report."""
+    """Return the report as Markdown."""
     n = len(scored.ids)
     rows = {
         RESULT: "what was handed in",
@@ -200,15 +182,7 @@ def markdown(scored):
 
 
 def picture(scored, originals, drawings):
-    """Draw some of the images above the scores; return a PNG as bytes.
-
-    Parameters
-    ----------
-    scored : Scored
-    originals : tensor (n, 3, h, w)
-    drawings : tensor (n, n_drawings, 3, h, w)
-        The first one is shown.
-    """
+    """Return a figure with some originals and first drawings above the scores, a PNG as bytes."""
     labels = "original", "reconstruction" if drawings.shape[1] == 1 else "first drawing"
     n = len(scored.ids)
     rng = np.random.default_rng([scored.seed, SHOWN])
@@ -224,9 +198,9 @@ def picture(scored, originals, drawings):
         f"{len(shown)} of {n} images, drawn at random (seed {scored.seed}), not the best ones", fontsize=11
     )
     axes = top.subplots(2, len(shown), squeeze=False)
-    for name, images, row in zip(labels, (originals, drawings[:, 0]), axes, strict=True):
+    for name, images, row in zip(labels, (originals, drawings), axes, strict=True):
         for k, ax in zip(shown, row, strict=True):
-            ax.imshow(images[k].permute(1, 2, 0).numpy())
+            ax.imshow(images[k : k + 1].flatten(0, -4)[0].permute(1, 2, 0).numpy())
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
             if name == "original":
@@ -252,7 +226,7 @@ def picture(scored, originals, drawings):
 
 
 def draw_scores(ax, scored, protocol):
-    """Draw the mean and interval of every score: reconstructions beside the baselines."""
+    """Draw the mean and interval of every score: reconstructions next to the baselines."""
     rows = [row for row in STYLES if row in scored.scores[protocol.name]]
     places = np.arange(len(protocol.scores))
     for k, row in enumerate(rows):
