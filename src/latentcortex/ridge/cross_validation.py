@@ -2,12 +2,21 @@
 
 import torch
 
-from latentcortex.ridge.decomposition import eigenvectors, project, rounding_variance, standardise
+from latentcortex.ridge.decomposition import (
+    eigenvectors,
+    gram,
+    inner_products,
+    project,
+    rounding_variance,
+    standardise,
+)
 
 
 def gcv_scores(decomposition, projected, centred, mean, weights, alphas):
-    """Return 1 - GCV(alpha) / GCV(infinity) of a block of targets, (n_alphas, n_block).
+    """Return how generalised cross-validation rates the penalties, and how much targets vary.
 
+    The scores are 1 - GCV(alpha) / GCV(infinity) of a block of targets, (n_alphas, n_block); the
+    spread (n_block,) is the sum of squares around the mean, 0 for a target that does not vary.
     GCV(alpha) = n RSS / (n - trace)^2, where the trace of the hat matrix counts the intercept.
     The residual sum of squares is a quadratic form of Q'y, the same for every target, so all
     penalties of a block are one product.
@@ -37,8 +46,8 @@ def gcv_scores(decomposition, projected, centred, mean, weights, alphas):
     return _relative(error, total, weights.sum().to(mean.dtype) * rounding_variance(mean))
 
 
-def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
-    """Return 1 - held-out error / that of the training mean, pooled over folds.
+def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore, products):
+    """Return how held-out rows rate the penalties, and how much targets vary.
 
     Parameters
     ----------
@@ -50,15 +59,18 @@ def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
     folds : list of (train, test)
         Indices of rows.
     zscore : bool
+    products : float64 tensor (n_samples, n_samples) or None
+        Inner products of all rows; those of a fold follow from them where nothing is z-scored.
 
     Returns
     -------
-    tensor (n_alphas, n_targets)
+    scores : tensor (n_alphas, n_targets)
+        1 - held-out error / that of the training mean, both pooled over folds.
+    spread : tensor (n_targets,)
+        The held-out error of the training mean, 0 for a target that does not vary.
     """
     error = X.new_zeros(len(alphas), Y.shape[1])
     error_of_mean, rounding = X.new_zeros(2, Y.shape[1])
-    some_wide = min(len(train) for train, _ in folds) <= X.shape[1]
-    products = _products(X, weights) if some_wide and not zscore else None
     for train, test in folds:
         eigenvalues, Q, scores = _decompose_fold(X, weights, train, test, zscore, products)
         test_weights = weights[test].to(X.dtype)
@@ -75,12 +87,6 @@ def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
     return _relative(error, error_of_mean, rounding)
 
 
-def _products(X, weights, zscore=False):
-    """Return inner products of all rows (n_samples, n_samples), standardised by `weights`."""
-    rows, _, _ = standardise(X, weights, zscore)
-    return rows @ rows.T
-
-
 def _decompose_fold(X, weights, train, test, zscore, products):
     """Return of a fold the eigenvalues, Q (n_train, rank) and the held-out rows times P.
 
@@ -93,11 +99,11 @@ def _decompose_fold(X, weights, train, test, zscore, products):
     if len(train) > X.shape[1]:
         rows, _, _ = standardise(X, of_train, zscore)
         fitted = rows[train] * root[:, None]
-        eigenvalues, vectors = eigenvectors(fitted.T @ fitted)
+        eigenvalues, vectors = eigenvectors(gram(fitted.T))
         Q, scores = fitted @ vectors, rows[test] @ vectors
     else:
         if products is None:
-            products = _products(X, of_train, zscore)
+            products = inner_products(X, of_train, zscore)
         share = of_train / of_train.sum()
         to_mean = products @ share  # of each row with the mean training row
         kernel = products[:, train] - to_mean[:, None]
@@ -109,6 +115,7 @@ def _decompose_fold(X, weights, train, test, zscore, products):
 
 
 def _relative(error, error_of_mean, rounding):
-    """Return 1 - error / error_of_mean; 0 for a constant target, so that means stay defined."""
-    varies = error_of_mean > rounding
-    return torch.where(varies, 1 - error / torch.where(varies, error_of_mean, 1), 0)
+    """Return 1 - error / error_of_mean, and error_of_mean, both 0 for a constant target."""
+    varies = ~(error_of_mean <= rounding)  # what is not finite stays so, and is refused at the end
+    scores = torch.where(varies, 1 - error / torch.where(varies, error_of_mean, 1), 0)
+    return scores, torch.where(varies, error_of_mean, 0)
