@@ -213,16 +213,16 @@ MUTANTS = [
     ),
     (
         "p-values not corrected",
-        "encoding.py",
+        "encoding/significance.py",
         "adjusted[tested] = stats.false_discovery_control(adjusted[tested])",
         "adjusted[tested] = adjusted[tested]",
         "test_encoding.py::test_false_discoveries_stay_below_q_and_do_not_without_the_correction",
     ),
     (
         "a decoder tested on what it has learned from",
-        "decoders.py",
-        "both = np.intersect1d(image_ids, np.concatenate(learned))",
-        "both = np.intersect1d(image_ids, np.concatenate(learned))[:0]",
+        "ridge/rows.py",
+        "both = np.intersect1d(image_ids, learned)",
+        "both = np.intersect1d(image_ids, learned)[:0]",
         "test_decoders.py::test_a_decoder_refuses_to_be_tested_on_what_it_has_learned_from",
     ),
     (

@@ -132,6 +132,18 @@ def whole_numbers(values, name, n_rows, lowest=None):
     return whole
 
 
+def within(values, name, lowest, highest, advice=""):
+    """Return numbers as a numpy array, each in [lowest, highest] or NaN; others are refused."""
+    values = as_numpy(plain(values, name))
+    wrong = ~((values >= lowest) & (values <= highest)) & ~np.isnan(values)
+    if wrong.any():
+        raise ValueError(
+            f"{name} must lie in [{lowest}, {highest}], NaN where it is not defined; {wrong.sum():,} of "
+            f"{wrong.size:,} values do not, such as {values[wrong][0]:.6g}. {advice}".rstrip()
+        )
+    return values
+
+
 def check_one_row_per_image(features, image_ids):
     """Refuse rows of one image that hold different features, the sign of rows out of order.
 
