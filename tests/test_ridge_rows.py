@@ -98,7 +98,7 @@ def test_targets_that_overflow_in_the_dtype_of_x_are_named(rows):
     X, Y, _ = rows
     Y = Y.astype(float)
     Y[6, 1] = 1e300
-    with pytest.raises(ValueError, match="Y as float32.*row 6, column 1"):
+    with pytest.raises(ValueError, match="Y as torch.float32, the dtype of X.*row 6, column 1"):
         Ridge(1.0).fit(X, Y)
 
 

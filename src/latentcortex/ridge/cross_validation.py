@@ -116,6 +116,7 @@ def _decompose_fold(X, weights, train, test, zscore, products):
 
 def _relative(error, error_of_mean, rounding):
     """Return 1 - error / error_of_mean, and error_of_mean, both 0 for a constant target."""
-    varies = ~(error_of_mean <= rounding)  # what is not finite stays so, and is refused at the end
+    # What overflows is no constant: its score is not finite either, and is refused at the end.
+    varies = ~((error_of_mean <= rounding) & error_of_mean.isfinite())
     scores = torch.where(varies, 1 - error / torch.where(varies, error_of_mean, 1), 0)
     return scores, torch.where(varies, error_of_mean, 0)
