@@ -2,14 +2,7 @@
 
 import torch
 
-from latentcortex.ridge.decomposition import (
-    eigenvectors,
-    gram,
-    inner_products,
-    project,
-    rounding_variance,
-    standardise,
-)
+from latentcortex.ridge.decomposition import eigenvectors, gram, project, rounding_variance, standardise
 
 
 def gcv_scores(decomposition, projected, centred, mean, weights, alphas):
@@ -46,7 +39,7 @@ def gcv_scores(decomposition, projected, centred, mean, weights, alphas):
     return _relative(error, total, weights.sum().to(mean.dtype) * rounding_variance(mean))
 
 
-def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore, products):
+def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
     """Return how held-out rows rate the penalties, and how much targets vary.
 
     Parameters
@@ -59,8 +52,6 @@ def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore, products):
     folds : list of (train, test)
         Indices of rows.
     zscore : bool
-    products : float64 tensor (n_samples, n_samples) or None
-        Inner products of all rows; those of a fold follow from them where nothing is z-scored.
 
     Returns
     -------
@@ -72,7 +63,7 @@ def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore, products):
     error = X.new_zeros(len(alphas), Y.shape[1])
     error_of_mean, rounding = X.new_zeros(2, Y.shape[1])
     for train, test in folds:
-        eigenvalues, Q, scores = _decompose_fold(X, weights, train, test, zscore, products)
+        eigenvalues, Q, scores = _decompose_fold(X, weights, train, test, zscore)
         test_weights = weights[test].to(X.dtype)
         for block in blocks:
             projected, _, mean = project(Q, Y[train, block], weights[train])
@@ -87,31 +78,66 @@ def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore, products):
     return _relative(error, error_of_mean, rounding)
 
 
-def _decompose_fold(X, weights, train, test, zscore, products):
+def _decompose_fold(X, weights, train, test, zscore):
     """Return of a fold the eigenvalues, Q (n_train, rank) and the held-out rows times P.
 
-    With more columns than rows P = X_c'U is never formed: what is needed of X are inner products of
-    rows. Without z-scoring those of all rows, `products`, serve every fold.
+    With more columns than rows P = X_c'U is never formed, because what is needed of X are inner
+    products of rows.
     """
     of_train = torch.zeros_like(weights)
     of_train[train] = weights[train]
     root = weights[train].sqrt()
+    rows, _, _ = standardise(X, of_train, zscore)
+    fitted = rows[train] * root[:, None]
     if len(train) > X.shape[1]:
-        rows, _, _ = standardise(X, of_train, zscore)
-        fitted = rows[train] * root[:, None]
         eigenvalues, vectors = eigenvectors(gram(fitted.T))
         Q, scores = fitted @ vectors, rows[test] @ vectors
     else:
-        if products is None:
-            products = inner_products(X, of_train, zscore)
-        share = of_train / of_train.sum()
-        to_mean = products @ share  # of each row with the mean training row
-        kernel = products[:, train] - to_mean[:, None]
-        kernel += share @ to_mean - to_mean[train]
-        kernel *= root
-        eigenvalues, Q = eigenvectors(kernel[train] * root[:, None])
-        scores = kernel[test] @ Q
+        eigenvalues, Q = eigenvectors(gram(fitted))
+        scores = rows[test] @ fitted.T @ Q
     return eigenvalues, Q.to(X.dtype), scores.to(X.dtype)
+
+
+def kfold_scores_of_all_rows(eigenvalues, Q, Y, weights, alphas, blocks, folds):
+    """Return what `kfold_scores` does, from one decomposition of all rows and none of the folds.
+
+    This holds where nothing is z-scored and Q is a basis of all dimensions. Let H be the hat matrix
+    of all rows, each times sqrt(w_i), and T the rows of a fold. The residuals of rows that are not
+    fitted are those of the fit to all rows, times the inverse of their own block:
+
+        (I - H)_TT^-1 (I - H)_T y,    I - H = Q diag(alpha / (eigenvalues + alpha)) Q' - uu'
+
+    The unit vector u is proportional to sqrt(w_i): the intercept takes this direction, whatever the
+    penalty. One matrix (n_samples, n_samples) is held for each penalty.
+
+    Parameters
+    ----------
+    eigenvalues, Q : float64 tensors (n_samples,), (n_samples, n_samples)
+        Of X_c X_c'.
+    Y, weights, alphas, blocks, folds
+        As in `kfold_scores`.
+    """
+    root, Q_in_blocks = weights.sqrt(), Q.to(Y.dtype)
+    u = root / root.norm()
+    to_residuals = Y.new_empty(len(alphas), *Q.shape)
+    for matrix, alpha in zip(to_residuals, alphas, strict=True):
+        shrunk = Q * (alpha / (eigenvalues + alpha))
+        for _, test in folds:
+            own_block = shrunk[test] @ Q[test].T - u[test, None] * u[test]
+            matrix[test] = torch.linalg.solve(own_block, shrunk[test]).to(Y.dtype)
+    error = Y.new_zeros(len(alphas), Y.shape[1])
+    error_of_mean, rounding = Y.new_zeros(2, Y.shape[1])
+    for block in blocks:
+        projected, centred, mean = project(Q_in_blocks, Y[:, block], weights)
+        for i, matrix in enumerate(to_residuals):
+            error[i, block] = (matrix @ projected).square_().sum(0)
+        for train, test in folds:
+            root_of_test = root[test].to(Y.dtype)
+            # Without these rows the mean moves away from them.
+            moved = root_of_test @ centred[test] / -weights[train].sum().to(Y.dtype)
+            error_of_mean[block] += (centred[test] - root_of_test[:, None] * moved).square_().sum(0)
+            rounding[block] += weights[test].sum().to(Y.dtype) * rounding_variance(mean + moved)
+    return _relative(error, error_of_mean, rounding)
 
 
 def _relative(error, error_of_mean, rounding):

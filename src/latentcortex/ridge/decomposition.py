@@ -69,12 +69,13 @@ def gram(rows):
     return products
 
 
-def inner_products(X, weights, zscore):
-    """Return inner products of all rows (n_samples, n_samples), standardised by `weights`, float64."""
-    return gram(standardise(X, weights, zscore)[0])
+def decompose_inner_products(X, weights):
+    """Return eigenvalues and eigenvectors of X_c X_c', float64: (n_samples,), (n_samples, n_samples)."""
+    rows, _, _ = standardise(X, weights, zscore=False)
+    return eigenvectors(gram(rows * weights.sqrt()[:, None]))
 
 
-def decompose(X, weights, zscore, products=None):
+def decompose(X, weights, zscore, known=None):
     """Return the decomposition of all rows.
 
     Parameters
@@ -82,16 +83,15 @@ def decompose(X, weights, zscore, products=None):
     X : tensor (n_samples, n_features)
     weights : float64 tensor (n_samples,)
     zscore : bool
-    products : float64 tensor (n_samples, n_samples), optional
-        ``inner_products(X, weights, zscore)``, where they are known already.
+    known : pair of tensors, optional
+        From `decompose_inner_products`, where they are known already.
     """
-    dtype, root = X.dtype, weights.sqrt()[:, None]
+    dtype = X.dtype
     X, mean, scale = standardise(X, weights, zscore)
-    X *= root
+    X *= weights.sqrt()[:, None]
     complete = X.shape[0] <= X.shape[1]
     if complete:
-        products = gram(X) if products is None else products * root * root.T
-        eigenvalues, Q = eigenvectors(products)
+        eigenvalues, Q = eigenvectors(gram(X)) if known is None else known
         # The directions are known to all digits of float64; what they are multiplied with is not.
         P = X.to(dtype).T @ Q.to(dtype)
     else:

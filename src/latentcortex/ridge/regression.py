@@ -6,8 +6,8 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from latentcortex.ridge.cross_validation import gcv_scores, kfold_scores
-from latentcortex.ridge.decomposition import decompose, inner_products, project
+from latentcortex.ridge.cross_validation import gcv_scores, kfold_scores, kfold_scores_of_all_rows
+from latentcortex.ridge.decomposition import decompose, decompose_inner_products, project
 from latentcortex.ridge.rows import all_finite, as_numpy, check_finite, plain, refuse_masked
 
 CRITERIA = ("predicted", "variance_weighted", "uniform_average")
@@ -59,7 +59,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Whether every target gets its own penalty, or all share one, chosen by `criterion`.
     zscore : bool
         Whether to divide the columns of X by their (weighted) standard deviation over the rows
-        fitted, in each fold anew. Coefficients come back in the units of X.
+        fitted, in each fold again. Coefficients come back in the units of X.
     block_size : int
         Targets worked on at a time. Bounds the memory, does not change the result.
     criterion : {"predicted", "variance_weighted", "uniform_average"}
@@ -140,12 +140,13 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
         folds = self._folds(X, groups) if len(alphas) > 1 else []
         scores, spread = X.new_zeros(len(alphas), Y.shape[1]), X.new_zeros(Y.shape[1])
-        products = None
-        if folds:
-            if not self.zscore and min(len(train) for train, _ in folds) <= X.shape[1]:
-                products = inner_products(X, weights, zscore=False)
-            scores, spread = kfold_scores(X, Y, weights, alphas, blocks, folds, self.zscore, products)
-        decomposition = decompose(X, weights, self.zscore, products)
+        known = None
+        if folds and not self.zscore and len(X) <= X.shape[1]:
+            known = decompose_inner_products(X, weights)
+            scores, spread = kfold_scores_of_all_rows(*known, Y, weights, alphas, blocks, folds)
+        elif folds:
+            scores, spread = kfold_scores(X, Y, weights, alphas, blocks, folds, self.zscore)
+        decomposition = decompose(X, weights, self.zscore, known)
         if folds is None and not self.alpha_per_target:
             for block in blocks:
                 parts = project(decomposition.Q, Y[:, block], weights)

@@ -106,11 +106,8 @@ def check_same_length(**arrays):
     """Refuse arrays that do not have the same number of rows."""
     lengths = [len(values) for values in arrays.values()]
     if len(set(lengths)) > 1:
-        *names, last = arrays
-        raise ValueError(
-            f"{', '.join(names)} and {last} must have one row per image, or one row per trial; got "
-            f"{', '.join(map(str, lengths))} rows."
-        )
+        names, counts = (f"{', '.join(map(str, first))} and {last}" for *first, last in (arrays, lengths))
+        raise ValueError(f"{names} must have one row per image, or one row per trial; got {counts} rows.")
 
 
 def whole_numbers(values, name, n_rows, lowest=None):
