@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import r2_score
 
-from latentcortex.decoders import LinearDecoder
+from latentcortex.decoders import LinearDecoder, rescale_by, rescaling
 
 
 @pytest.fixture
@@ -113,9 +115,72 @@ def test_a_decoder_refuses_to_be_tested_on_what_it_has_learned_from(world):
 
 def test_errors(world):
     betas, latents, image_ids, _ = world
-    with pytest.raises(ValueError, match="one row per trial"):
+    with pytest.raises(
+        ValueError, match="one row per image, or one row per trial; got 240, 239 and 240 rows"
+    ):
         LinearDecoder().fit(betas, latents[:-1], image_ids)
     with pytest.raises(ValueError, match="different features"):
         LinearDecoder().fit(betas, np.random.default_rng(0).permutation(latents), image_ids)
     with pytest.raises(ValueError, match="average the repeats"):
         LinearDecoder(cv="gcv").fit(betas, latents, image_ids)
+
+
+def fitted_with_validation(world):
+    betas, latents, image_ids, test = world
+    decoder = LinearDecoder().fit(betas[~test], latents[~test], image_ids[~test])
+    return decoder, betas[test], latents[test].copy(), image_ids[test]
+
+
+def test_the_rescaling_checks_features_as_fit_does(world):
+    decoder, betas, latents, ids = fitted_with_validation(world)
+    broken = latents.copy()
+    broken[3, 2, 1, 0] = np.nan
+    for features, rows, message in (
+        (broken, slice(None), r"features holds NaN.*row 3, column \(2, 1, 0\)"),
+        (latents.transpose(0, 2, 1, 3), slice(None), r"\(n, 4, 3, 3\), in the order of axes that was fitted"),
+        (latents[:-1], slice(None), "got 40, 39 and 40 rows"),
+        (latents[:1], slice(1), "one image has no spread"),
+        (latents[[0, 20]], [0, 20], "one image has no spread"),
+        (latents[::-1], slice(None), "same image id hold different features"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            decoder.fit_rescaling(betas[rows], features, ids[rows])
+        with pytest.raises(NotFittedError, match="fit_rescaling"):
+            decoder.predict(betas, rescale=True)
+    decoder.fit_rescaling(betas.tolist(), latents.tolist(), ids.tolist())
+    np.testing.assert_allclose(
+        decoder.predict(betas, rescale=True).std(0), latents.std(0), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_rescaling_finds_the_known_gain_and_refuses_what_has_none(rng):
+    predicted = torch.from_numpy(rng.standard_normal((50, 2, 3)))
+    mean, gain, of_features = rescaling(predicted, 5 * predicted.numpy() - 2)
+    np.testing.assert_allclose(gain, 5)
+    np.testing.assert_allclose(of_features, 5 * mean - 2)
+    np.testing.assert_allclose(rescale_by((mean, gain, of_features), predicted), 5 * predicted - 2)
+    for features, message in (
+        (predicted[:, :1], r"features must be \(n, 2, 3\)"),
+        (predicted[:1], "got 50 and 1 rows"),
+        (predicted * np.nan, "features holds NaN"),
+        (predicted.numpy().astype(object), "real numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rescaling(predicted, features)
+    with pytest.raises(ValueError, match="too large for torch.float32"):
+        rescaling(predicted.float(), predicted * 1e30)
+    with pytest.raises(ValueError, match=r"predicted must be \(n, 2, 3\)"):
+        rescale_by((mean, gain, of_features), predicted[:, :, :1])
+    with pytest.raises(ValueError, match="predicted holds NaN"):
+        rescale_by((mean, gain, of_features), predicted * np.nan)
+
+
+def test_scores_are_asked_of_features_in_the_axes_that_were_fitted(world):
+    decoder, betas, latents, _ = fitted_with_validation(world)
+    expected = r2_score(
+        latents.reshape(40, -1), decoder.predict(betas).reshape(40, -1), multioutput="raw_values"
+    )
+    np.testing.assert_allclose(decoder.score(betas, latents).ravel(), expected, atol=1e-4)
+    for features in (latents.transpose(0, 2, 1, 3), latents.reshape(40, -1)):
+        with pytest.raises(ValueError, match="in the order of axes that was fitted"):
+            decoder.score(betas, features)

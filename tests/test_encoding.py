@@ -159,10 +159,120 @@ def test_errors(rng):
     with pytest.raises(ValueError, match="one row per image"):
         VoxelwiseEncoder().fit(features, betas[1:], np.arange(30))
     with pytest.raises(ValueError, match="average the repeats"):
-        VoxelwiseEncoder().fit(features, betas, np.arange(30) // 3)
+        VoxelwiseEncoder().fit(features[np.arange(30) // 3], betas, np.arange(30) // 3)
     with pytest.raises(ValueError, match="must both be"):
         correlation(betas, betas[:, 1:])
     with pytest.raises(ValueError, match="at least 3"):
         p_values(np.zeros(3), 2)
+
+
+@pytest.mark.parametrize("q", [0, 1, 5, np.nan])
+def test_q_lies_between_0_and_1(q):
     with pytest.raises(ValueError, match="between 0 and 1"):
-        fdr(np.zeros(3), 5)
+        fdr(np.zeros(3), q)
+
+
+@pytest.mark.parametrize("n_images", [2, np.nan, 30.5, None])
+def test_a_test_needs_a_whole_number_of_images(n_images):
+    with pytest.raises(ValueError, match="give at least 3"):
+        p_values(np.zeros(3), n_images)
+
+
+@pytest.mark.parametrize("n_draws", [0, np.nan, 2.5])
+def test_draws_are_a_whole_number(rng, n_draws):
+    with pytest.raises(ValueError, match="n_draws must be a whole number"):
+        bootstrap_correlation(*rng.standard_normal((2, 10, 3)), rng, n_draws)
+
+
+def test_values_out_of_their_range_are_refused_and_counted():
+    r, ceiling = np.array([0.5, np.nan, -0.2]), np.full(3, 0.5)
+    wrong = np.array([0.5, np.nan, -1.2])
+    for function, arguments, message in (
+        (p_values, (wrong, 30), r"r must lie in \[-1, 1\].*1 of 3 values do not, such as -1.2"),
+        (p_values, ([0.5, np.inf], 30), "1 of 2 values do not, such as inf"),
+        (fdr, ([0.5, 1.01],), r"p_values must lie in \[0, 1\].*such as 1.01"),
+        (normalised_correlation, (2 * wrong, ceiling), r"r must lie in \[-2, 2\]"),
+        (normalised_correlation, (r, -ceiling), r"noise_ceiling must lie in \[0, 1\]"),
+        (preference, (r, wrong, ceiling), r"r_second must lie in \[-1, 1\]"),
+        (preference, (r, r[:1], ceiling), "must have one shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            function(*arguments)
+    for lowest in (-0.1, 1.5, np.nan):
+        with pytest.raises(ValueError, match="lowest must be a share of variance"):
+            normalised_correlation(r, ceiling, lowest)
+
+
+def test_a_ceiling_has_one_value_for_each_vertex(rng):
+    r = rng.uniform(-1, 1, (4, 2, 3))
+    for ceiling in (0.5, np.full(1, 0.5), np.full((1, 3), 0.5), np.full((4, 1, 3), 0.5), np.full(2, 0.5)):
+        with pytest.raises(ValueError, match="one value for each vertex of r"):
+            normalised_correlation(r, ceiling)
+    ceiling = rng.uniform(0.1, 1, (2, 3))
+    np.testing.assert_allclose(normalised_correlation(r, ceiling)[1], r[1] / np.sqrt(ceiling))
+    np.testing.assert_allclose(normalised_correlation(r[0], ceiling[0]), r[0] / np.sqrt(ceiling[0]))
+    # Without a lower limit a ceiling of 0 is still none that can be divided by.
+    np.testing.assert_array_equal(normalised_correlation([0.5, 0.5], [0, 0.25], lowest=0), [np.nan, 1])
+
+
+def test_nan_stays_nan_from_the_betas_to_the_discoveries(rng):
+    predicted = rng.standard_normal((40, 5))
+    measured = predicted + rng.standard_normal((40, 5))
+    measured[3, 2] = np.nan
+    r = correlation(predicted, measured)
+    others = [0, 1, 3, 4]
+    expected = correlation(predicted[:, others], measured[:, others])
+    np.testing.assert_allclose(r[others], expected, rtol=1e-12)
+    draws = bootstrap_correlation(predicted, measured, rng, 10)
+    adjusted = fdr(p_values(r, 40))[1]
+    for found in (r, draws, adjusted, normalised_correlation(r, np.full(5, 0.5))):
+        np.testing.assert_array_equal(
+            np.isnan(found).any(axis=tuple(range(found.ndim - 1))), np.arange(5) == 2
+        )
+    assert not fdr(p_values(r, 40))[0][2]
+
+
+def test_masked_and_infinite_values_are_refused_and_lists_are_not(rng):
+    predicted, measured = rng.standard_normal((2, 10, 3))
+    r = correlation(predicted, measured)
+    np.testing.assert_array_equal(correlation(predicted.tolist(), torch.from_numpy(measured)), r)
+    np.testing.assert_array_equal(p_values(r.tolist(), np.int64(10)), p_values(r, 10))
+    hidden = np.ma.array(measured, mask=np.arange(30).reshape(10, 3) == 4)
+    of_r = np.ma.array(r, mask=[True, False, False])
+    for function, arguments in (
+        (correlation, (predicted, hidden)),
+        (bootstrap_correlation, (hidden, predicted, rng)),
+        (p_values, (of_r, 10)),
+        (fdr, (np.abs(of_r),)),
+        (normalised_correlation, (of_r, np.ones(3))),
+        (normalised_correlation, (r, np.abs(of_r))),
+        (preference, (r, of_r, np.ones(3))),
+    ):
+        with pytest.raises(ValueError, match="is a masked array with 1 masked values"):
+            function(*arguments)
+    measured[2, 1] = np.inf
+    with pytest.raises(ValueError, match="measured holds infinite values in 1 of 3 vertices, the first is 1"):
+        correlation(predicted, measured)
+
+
+def test_repeats_and_single_trials_are_no_rows_of_a_test(rng):
+    """Rows that depend on each other find something in most maps without any signal."""
+    image = np.repeat(np.arange(20), 3)
+    discoveries = []
+    for _ in range(60):
+        predicted = rng.standard_normal((20, 200))[image]
+        measured = rng.standard_normal((20, 200))[image] + 0.5 * rng.standard_normal((60, 200))
+        discoveries.append(fdr(p_values(correlation(predicted, measured), 60))[0].any())
+    assert np.mean(discoveries) > 0.9
+    message = "20 of 20 images have several rows, such as image 0 with 3"
+    for function, arguments in (
+        (correlation, (predicted, measured)),
+        (bootstrap_correlation, (predicted, measured, rng)),
+        (p_values, (np.zeros(200), 60)),
+    ):
+        with pytest.raises(ValueError, match=message):
+            function(*arguments, image_ids=image)
+        with pytest.raises(ValueError, match=r"image_ids must be \(60,\), one per row"):
+            function(*arguments, image_ids=image[1:])
+    r = correlation(predicted[::3], measured[::3], image_ids=image[::3])
+    np.testing.assert_array_equal(p_values(r, 20, image_ids=image[::3]), p_values(r, 20))

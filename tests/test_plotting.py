@@ -272,3 +272,63 @@ def test_two_sliders_stand_over_a_grid_the_second_counting_fastest():
     assert second["data-labels"].split("|") == ["a", "b/c", "d"]
     with pytest.raises(ValueError, match=r"got \(2, 3, 2, 3, 8, 8\), 2 names and \(2, 2\) labels"):
         plotting.grid_slider(frames, names, (["0", "1"], ["a", "b"]), "two scenes")
+
+
+def test_masked_arrays_are_refused_everywhere(images):
+    values = np.ma.array(np.zeros(2 * N), mask=np.arange(2 * N) == 5)
+    scores = np.ma.array(np.zeros((2, 3)), mask=np.eye(2, 3))
+    frames = np.ma.array(images, mask=np.zeros_like(images, bool))
+    plotting.frame_slider(frames, list("abc"), "noise")
+    frames.mask[0, 0, 0, 0] = True
+    for draw, arguments, settings in (
+        (plotting.flatmap, (values,), {"label": "r"}),
+        (plotting.inflated, (values,), {"label": "r"}),
+        (plotting.roi_bars, (scores, list("ab")), {"label": "r"}),
+        (plotting.image_grid, ([frames],), {}),
+        (plotting.frame_slider, (frames, list("abc"), "noise"), {}),
+    ):
+        with pytest.raises(ValueError, match="is a masked array with"):
+            draw(*arguments, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"limits": (1, 0)}, "limits must be two finite numbers, the lower one first"),
+        ({"limits": (0, np.nan)}, "limits must be"),
+        ({"limits": (0, np.inf)}, "limits must be"),
+        ({"centre": np.nan}, "centre must be a finite number"),
+        ({"rois": {"V1": np.zeros(2 * N)}}, "V1: expected a mask of bool"),
+    ],
+)
+def test_maps_refuse_scales_without_a_meaning(settings, message):
+    with pytest.raises(ValueError, match=message):
+        plotting.flatmap(np.zeros(2 * N), label="r", **settings)
+
+
+def test_maps_say_which_vertex_is_infinite():
+    values = np.zeros(2 * N)
+    values[[7, 9]] = np.inf
+    with pytest.raises(ValueError, match="2 of 20,484 values are infinite, the first at vertex 7"):
+        plotting.flatmap(values, label="r")
+
+
+def test_bars_name_the_score_that_is_missing():
+    scores = np.arange(6.0).reshape(2, 3)
+    scores[1, 2] = np.nan
+    with pytest.raises(ValueError, match="'V2' of subject 2 .* is nan"):
+        plotting.roi_bars(scores, ["V1", "V2"], label="r")
+    scores[1, 2] = 1
+    for interval in ((0.4, 0.2), (0.1, np.inf)):
+        with pytest.raises(ValueError, match="the lower one first"):
+            plotting.roi_bars(scores, ["V1", "V2"], label="r", intervals=[interval, (0, 1)])
+    with pytest.raises(ValueError, match="finite chance level"):
+        plotting.roi_bars(scores, ["V1", "V2"], label="r", chance=np.nan)
+
+
+@pytest.mark.parametrize("width", [0, -1, np.nan])
+def test_widths_are_above_0(images, width):
+    with pytest.raises(ValueError, match="width must be above 0"):
+        plotting.image_grid([images], width=width)
+    with pytest.raises(ValueError, match="image_width must be above 0"):
+        plotting.frame_slider(images, list("abc"), "noise", image_width=width)

@@ -58,18 +58,44 @@ def taesd():
     return vae.float().eval().requires_grad_(False)
 
 
-def test_ridge_tells_categories_apart_in_real_fmri():
-    """Haxby et al. (2001), one slice: 8 categories from a run never fitted; chance is 0.125."""
+def categories_told(n_noise=0, unit=1.0, **settings):
+    """Return how often ridge names the category of Haxby et al. (2001) in a run never fitted.
+
+    One penalty is shared by the 8 categories and by `n_noise` targets of pure noise.
+    """
     with np.load(real_input("haxby_slice") / "haxby_slice.npz") as data:
         patterns, category, run = data["patterns"], data["category"], data["run"]
     one_hot = (category[:, None] == np.unique(category)).astype(np.float32)
+    noise = unit * np.random.default_rng(0).standard_normal((len(run), n_noise))
+    targets = np.hstack([one_hot, noise]).astype(np.float32)
     correct = []
     for held_out in np.unique(run):
         train, test = run != held_out, run == held_out
-        ridge = Ridge(cv=11, alpha_per_target=False)  # the default grid, inner folds over runs
-        ridge.fit(patterns[train], one_hot[train], groups=run[train])
-        correct.extend(ridge.predict(patterns[test]).argmax(1) == one_hot[test].argmax(1))
-    assert np.mean(correct) >= 0.70
+        # The default grid; inner folds over runs.
+        ridge = Ridge(cv=11, alpha_per_target=False, **settings)
+        ridge.fit(patterns[train], targets[train], groups=run[train])
+        predicted = ridge.predict(patterns[test])[:, :8]
+        correct.extend(predicted.argmax(1) == one_hot[test].argmax(1))
+    return np.mean(correct)
+
+
+def test_ridge_tells_categories_apart_in_real_fmri():
+    """One slice: 8 categories; chance is 0.125."""
+    assert categories_told() >= 0.70
+
+
+def test_noisy_targets_hardly_move_the_penalty_that_real_categories_share():
+    """500 targets of noise next to the 8 categories, nearly constant or as large as they."""
+    for unit in (0.01, 0.33):
+        found = {
+            criterion: categories_told(500, unit, zscore=True, criterion=criterion)
+            for criterion in ("predicted", "variance_weighted", "uniform_average")
+        }
+        print(f"\ncategories told with 500 targets of noise of deviation {unit}: {found}")
+        assert found["predicted"] >= 0.6
+        assert found["uniform_average"] < found["predicted"] - 0.1
+    # Units decide where errors are added up.
+    assert found["variance_weighted"] < found["predicted"] - 0.1
 
 
 def test_photographs_survive_the_autoencoder_of_stable_diffusion(taesd):

@@ -60,9 +60,9 @@ def test_float32_predicts_as_float64_does(rng, shape):
 
 
 @pytest.mark.parametrize("shape", [(60, 13), (30, 90), (61, 48)], ids=["tall", "wide", "between"])
-@pytest.mark.parametrize("per_target", [True, False])
+@pytest.mark.parametrize("criterion", [None, "predicted", "variance_weighted", "uniform_average"])
 @pytest.mark.parametrize("zscore", [True, False])
-def test_grouped_folds_equal_brute_force(rng, shape, per_target, zscore):
+def test_grouped_folds_equal_brute_force(rng, shape, criterion, zscore):
     X, Y = make_data(rng, shape)
     # Groups of two to four rows: between tall and wide some folds have more rows than columns.
     groups = rng.permutation(np.repeat(np.arange(len(X)), rng.integers(2, 5, len(X)))[: len(X)]) * 7
@@ -84,10 +84,17 @@ def test_grouped_folds_equal_brute_force(rng, shape, per_target, zscore):
         assert min(sizes) <= 48 < max(sizes)
     scores = 1 - error / error_of_mean
 
-    ours = Ridge(ALPHAS, cv=5, alpha_per_target=per_target, zscore=zscore)
+    ours = Ridge(ALPHAS, cv=5, alpha_per_target=criterion is None, zscore=zscore)
+    if criterion is not None:
+        ours.set_params(criterion=criterion)
     ours.fit(X, Y, groups=groups, sample_weight=weights)
     np.testing.assert_allclose(ours.cv_scores_, scores, rtol=1e-9, atol=1e-9)
-    best = scores.argmax(0) if per_target else np.full(Y.shape[1], scores.mean(1).argmax())
+    shared = {
+        "predicted": (scores * np.maximum(scores.max(0), 0)).sum(1),
+        "variance_weighted": -error.sum(1),
+        "uniform_average": scores.mean(1),
+    }
+    best = scores.argmax(0) if criterion is None else np.full(Y.shape[1], shared[criterion].argmax())
     np.testing.assert_array_equal(ours.alpha_, ALPHAS[best])
 
 
@@ -233,8 +240,8 @@ def test_tensors_in_tensors_out(rng, cv, device):
         ({"cv": "loo"}, "cv must be 'gcv'"),
         ({"cv": 11, "groups": np.arange(20) // 2}, "from 2 to 10 folds"),
         ({"cv": "gcv", "groups": np.arange(20) // 2}, "average the repeats"),
-        ({"block_size": 0}, "block_size must be at least 1"),
-        ({"groups": np.arange(19)}, "one a row"),
+        ({"block_size": 0}, "block_size must be a whole number, at least 1"),
+        ({"groups": np.arange(19)}, "one per row"),
         ({"sample_weight": np.full(20, -1.0)}, "at least 0"),
         ({"sample_weight": np.eye(20)[0]}, "two rows of non-zero weight"),
     ],

@@ -7,6 +7,7 @@ from sklearn.linear_model import RidgeCV
 from test_ridge import ALPHAS, make_data
 
 from latentcortex.ridge import Ridge, alpha_grid
+from latentcortex.ridge.regression import CRITERIA
 
 
 def test_rounding_is_not_taken_for_a_perfect_fit(rng):
@@ -85,3 +86,41 @@ def test_constant_targets_do_not_choose_the_shared_penalty(rng):
     fit, expected = (Ridge(ALPHAS, alpha_per_target=False).fit(X, y) for y in (with_constant, Y))
     assert np.unique(fit.alpha_) == np.unique(expected.alpha_)
     np.testing.assert_allclose(fit.predict(X)[:, 9:], 1)
+
+
+def shared_penalty(X, Y, criterion):
+    return Ridge(alpha_per_target=False, zscore=True, cv=5, criterion=criterion).fit(X, Y).alpha_[0]
+
+
+@pytest.mark.parametrize("n_noise", [40, 400])
+def test_targets_that_nothing_predicts_do_not_choose_the_shared_penalty(rng, n_noise):
+    """What 20 predictable targets ask for stays, whatever noise of whatever unit stands next to them."""
+    X = rng.standard_normal((300, 60))
+    Y = X @ rng.standard_normal((60, 20)) / np.sqrt(60) + 1.5 * rng.standard_normal((300, 20))
+    noise = rng.standard_normal((300, n_noise))
+    alone = shared_penalty(X, Y, "predicted")
+    for unit in (1e-3, 1, 1e3):
+        assert shared_penalty(X, np.hstack([Y, unit * noise]), "predicted") == alone
+    # The two others can be led astray: by the number of noisy targets, or by their unit.
+    assert shared_penalty(X, np.hstack([Y, 1e-3 * noise]), "variance_weighted") == alone
+    assert shared_penalty(X, np.hstack([Y, 1e3 * noise]), "variance_weighted") > 10 * alone
+    if n_noise == 400:
+        assert shared_penalty(X, np.hstack([Y, 1e-3 * noise]), "uniform_average") > 2 * alone
+
+
+def test_where_nothing_is_predicted_the_shared_penalty_is_that_of_the_mean(rng):
+    X, Y = rng.standard_normal((100, 60)), rng.standard_normal((100, 50))
+    fits = [
+        Ridge(alpha_grid(60)[:6], alpha_per_target=False, criterion=criterion).fit(X, Y)
+        for criterion in ("predicted", "uniform_average")
+    ]
+    assert (fits[0].cv_scores_.max(0) <= 0).any()
+    assert fits[0].alpha_[0] == fits[1].alpha_[0] == alpha_grid(60)[5]
+
+
+def test_the_criterion_does_not_touch_penalties_per_target(rng):
+    X, Y = make_data(rng, (60, 13))
+    fits = [Ridge(ALPHAS, criterion=name).fit(X, Y) for name in CRITERIA]
+    for other in fits[1:]:
+        np.testing.assert_array_equal(other.alpha_, fits[0].alpha_)
+        np.testing.assert_array_equal(other.coef_, fits[0].coef_)

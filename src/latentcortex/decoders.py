@@ -6,15 +6,25 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from latentcortex.ridge import Ridge
+from latentcortex.ridge.rows import (
+    all_finite,
+    as_numpy,
+    check_new_images,
+    check_one_row_per_image,
+    check_same_length,
+    checked_rows,
+    whole_numbers,
+)
 
 
 class LinearDecoder(BaseEstimator):
     """Decode features from betas by ridge regression.
 
-    Voxels are z-scored with training statistics, each number of the features has an intercept
+    Voxels are z-scored with training statistics. Each number of the features has an intercept
     and, by default, a penalty of its own. Predictions have the kind (numpy or torch), the device
     and the trailing shape of the features fitted: latents (n, 4, h, w), token states
-    (n, n_tokens, d). Where features are tensors on a GPU, the regression runs there.
+    (n, n_tokens, d). Where features are tensors on a GPU, the regression runs there. Lists are
+    taken as arrays. Masked, missing and infinite values are refused.
 
     Parameters
     ----------
@@ -23,7 +33,7 @@ class LinearDecoder(BaseEstimator):
     cv : int or "gcv"
         Number of folds, in which the repeats of an image stay together, or generalised
         cross-validation, which takes one row per image and refuses repeats.
-    alpha_per_target, block_size
+    alpha_per_target, block_size, criterion
         See `latentcortex.ridge.Ridge`.
 
     Attributes
@@ -36,11 +46,12 @@ class LinearDecoder(BaseEstimator):
     feature_shape_ : tuple of int
     """
 
-    def __init__(self, alphas=None, cv=5, alpha_per_target=True, block_size=1024):
+    def __init__(self, alphas=None, cv=5, alpha_per_target=True, block_size=1024, criterion="predicted"):
         self.alphas = alphas
         self.cv = cv
         self.alpha_per_target = alpha_per_target
         self.block_size = block_size
+        self.criterion = criterion
 
     def fit(self, betas, features, image_ids):
         """Fit on training rows, single trials or averages of repeats.
@@ -59,31 +70,27 @@ class LinearDecoder(BaseEstimator):
         Raises
         ------
         ValueError
-            If the rows don't match, or if one image has different features in different rows,
-            the sign of rows out of order.
+            If the numbers of rows differ, if values are masked, missing or infinite, or if one
+            image has different features in different rows, the sign of rows out of order.
         """
-        image_ids = np.asarray(image_ids)
         for of_another_fit in ("rescaling_", "rescaling_ids_"):
             self.__dict__.pop(of_another_fit, None)
-        if not len(betas) == len(features) == len(image_ids):
-            raise ValueError(
-                "betas, features and image_ids must have one row per trial; got "
-                f"{len(betas)}, {len(features)} and {len(image_ids)} rows."
-            )
+        betas, features = checked_rows(betas, "betas"), checked_rows(features, "features")
+        check_same_length(betas=betas, features=features, image_ids=image_ids)
+        image_ids = whole_numbers(image_ids, "image_ids", len(betas))
         rows = features.reshape(len(features), -1)
-        # Some of the columns are enough to tell that rows are out of order.
-        some = rows[:, :: max(1, rows.shape[1] // 64)]
-        _, first, image = np.unique(image_ids, return_index=True, return_inverse=True)
-        if not (some == some[first[image]]).all():
-            raise ValueError(
-                "Rows with the same image id hold different features: bring both into the order "
-                "of image_ids, e.g. by loading the features by id."
-            )
+        check_one_row_per_image(rows, image_ids)
         self.image_ids_, self.feature_shape_ = image_ids, tuple(features.shape[1:])
         self._kind = features[:0]
-        self.ridge_ = Ridge(
-            self.alphas, self.cv, self.alpha_per_target, zscore=True, block_size=self.block_size
-        ).fit(self._like_features(betas), rows, groups=image_ids)
+        ridge = Ridge(
+            self.alphas,
+            self.cv,
+            self.alpha_per_target,
+            zscore=True,
+            block_size=self.block_size,
+            criterion=self.criterion,
+        )
+        self.ridge_ = ridge.fit(self._like_features(betas), rows, groups=image_ids)
         return self
 
     def fit_rescaling(self, betas, features, image_ids):
@@ -108,15 +115,23 @@ class LinearDecoder(BaseEstimator):
         Raises
         ------
         ValueError
-            If one of these images is among those the decoder was fitted on.
+            If one of these images is among those the decoder was fitted on, if rows, shapes or
+            values are not as in `fit`, or if there are fewer than two images.
         """
+        check_is_fitted(self)
+        features = checked_rows(features, "features", self.feature_shape_)
+        check_same_length(betas=betas, features=features, image_ids=image_ids)
         predicted = self.predict(betas, image_ids=image_ids)
+        image_ids = whole_numbers(image_ids, "image_ids", len(features))
+        check_one_row_per_image(features.reshape(len(features), -1), image_ids)
+        if len(np.unique(image_ids)) < 2:
+            raise ValueError(f"All rows are of image {image_ids[0]}: one image has no spread. Give several.")
         self.rescaling_ = rescaling(torch.as_tensor(predicted), features)
-        self.rescaling_ids_ = np.asarray(image_ids)
+        self.rescaling_ids_ = image_ids
         return self
 
     def predict(self, betas, rescale=False, image_ids=None):
-        """Decode features.
+        """Return decoded features.
 
         Parameters
         ----------
@@ -135,24 +150,18 @@ class LinearDecoder(BaseEstimator):
         Raises
         ------
         ValueError
-            If one of `image_ids` was fitted on, or, with `rescale`, gave the rescaling.
+            If one of `image_ids` was fitted on, or, with `rescale`, gave the rescaling; or for betas
+            of other voxels, or masked, missing or infinite ones.
         """
+        check_is_fitted(self)
+        betas = checked_rows(betas, "betas", (self.ridge_.n_features_in_,))
         if rescale:
             message = "Call fit_rescaling with validation images first."
             check_is_fitted(self, "rescaling_", msg=message)
         if image_ids is not None:
-            if len(image_ids) != len(betas):
-                raise ValueError(
-                    f"Expected one image id for each of {len(betas)} rows of betas, got {len(image_ids)}."
-                )
             learned = [self.image_ids_, *([self.rescaling_ids_] if rescale else [])]
-            both = np.intersect1d(image_ids, np.concatenate(learned))
-            if len(both):
-                raise ValueError(
-                    f"The decoder has learned from {len(both)} of these images, such as "
-                    f"{both[0]}: what it predicts for them says nothing about new ones. Split by "
-                    "image before anything is fitted (nsd.split, nsd.validation_split)."
-                )
+            image_ids = whole_numbers(image_ids, "image_ids", len(betas))
+            check_new_images(image_ids, np.concatenate(learned), "decoder")
         predicted = self.ridge_.predict(self._like_features(betas))
         predicted = predicted.reshape(len(predicted), *self.feature_shape_)
         if not rescale:
@@ -161,30 +170,62 @@ class LinearDecoder(BaseEstimator):
         return rescaled if torch.is_tensor(predicted) else rescaled.numpy()
 
     def score(self, betas, features):
-        """Return R2 of every number of the features, of shape `feature_shape_`."""
-        features = features.reshape(len(features), -1)
-        r2 = self.ridge_.score(self._like_features(betas), features)
+        """Return R2 of every number of the features, of shape `feature_shape_`.
+
+        betas (n_trials, n_voxels) and features (n_trials, *feature_shape_) are checked as in `fit`.
+        """
+        check_is_fitted(self)
+        betas = checked_rows(betas, "betas", (self.ridge_.n_features_in_,))
+        features = checked_rows(features, "features", self.feature_shape_)
+        check_same_length(betas=betas, features=features)
+        r2 = self.ridge_.score(self._like_features(betas), features.reshape(len(features), -1))
         return r2.reshape(self.feature_shape_)
 
     def _like_features(self, betas):
         if torch.is_tensor(self._kind):
             return torch.as_tensor(betas, device=self._kind.device)
-        return betas.cpu().numpy() if torch.is_tensor(betas) else betas
+        return as_numpy(betas)
 
 
 def rescaling(predicted, features):
-    """Find how predictions (n, ...) of validation images are brought to the spread of features.
+    """Return what brings predictions to the spread of features, as `rescale_by` takes it.
 
-    Returns the three tensors that `rescale_by` takes.
+    Parameters
+    ----------
+    predicted : tensor (n, ...)
+        Predictions for validation images.
+    features : array or tensor (n, ...)
+        True features of the same images, in the same order.
+
+    Returns
+    -------
+    tuple of three tensors (...)
+        Mean of the predictions, gain, mean of the features.
+
+    Raises
+    ------
+    ValueError
+        For shapes that differ, fewer than two rows, or masked, missing or infinite values.
     """
-    features = torch.as_tensor(features).to(predicted)
-    gain = features.std(0) / predicted.std(0)
+    predicted = torch.as_tensor(checked_rows(predicted, "predicted"))
+    features = torch.as_tensor(checked_rows(features, "features", predicted.shape[1:])).to(predicted)
+    check_same_length(predicted=predicted, features=features)
+    if len(predicted) < 2:
+        raise ValueError("One image has no spread: learn the rescaling from at least two images.")
+    spread = predicted.std(0)
     # A number that is the same for every image, such as the first token's, stays as it is.
-    gain = torch.where(predicted.std(0) > 1e-9, gain, 1)
-    return predicted.mean(0), gain, features.mean(0)
+    gain = torch.where(spread > 1e-9, features.std(0) / spread, 1)
+    found = predicted.mean(0), gain, features.mean(0)
+    if not (all_finite(spread) and all(map(all_finite, found))):
+        raise ValueError(f"Means or deviations of predicted or features are too large for {predicted.dtype}.")
+    return found
 
 
 def rescale_by(found, predicted):
-    """Give predictions (n, ...) the mean and spread that `rescaling` has found."""
+    """Return predictions (n, ...) with the mean and spread that `rescaling` has found.
+
+    Raises a ValueError for predictions of another shape, and for missing or infinite values.
+    """
     predicted_mean, gain, feature_mean = found
+    predicted = checked_rows(predicted, "predicted", predicted_mean.shape)
     return (predicted - predicted_mean) * gain + feature_mean

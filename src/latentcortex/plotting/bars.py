@@ -3,6 +3,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .images import unmasked
+
 
 def roi_bars(scores, roi_names, *, label, condition_names=None, intervals=None, chance=None, ax=None):
     """Draw scores by region: a bar for the mean over subjects, a dot for every subject.
@@ -10,16 +12,18 @@ def roi_bars(scores, roi_names, *, label, condition_names=None, intervals=None, 
     Parameters
     ----------
     scores : array (n_rois, n_subjects) or (n_conditions, n_rois, n_subjects)
-        With one subject the bar and the dot coincide.
+        With one subject the bar and the dot coincide. A score that is missing has no mean: NaN is
+        refused.
     roi_names : sequence of str, n_rois
     label : str
         What the scores are, with their unit; labels the axis.
     condition_names : sequence of str, n_conditions
         Needed with three dimensions.
     intervals : array (n_rois, 2) or (n_conditions, n_rois, 2), optional
-        Lower and upper ends, drawn as a line over the bar. They are not computed here.
+        Lower and upper ends, drawn as a line over the bar. They are not computed here. NaN, as an
+        interval over one subject is, draws no line.
     chance : float, optional
-        Level drawn as a dashed line.
+        Level drawn as a dashed line, a finite number.
     ax : matplotlib.axes.Axes, optional
         Drawn into; a new figure without it.
 
@@ -30,9 +34,10 @@ def roi_bars(scores, roi_names, *, label, condition_names=None, intervals=None, 
     Raises
     ------
     ValueError
-        When shapes and numbers of names disagree.
+        When shapes and numbers of names disagree, for scores that are masked, NaN or infinite, for
+        intervals whose lower end is the higher, and for a chance level that is not a number.
     """
-    scores = np.asarray(scores, dtype=float)
+    scores = unmasked(scores, "scores").astype(float)
     given_shape = scores.shape
     if scores.ndim == 2 and condition_names is None:
         scores = scores[None]
@@ -48,6 +53,18 @@ def roi_bars(scores, roi_names, *, label, condition_names=None, intervals=None, 
         raise ValueError(
             f"Expected intervals of the shape {(*scores.shape[:2], 2)}, got {np.shape(intervals)}."
         )
+    if not np.isfinite(scores).all():
+        k, roi, subject = np.argwhere(~np.isfinite(scores))[0]
+        raise ValueError(
+            f"scores: {roi_names[roi]!r} of subject {subject} (counted from 0) is "
+            f"{scores[k, roi, subject]}, so that the region has no mean. Leave the region or the subject out."
+        )
+    if intervals is not None:
+        low, high = np.moveaxis(unmasked(intervals, "intervals"), -1, 0)
+        if (low > high).any() or np.isinf([low, high]).any():
+            raise ValueError("Expected intervals of finite (lower, upper) ends, the lower one first.")
+    if chance is not None and not np.isfinite(chance):
+        raise ValueError(f"Expected a finite chance level, got {chance}; leave it out where there is none.")
 
     if ax is None:
         _, ax = plt.subplots(figsize=(7.5, 3.2), layout="constrained")

@@ -4,9 +4,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 
+def unmasked(values, name):
+    """Return values as an array; a masked array, whose hidden values would be drawn, is refused."""
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{name} is a masked array with {np.ma.count_masked(values):,} masked values, and the values "
+            "behind the mask would be drawn. Leave them out, or in a map write NaN: "
+            "values.astype(float).filled(np.nan)."
+        )
+    return np.asarray(values)
+
+
 def checked_images(images, name):
     """Return images as an array (n, 3, h, w), or say what is wrong with them."""
-    images = np.asarray(images)
+    images = unmasked(images, name)
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
         raise ValueError(f"{name}: expected images of the shape (n, 3, h, w), got {images.shape}.")
     low, high = images.min(), images.max()
@@ -20,16 +31,16 @@ def checked_images(images, name):
 
 
 def image_grid(rows, row_labels=None, column_labels=None, *, width=7.5):
-    """Draw rows of images, one array of images a row.
+    """Draw rows of images, one array of images per row.
 
     Parameters
     ----------
     rows : sequence of arrays, each (n_images, 3, h, w), in [0, 1]
-        Column j holds image j of every row. Rows may differ in h and w.
+        Column j holds image j of every row. Rows may differ in h and w. At least one row.
     row_labels : sequence of str, optional
-        One a row, written to its left.
+        One per row, written to its left.
     column_labels : sequence of str, optional
-        One a column, written above the first row.
+        One per column, written above the first row.
     width : float
         Width of the figure in inches.
 
@@ -40,8 +51,10 @@ def image_grid(rows, row_labels=None, column_labels=None, *, width=7.5):
     Raises
     ------
     ValueError
-        For values outside [0, 1], rows of unequal length, or the wrong number of labels.
+        For values outside [0, 1] or masked, rows of unequal length, or the wrong number of labels.
     """
+    if not width > 0:
+        raise ValueError(f"width must be above 0 inches; got {width}.")
     rows = [checked_images(images, f"row {i}") for i, images in enumerate(rows)]
     lengths = [len(images) for images in rows]
     if len(set(lengths)) != 1:

@@ -11,6 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import Normalize
 
+from .images import unmasked
+
 N_FSAVERAGE5 = 10_242
 """Vertices of one hemisphere of fsaverage5."""
 
@@ -38,8 +40,13 @@ def _surfaces(kind):
 
 
 def _hemispheres(values, name):
-    """Split values of both hemispheres, left then right, and keep fsaverage5's vertices of each."""
-    values = np.asarray(values)
+    """Return the values of fsaverage5's vertices, of the left and of the right hemisphere."""
+    values = unmasked(values, name)
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        raise ValueError(
+            f"{name}: {np.isinf(values).sum():,} of {values.size:,} values are infinite, the first at vertex "
+            f"{np.isinf(values).argmax()}. Where a vertex has no value, write NaN."
+        )
     per_hemisphere, odd = divmod(len(values), 2)
     # The icosahedron is refined by adding vertices, so that the coarser surface comes first.
     if values.ndim != 1 or odd or per_hemisphere not in {10 * 4**k + 2 for k in (5, 6, 7)}:
@@ -50,8 +57,21 @@ def _hemispheres(values, name):
     return values[:N_FSAVERAGE5], values[per_hemisphere : per_hemisphere + N_FSAVERAGE5]
 
 
+def _outlines(rois):
+    """Return the masks of regions by name, (left, right), each of bool."""
+    halves = {name: _hemispheres(mask, name) for name, mask in (rois or {}).items()}
+    for name, (mask, _) in halves.items():
+        if mask.dtype != bool:
+            raise ValueError(f"{name}: expected a mask of bool, True inside the region; got {mask.dtype}.")
+    return halves
+
+
 def _colour_scale(values, cmap, limits, centre):
     """Return the scale that turns values into colours."""
+    if limits is not None and not -np.inf < limits[0] < limits[1] < np.inf:
+        raise ValueError(f"limits must be two finite numbers, the lower one first; got {limits}.")
+    if centre is not None and not np.isfinite(centre):
+        raise ValueError(f"centre must be a finite number; got {centre}.")
     finite = np.asarray(values)[np.isfinite(values)]
     if limits is None:
         limits = (finite.min(), finite.max()) if finite.size else (0, 1)
@@ -127,15 +147,16 @@ def flatmap(values, *, label, cmap=None, limits=None, centre=None, rois=None, ax
     Raises
     ------
     ValueError
-        When the number of values is not that of a known surface.
+        When the number of values is not that of a known surface, for masked or infinite values, a
+        region that is not a mask of bool, and for limits or a centre that are not finite.
     """
     halves = _hemispheres(values, "values")
-    outlines = {name: _hemispheres(mask, name) for name, mask in (rois or {}).items()}
+    outlines = _outlines(rois)
     scale = _colour_scale(halves, cmap, limits, centre)
     if ax is None:
         _, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")
     for side, (xyz, faces, sulci) in enumerate(_surfaces("flat")):
-        xy = xyz[:, :2] + ((-170, 0), (170, 0))[side]  # mm; beside each other with a gap
+        xy = xyz[:, :2] + ((-170, 0), (170, 0))[side]  # mm; next to each other with a gap
         masks = {name: both[side] for name, both in outlines.items()}
         _draw_surface(ax, xy, faces, halves[side], sulci, scale, masks)
         used = xy[np.unique(faces)]
@@ -165,12 +186,12 @@ def inflated(values, *, label, view="lateral", cmap=None, limits=None, centre=No
     Raises
     ------
     ValueError
-        For an unknown view, or when the number of values is not that of a known surface.
+        For an unknown view, and as `flatmap`.
     """
     if view not in VIEWS:
         raise ValueError(f"Expected a view of {', '.join(VIEWS)}; got {view!r}.")
     halves = _hemispheres(values, "values")
-    outlines = {name: _hemispheres(mask, name) for name, mask in (rois or {}).items()}
+    outlines = _outlines(rois)
     scale = _colour_scale(halves, cmap, limits, centre)
     fig, axes = plt.subplots(1, 2, figsize=(width, 0.5 * width), layout="constrained")
     if view == "ventral":

@@ -8,7 +8,7 @@ import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
-from .images import checked_images
+from .images import checked_images, unmasked
 
 # Written as attributes of the elements and without ids, so that several sliders live on one page
 # and the same one may be shown twice. Without scripts the first frame stays visible. The number of
@@ -51,7 +51,7 @@ def frame_slider(frames, labels, alt, *, image_width=160):
     labels : sequence of str, n_frames
         Shown and read out with each frame.
     alt : str
-        Describes the pictures to those who don't see them.
+        Describes the pictures to readers who do not see them.
     image_width : int
         Width of one image on the page, in CSS pixels; a strip shrinks to the page's width.
 
@@ -62,9 +62,10 @@ def frame_slider(frames, labels, alt, *, image_width=160):
     Raises
     ------
     ValueError
-        For values outside [0, 1], an empty `alt`, or the wrong number of labels.
+        For values outside [0, 1] or masked, an empty `alt`, the wrong number of labels, or a width
+        that is not above 0.
     """
-    frames = np.asarray(frames)
+    frames = unmasked(frames, "frames")
     if frames.ndim == 4:
         frames = frames[:, None]
     if frames.ndim != 5:
@@ -73,7 +74,7 @@ def frame_slider(frames, labels, alt, *, image_width=160):
             f"got {frames.shape}."
         )
     if len(labels) != len(frames):
-        raise ValueError(f"Expected {len(frames)} labels, one a frame; got {len(labels)}.")
+        raise ValueError(f"Expected {len(frames)} labels, one per frame; got {len(labels)}.")
     button = f'<button type="button" onclick="{_ON_PLAY}" style="min-width:4.5em">Play</button>'
     sliders = [(button, "Frame", labels)]
     return _page(frames, labels, alt, sliders, image_width)
@@ -101,7 +102,7 @@ def grid_slider(frames, names, labels, alt, *, image_width=160):
     ValueError
         As `frame_slider`.
     """
-    frames = np.asarray(frames)
+    frames = unmasked(frames, "frames")
     lengths = tuple(map(len, labels))
     if frames.ndim != 6 or len(names) != 2 or frames.shape[:2] != lengths:
         raise ValueError(
@@ -120,6 +121,8 @@ def _page(frames, labels, alt, sliders, image_width):
     """Write frames (n, n_images, 3, h, w) and sliders of (what stands before it, name, labels)."""
     n_frames, n_images, *_, w = frames.shape
     checked_images(frames.reshape(-1, *frames.shape[2:]), "frames")
+    if not image_width > 0:
+        raise ValueError(f"image_width must be above 0 pixels; got {image_width}.")
     if not alt.strip():
         raise ValueError("Expected alt to describe the frames in words, got an empty text.")
 

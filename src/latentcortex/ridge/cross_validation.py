@@ -2,12 +2,14 @@
 
 import torch
 
-from latentcortex.ridge.decomposition import eigenvectors, project, rounding_variance, standardise
+from latentcortex.ridge.decomposition import eigenvectors, gram, project, rounding_variance, standardise
 
 
 def gcv_scores(decomposition, projected, centred, mean, weights, alphas):
-    """Return 1 - GCV(alpha) / GCV(infinity) of a block of targets, (n_alphas, n_block).
+    """Return how generalised cross-validation rates the penalties, and how much targets vary.
 
+    The scores are 1 - GCV(alpha) / GCV(infinity) of a block of targets, (n_alphas, n_block); the
+    spread (n_block,) is the sum of squares around the mean, 0 for a target that does not vary.
     GCV(alpha) = n RSS / (n - trace)^2, where the trace of the hat matrix counts the intercept.
     The residual sum of squares is a quadratic form of Q'y, the same for every target, so all
     penalties of a block are one product.
@@ -38,7 +40,7 @@ def gcv_scores(decomposition, projected, centred, mean, weights, alphas):
 
 
 def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
-    """Return 1 - held-out error / that of the training mean, pooled over folds.
+    """Return how held-out rows rate the penalties, and how much targets vary.
 
     Parameters
     ----------
@@ -53,14 +55,15 @@ def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
 
     Returns
     -------
-    tensor (n_alphas, n_targets)
+    scores : tensor (n_alphas, n_targets)
+        1 - held-out error / that of the training mean, both pooled over folds.
+    spread : tensor (n_targets,)
+        The held-out error of the training mean, 0 for a target that does not vary.
     """
     error = X.new_zeros(len(alphas), Y.shape[1])
     error_of_mean, rounding = X.new_zeros(2, Y.shape[1])
-    some_wide = min(len(train) for train, _ in folds) <= X.shape[1]
-    products = _products(X, weights) if some_wide and not zscore else None
     for train, test in folds:
-        eigenvalues, Q, scores = _decompose_fold(X, weights, train, test, zscore, products)
+        eigenvalues, Q, scores = _decompose_fold(X, weights, train, test, zscore)
         test_weights = weights[test].to(X.dtype)
         for block in blocks:
             projected, _, mean = project(Q, Y[train, block], weights[train])
@@ -75,40 +78,71 @@ def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
     return _relative(error, error_of_mean, rounding)
 
 
-def _products(X, weights, zscore=False):
-    """Return inner products of all rows (n_samples, n_samples), standardised by `weights`."""
-    rows, _, _ = standardise(X, weights, zscore)
-    return rows @ rows.T
-
-
-def _decompose_fold(X, weights, train, test, zscore, products):
+def _decompose_fold(X, weights, train, test, zscore):
     """Return of a fold the eigenvalues, Q (n_train, rank) and the held-out rows times P.
 
-    With more columns than rows P = X_c'U is never formed: what is needed of X are inner products of
-    rows. Without z-scoring those of all rows, `products`, serve every fold.
+    With more columns than rows P = X_c'U is never formed, because what is needed of X are inner
+    products of rows.
     """
     of_train = torch.zeros_like(weights)
     of_train[train] = weights[train]
     root = weights[train].sqrt()
+    rows, _, _ = standardise(X, of_train, zscore)
+    fitted = rows[train] * root[:, None]
     if len(train) > X.shape[1]:
-        rows, _, _ = standardise(X, of_train, zscore)
-        fitted = rows[train] * root[:, None]
-        eigenvalues, vectors = eigenvectors(fitted.T @ fitted)
+        eigenvalues, vectors = eigenvectors(gram(fitted.T))
         Q, scores = fitted @ vectors, rows[test] @ vectors
     else:
-        if products is None:
-            products = _products(X, of_train, zscore)
-        share = of_train / of_train.sum()
-        to_mean = products @ share  # of each row with the mean training row
-        kernel = products[:, train] - to_mean[:, None]
-        kernel += share @ to_mean - to_mean[train]
-        kernel *= root
-        eigenvalues, Q = eigenvectors(kernel[train] * root[:, None])
-        scores = kernel[test] @ Q
+        eigenvalues, Q = eigenvectors(gram(fitted))
+        scores = rows[test] @ fitted.T @ Q
     return eigenvalues, Q.to(X.dtype), scores.to(X.dtype)
 
 
+def kfold_scores_of_all_rows(eigenvalues, Q, Y, weights, alphas, blocks, folds):
+    """Return what `kfold_scores` does, from one decomposition of all rows and none of the folds.
+
+    This holds where nothing is z-scored and Q is a basis of all dimensions. Let H be the hat matrix
+    of all rows, each times sqrt(w_i), and T the rows of a fold. The residuals of rows that are not
+    fitted are those of the fit to all rows, times the inverse of their own block:
+
+        (I - H)_TT^-1 (I - H)_T y,    I - H = Q diag(alpha / (eigenvalues + alpha)) Q' - uu'
+
+    The unit vector u is proportional to sqrt(w_i): the intercept takes this direction, whatever the
+    penalty. One matrix (n_samples, n_samples) is held for each penalty.
+
+    Parameters
+    ----------
+    eigenvalues, Q : float64 tensors (n_samples,), (n_samples, n_samples)
+        Of X_c X_c'.
+    Y, weights, alphas, blocks, folds
+        As in `kfold_scores`.
+    """
+    root, Q_in_blocks = weights.sqrt(), Q.to(Y.dtype)
+    u = root / root.norm()
+    to_residuals = Y.new_empty(len(alphas), *Q.shape)
+    for matrix, alpha in zip(to_residuals, alphas, strict=True):
+        shrunk = Q * (alpha / (eigenvalues + alpha))
+        for _, test in folds:
+            own_block = shrunk[test] @ Q[test].T - u[test, None] * u[test]
+            matrix[test] = torch.linalg.solve(own_block, shrunk[test]).to(Y.dtype)
+    error = Y.new_zeros(len(alphas), Y.shape[1])
+    error_of_mean, rounding = Y.new_zeros(2, Y.shape[1])
+    for block in blocks:
+        projected, centred, mean = project(Q_in_blocks, Y[:, block], weights)
+        for i, matrix in enumerate(to_residuals):
+            error[i, block] = (matrix @ projected).square_().sum(0)
+        for train, test in folds:
+            root_of_test = root[test].to(Y.dtype)
+            # Without these rows the mean moves away from them.
+            moved = root_of_test @ centred[test] / -weights[train].sum().to(Y.dtype)
+            error_of_mean[block] += (centred[test] - root_of_test[:, None] * moved).square_().sum(0)
+            rounding[block] += weights[test].sum().to(Y.dtype) * rounding_variance(mean + moved)
+    return _relative(error, error_of_mean, rounding)
+
+
 def _relative(error, error_of_mean, rounding):
-    """Return 1 - error / error_of_mean; 0 for a constant target, so that means stay defined."""
-    varies = error_of_mean > rounding
-    return torch.where(varies, 1 - error / torch.where(varies, error_of_mean, 1), 0)
+    """Return 1 - error / error_of_mean, and error_of_mean, both 0 for a constant target."""
+    # What overflows is no constant: its score is not finite either, and is refused at the end.
+    varies = ~((error_of_mean <= rounding) & error_of_mean.isfinite())
+    scores = torch.where(varies, 1 - error / torch.where(varies, error_of_mean, 1), 0)
+    return scores, torch.where(varies, error_of_mean, 0)

@@ -31,10 +31,10 @@ class Decomposition(NamedTuple):
 
 
 def standardise(X, weights, zscore):
-    """Centre the rows by the weighted mean and, if asked, divide by the weighted deviation.
+    """Return rows minus their weighted mean and, if asked, divided by the weighted deviation.
 
-    Returns new rows (n_samples, n_features), mean and scale (n_features,), float64; the scale is 1
-    where nothing is divided. Rows of weight 0 are standardised and don't count.
+    Returns new rows (n_samples, n_features), the mean and the scale (n_features,), all float64. The
+    scale is 1 where nothing is divided. Rows of weight 0 are standardised, but they do not count.
     """
     share, dtype = weights / weights.sum(), X.dtype
     X = X.double()
@@ -51,30 +51,58 @@ def standardise(X, weights, zscore):
     return X, mean, scale
 
 
-def eigenvectors(gram):
+def eigenvectors(products):
     """Return eigenvalues, at least 0, and eigenvectors of a symmetric matrix."""
-    eigenvalues, vectors = torch.linalg.eigh(gram)
+    eigenvalues, vectors = torch.linalg.eigh(products)
     return eigenvalues.clamp(min=0), vectors
 
 
-def decompose(X, weights, zscore):
-    """Decompose all rows."""
+def gram(rows):
+    """Return rows @ rows.T (n, n), with the blocks below the diagonal copied from those above it."""
+    n, half = len(rows), len(rows) // 2
+    if n < 256:
+        return rows @ rows.T
+    products = rows.new_empty(n, n)
+    products[:half, :half], products[half:, half:] = gram(rows[:half]), gram(rows[half:])
+    products[:half, half:] = rows[:half] @ rows[half:].T
+    products[half:, :half] = products[:half, half:].T
+    return products
+
+
+def decompose_inner_products(X, weights):
+    """Return eigenvalues and eigenvectors of X_c X_c', float64: (n_samples,), (n_samples, n_samples)."""
+    rows, _, _ = standardise(X, weights, zscore=False)
+    return eigenvectors(gram(rows * weights.sqrt()[:, None]))
+
+
+def decompose(X, weights, zscore, known=None):
+    """Return the decomposition of all rows.
+
+    Parameters
+    ----------
+    X : tensor (n_samples, n_features)
+    weights : float64 tensor (n_samples,)
+    zscore : bool
+    known : pair of tensors, optional
+        From `decompose_inner_products`, where they are known already.
+    """
     dtype = X.dtype
     X, mean, scale = standardise(X, weights, zscore)
     X *= weights.sqrt()[:, None]
     complete = X.shape[0] <= X.shape[1]
     if complete:
-        eigenvalues, Q = eigenvectors(X @ X.T)
-        P = X.T @ Q
+        eigenvalues, Q = eigenvectors(gram(X)) if known is None else known
+        # The directions are known to all digits of float64; what they are multiplied with is not.
+        P = X.to(dtype).T @ Q.to(dtype)
     else:
-        eigenvalues, P = eigenvectors(X.T @ X)
+        eigenvalues, P = eigenvectors(gram(X.T))
         Q = X @ P
     P = P / scale[:, None]
     return Decomposition(mean.to(dtype), eigenvalues, P.to(dtype), Q.to(dtype), complete)
 
 
 def project(Q, Y, weights):
-    """Project a block of targets (n_samples, n_block).
+    """Return the projection of a block of targets (n_samples, n_block).
 
     Returns
     -------

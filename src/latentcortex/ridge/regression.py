@@ -6,12 +6,16 @@ from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from latentcortex.ridge.cross_validation import gcv_scores, kfold_scores
-from latentcortex.ridge.decomposition import decompose, project
+from latentcortex.ridge.cross_validation import gcv_scores, kfold_scores, kfold_scores_of_all_rows
+from latentcortex.ridge.decomposition import decompose, decompose_inner_products, project
+from latentcortex.ridge.rows import all_finite, as_numpy, check_finite, plain, refuse_masked
+
+CRITERIA = ("predicted", "variance_weighted", "uniform_average")
+"""What may choose one penalty for all targets; see `Ridge`."""
 
 
 def alpha_grid(n_features, n_alphas=11):
-    """Lay out penalties on the scale of the problem: n_features * logspace(-2, 3).
+    """Return penalties on the scale of the problem: n_features * logspace(-2, 3).
 
     For z-scored, weakly correlated columns the best penalty is near p (1 - R2) / R2, where R2 is
     the share of a target's variance that the p columns explain.
@@ -19,14 +23,19 @@ def alpha_grid(n_features, n_alphas=11):
     Parameters
     ----------
     n_features : int
-        Number of columns p of X.
+        Number of columns p of X, at least 1.
     n_alphas : int
-        Number of penalties; 11 are half a decade apart.
+        Number of penalties, at least 1; 11 are half a decade apart.
 
     Returns
     -------
     array of shape (n_alphas,), increasing
     """
+    if not (n_features >= 1 and n_alphas >= 1):
+        raise ValueError(
+            f"n_features and n_alphas must be at least 1; got {n_features} and {n_alphas}. A region "
+            "without voxels has no penalties."
+        )
     return n_features * np.logspace(-2, 3, n_alphas)
 
 
@@ -47,12 +56,20 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         independent: it refuses repeated `groups`. An int is the number of folds; rows of one
         group then stay in one fold (without `groups` the folds are runs of neighbouring rows).
     alpha_per_target : bool
-        Whether every target gets its own penalty, or all share the one with the best mean score.
+        Whether every target gets its own penalty, or all share one, chosen by `criterion`.
     zscore : bool
         Whether to divide the columns of X by their (weighted) standard deviation over the rows
-        fitted, in each fold anew. Coefficients come back in the units of X.
+        fitted, in each fold again. Coefficients come back in the units of X.
     block_size : int
         Targets worked on at a time. Bounds the memory, does not change the result.
+    criterion : {"predicted", "variance_weighted", "uniform_average"}
+        Whose scores choose the penalty that all targets share. With ``alpha_per_target=True`` it is
+        not used. "predicted" weighs the score of each target by the best that any penalty gives it,
+        and by 0 where none beats the mean, so that targets that nothing predicts have no say.
+        "variance_weighted" adds up squared errors: nearly constant targets have little say, but
+        units matter, and one noisy target of large numbers decides alone. "uniform_average" is the
+        mean score: many targets of pure noise make the penalty too large. (The last two are those
+        of `sklearn.metrics.r2_score`.)
 
     Attributes
     ----------
@@ -67,12 +84,21 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Share of the targets that vary whose penalty is the smallest or the largest on offer.
     """
 
-    def __init__(self, alphas=None, cv="gcv", alpha_per_target=True, zscore=False, block_size=1024):
+    def __init__(
+        self,
+        alphas=None,
+        cv="gcv",
+        alpha_per_target=True,
+        zscore=False,
+        block_size=1024,
+        criterion="predicted",
+    ):
         self.alphas = alphas
         self.cv = cv
         self.alpha_per_target = alpha_per_target
         self.zscore = zscore
         self.block_size = block_size
+        self.criterion = criterion
 
     @torch.no_grad()
     def fit(self, X, Y, groups=None, sample_weight=None):
@@ -95,37 +121,37 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For penalties that are not positive, negative weights, values that are not finite,
-            too few groups for the folds, or repeated groups with "gcv".
+            For penalties that are not positive, negative weights, values that are masked or not
+            finite, too few groups for the folds, repeated groups with "gcv", or values so large
+            that coefficients or scores are not finite.
         """
-        if self.block_size < 1:
-            raise ValueError(f"block_size must be at least 1; got {self.block_size}.")
+        if not (isinstance(self.block_size, (int, np.integer)) and self.block_size >= 1):
+            raise ValueError(f"block_size must be a whole number, at least 1; got {self.block_size!r}.")
+        if self.criterion not in CRITERIA:
+            raise ValueError(f"criterion must be one of {', '.join(CRITERIA)}; got {self.criterion!r}.")
         if Y is None:
             raise ValueError("Ridge requires y to be passed, but the target y is None.")
         given = X
         X, Y = self._check(X, Y)
         one_target = Y.ndim == 1
-        Y = Y.reshape(len(Y), -1)
         alphas = self._check_alphas(X)
-        weights, groups = _check_rows(len(X), sample_weight, groups)
-        keep = torch.from_numpy(weights > 0).to(X.device)
-        if keep.sum() < 2:
-            raise ValueError(f"Ridge needs two rows of non-zero weight; n_samples = {keep.sum()}.")
-        if not keep.all():
-            X, Y, groups = X[keep], Y[keep], groups if groups is None else groups[weights > 0]
-        weights = torch.from_numpy(weights).to(X.device)[keep]
+        X, Y, weights, groups = _weighted_rows(X, Y.reshape(len(Y), -1), sample_weight, groups)
         blocks = [slice(i, i + self.block_size) for i in range(0, Y.shape[1], self.block_size)]
 
         folds = self._folds(X, groups) if len(alphas) > 1 else []
-        scores = X.new_zeros(len(alphas), Y.shape[1])
-        if folds:
-            scores = kfold_scores(X, Y, weights, alphas, blocks, folds, self.zscore)
-        decomposition = decompose(X, weights, self.zscore)
+        scores, spread = X.new_zeros(len(alphas), Y.shape[1]), X.new_zeros(Y.shape[1])
+        known = None
+        if folds and not self.zscore and len(X) <= X.shape[1]:
+            known = decompose_inner_products(X, weights)
+            scores, spread = kfold_scores_of_all_rows(*known, Y, weights, alphas, blocks, folds)
+        elif folds:
+            scores, spread = kfold_scores(X, Y, weights, alphas, blocks, folds, self.zscore)
+        decomposition = decompose(X, weights, self.zscore, known)
         if folds is None and not self.alpha_per_target:
             for block in blocks:
                 parts = project(decomposition.Q, Y[:, block], weights)
-                scores[:, block] = gcv_scores(decomposition, *parts, weights, alphas)
-        alpha = alphas[scores.mean(1).argmax()].repeat(Y.shape[1])
+                scores[:, block], spread[block] = gcv_scores(decomposition, *parts, weights, alphas)
+        alpha = alphas[self._shared_merit(scores, spread).argmax()].repeat(Y.shape[1])
 
         coef, y_mean = X.new_empty(X.shape[1], Y.shape[1]), X.new_empty(Y.shape[1])
         for block in blocks:
@@ -133,11 +159,12 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             projected, _, y_mean[block] = parts
             if self.alpha_per_target:
                 if folds is None:
-                    scores[:, block] = gcv_scores(decomposition, *parts, weights, alphas)
+                    scores[:, block], _ = gcv_scores(decomposition, *parts, weights, alphas)
                 alpha[block] = alphas[scores[:, block].argmax(0)]
             shrunk = projected / (decomposition.eigenvalues[:, None] + alpha[block]).to(X.dtype)
             coef[:, block] = decomposition.P @ shrunk
         intercept = y_mean - decomposition.mean @ coef
+        _check_result(X, Y, coef, intercept, scores)
 
         # A constant target has the same score at every penalty and asks for none of them.
         asks = scores.amax(0) > scores.amin(0)
@@ -153,11 +180,19 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """Return ``X coef_ + intercept_``.
 
         Returns an array of shape (n_samples, n_targets), or (n_samples,) after one-dimensional Y.
+        Raises a ValueError for rows of another width, masked or missing values, and for values so
+        large that a prediction is not finite.
         """
         check_is_fitted(self)
         rows, _ = self._check(X)
         coef, intercept = (torch.as_tensor(a).to(rows) for a in (self.coef_, self.intercept_))
         predicted = torch.addmm(intercept, rows, coef) if coef.ndim == 2 else rows @ coef + intercept
+        if not all_finite(predicted):
+            largest, where = _largest(rows)
+            raise ValueError(
+                f"Predictions are too large for {rows.dtype}: the largest value of X is {largest:.3g}, in "
+                f"{where}. Are these rows in the units of the rows that were fitted?"
+            )
         return _as_given(predicted, X)
 
     def score(self, X, Y, sample_weight=None):
@@ -167,9 +202,10 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         one-dimensional Y; NaN or -inf where a target does not vary.
         """
         predicted = torch.as_tensor(self.predict(X))
-        Y = torch.as_tensor(Y, dtype=predicted.dtype, device=predicted.device)
+        Y = torch.as_tensor(plain(Y, "Y"), dtype=predicted.dtype, device=predicted.device)
         if Y.shape != predicted.shape:
             raise ValueError(f"Y must be {tuple(predicted.shape)}; got {tuple(Y.shape)}.")
+        check_finite(Y, "Y")
         weights, _ = _check_rows(len(Y), sample_weight, None)
         weights = torch.from_numpy(weights).to(Y)
         total = weights @ (Y - weights @ Y / weights.sum()) ** 2
@@ -179,30 +215,49 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def _check(self, X, Y=None):
         """Return X and Y as tensors of one dtype and device, after the checks of scikit-learn."""
         if not torch.is_tensor(X):
+            for values, name in ((X, "X"), (Y, "Y")):
+                refuse_masked(values, name)
+                array = np.asarray(values)
+                if array.dtype.kind == "f" and array.ndim:  # scikit-learn has words for the others
+                    check_finite(array, name)
             dtypes = [np.float64, np.float32]
             if Y is None:
                 return _tensor(validate_data(self, X, reset=False, dtype=dtypes)), None
+            Y = as_numpy(Y) if torch.is_tensor(Y) else Y
             X, Y = validate_data(self, X, Y, dtype=dtypes, multi_output=True, y_numeric=True)
-            return _tensor(X), _tensor(Y.astype(X.dtype, copy=False))
+            with np.errstate(over="ignore"):
+                X, Y = _tensor(X), _tensor(Y.astype(X.dtype, copy=False))
+            check_finite(Y, f"Y as {X.dtype}, the dtype of X,")
+            return X, Y
         X = X if X.dtype == torch.float64 else X.float()
         if Y is not None:
             self.n_features_in_ = X.shape[-1]
-            Y = torch.as_tensor(Y, dtype=X.dtype, device=X.device)
+            Y = torch.as_tensor(plain(Y, "Y"), dtype=X.dtype, device=X.device)
         if X.ndim != 2 or X.shape[1] != self.n_features_in_:
             raise ValueError(f"X must be (n, {self.n_features_in_}); got {tuple(X.shape)}.")
         if Y is not None and (Y.ndim not in (1, 2) or len(Y) != len(X)):
             raise ValueError(f"Y must be ({len(X)}, n_targets) as X; got {tuple(Y.shape)}.")
-        for values in (X,) if Y is None else (X, Y):
-            if not torch.isfinite(values).all():
-                raise ValueError("X or Y holds NaN or infinite values: leave those rows out.")
+        check_finite(X, "X")
+        if Y is not None:
+            check_finite(Y, "Y")
         return X, Y
 
     def _check_alphas(self, X):
         alphas = alpha_grid(X.shape[1]) if self.alphas is None else self.alphas
-        alphas = np.array(alphas, dtype=np.float64, ndmin=1)
+        alphas = np.array(as_numpy(plain(alphas, "alphas")), dtype=np.float64, ndmin=1)
         if alphas.ndim != 1 or not len(alphas) or not np.all(np.isfinite(alphas) & (alphas > 0)):
             raise ValueError(f"alphas must be positive numbers in one dimension; got {alphas}.")
         return torch.from_numpy(alphas).to(X.device)
+
+    def _shared_merit(self, scores, spread):
+        """Return how well each penalty does for all targets, (n_alphas,), by the criterion.
+
+        `scores` is (n_alphas, n_targets), `spread` (n_targets,) the sum of squares of each target.
+        """
+        weights = scores.amax(0).clamp(min=0) if self.criterion == "predicted" else spread
+        if self.criterion == "uniform_average" or not weights.any():
+            return scores.mean(1)
+        return scores.double() @ weights.double()
 
     def _folds(self, X, groups):
         """Return (train, test) rows of each fold, or None for generalised cross-validation."""
@@ -224,19 +279,55 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
 def _check_rows(n_samples, sample_weight, groups):
     """Return weights as float64 (ones by default) and groups, both numpy of n_samples."""
-    weights = np.ones(n_samples) if sample_weight is None else _array(sample_weight)
-    weights = weights.astype(np.float64)
-    groups = None if groups is None else _array(groups)
+    weights = np.ones(n_samples)
+    if sample_weight is not None:
+        weights = as_numpy(plain(sample_weight, "sample_weight")).astype(np.float64)
+    if groups is not None:
+        refuse_masked(groups, "groups")
+        groups = as_numpy(groups)
     for name, values in (("sample_weight", weights), ("groups", groups)):
         if values is not None and values.shape != (n_samples,):
-            raise ValueError(f"{name} must be ({n_samples},), one a row; got {values.shape}.")
+            raise ValueError(f"{name} must be ({n_samples},), one per row; got {values.shape}.")
     if not np.all(np.isfinite(weights) & (weights >= 0)):
         raise ValueError("sample_weight must be finite and at least 0.")
+    if groups is not None and groups.dtype.kind == "f":
+        check_finite(groups, "groups")
     return weights, groups
 
 
-def _array(values):
-    return values.cpu().numpy() if torch.is_tensor(values) else np.asarray(values)
+def _weighted_rows(X, Y, sample_weight, groups):
+    """Return the rows of X, Y and groups that have a weight above 0, and these weights."""
+    weights, groups = _check_rows(len(X), sample_weight, groups)
+    keep = torch.from_numpy(weights > 0).to(X.device)
+    if keep.sum() < 2:
+        raise ValueError(f"Ridge needs two rows of non-zero weight; n_samples = {keep.sum()}.")
+    if not keep.all():
+        X, Y, groups = X[keep], Y[keep], groups if groups is None else groups[weights > 0]
+    return X, Y, torch.from_numpy(weights).to(X.device)[keep], groups
+
+
+def _check_result(X, Y, coef, intercept, scores):
+    """Refuse coefficients, intercepts and scores that are not finite; name targets and value."""
+    if all(map(all_finite, (coef, intercept, scores))):
+        return
+    wrong = ~(coef.isfinite().all(0) & intercept.isfinite() & scores.isfinite().all(0))
+    targets = wrong.nonzero()[:, 0]
+    of_x, of_y = _largest(X), _largest(Y, targets)
+    (largest, where), name = (of_x, "X") if of_x[0] >= of_y[0] else (of_y, "Y")
+    raise ValueError(
+        f"{len(targets):,} of {len(wrong):,} targets (first: column {targets[0]} of Y) have no finite "
+        f"coefficients and scores in {X.dtype}. The largest value is {largest:.3g}, in {where} of {name}: "
+        "if it is a mistake, leave its row or column out; if not, divide the column by its standard "
+        "deviation or pass X as float64."
+    )
+
+
+def _largest(values, columns=None):
+    """Return the largest absolute value of (n, m) and its place in words, of some columns only."""
+    columns = torch.arange(values.shape[1]) if columns is None else columns.cpu()
+    size = values.detach().cpu()[:, columns].abs()
+    row, column = divmod(int(size.argmax()), size.shape[1])
+    return float(size[row, column]), f"row {row}, column {columns[column]}"
 
 
 def _tensor(array):

@@ -1,0 +1,130 @@
+"""The estimator: ridge regression from features of images to the betas of every vertex."""
+
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from latentcortex.ridge import Ridge
+from latentcortex.ridge.rows import (
+    as_numpy,
+    check_new_images,
+    check_no_repeats,
+    check_one_row_per_image,
+    check_same_length,
+    checked_rows,
+    whole_numbers,
+)
+
+
+class VoxelwiseEncoder(BaseEstimator):
+    """Predict the betas of every vertex from the features of the image, by ridge regression.
+
+    Features of any trailing shape are flattened and z-scored with training statistics. Every
+    vertex has an intercept and, by default, a penalty of its own. Predictions have the kind
+    (numpy or torch) and the device of the betas fitted, and the regression runs there. Lists are
+    taken as arrays. Masked, missing and infinite values are refused.
+
+    Parameters
+    ----------
+    alphas : array of shape (n_alphas,) or None
+        Penalties; None takes ``ridge.alpha_grid(n_features)``.
+    cv : "gcv" or int
+        Generalised cross-validation, which takes one row per image and refuses repeats, or the
+        number of folds, in which the repeats of an image stay together.
+    alpha_per_target, block_size, criterion
+        See `latentcortex.ridge.Ridge`.
+
+    Attributes
+    ----------
+    ridge_ : Ridge
+        The fitted regression: ``coef_`` (n_features, n_vertices), ``alpha_``, ``edge_share_``.
+    image_ids_ : int array of shape (n_images,)
+        The images of the training rows.
+    feature_shape_ : tuple of int
+        The shape of the features of one image.
+    """
+
+    def __init__(self, alphas=None, cv="gcv", alpha_per_target=True, block_size=1024, criterion="predicted"):
+        self.alphas = alphas
+        self.cv = cv
+        self.alpha_per_target = alpha_per_target
+        self.block_size = block_size
+        self.criterion = criterion
+
+    def fit(self, features, betas, image_ids, n_repeats=None):
+        """Fit on training rows, averages of repeats or single trials.
+
+        Parameters
+        ----------
+        features : array of shape (n_images, ...)
+            Row i holds the features of ``image_ids[i]``.
+        betas : array of shape (n_images, n_vertices)
+        image_ids : array of int, shape (n_images,)
+        n_repeats : array of int, shape (n_images,), optional
+            Trials averaged in each row, at least 1. With these weights averages give the
+            coefficients of the single trials exactly, at the same penalty, in a third of the rows.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If the numbers of rows differ, if values are masked, missing or infinite, or if one
+            image has different features in different rows, the sign of rows out of order.
+        """
+        features, betas = checked_rows(features, "features"), checked_rows(betas, "betas")
+        check_same_length(features=features, betas=betas, image_ids=image_ids)
+        image_ids = whole_numbers(image_ids, "image_ids", len(betas))
+        if n_repeats is not None:
+            n_repeats = whole_numbers(n_repeats, "n_repeats", len(betas), lowest=1)
+        check_one_row_per_image(features.reshape(len(features), -1), image_ids)
+        self.image_ids_, self.feature_shape_ = image_ids, tuple(features.shape[1:])
+        self._kind = betas[:0]
+        ridge = Ridge(
+            self.alphas,
+            self.cv,
+            self.alpha_per_target,
+            zscore=True,
+            block_size=self.block_size,
+            criterion=self.criterion,
+        )
+        rows = self._like_betas(features)
+        self.ridge_ = ridge.fit(rows, betas, groups=image_ids, sample_weight=n_repeats)
+        return self
+
+    def predict(self, features, image_ids=None):
+        """Return predicted betas.
+
+        Parameters
+        ----------
+        features : array of shape (n_images, *feature_shape_)
+        image_ids : array of int, shape (n_images,), optional
+            Of these rows, where the predictions are to be tested. Images that the encoder has
+            learned from are then an error, and so are several rows of one image: neither are
+            independent of what they would be compared with.
+
+        Returns
+        -------
+        array of shape (n_images, n_vertices)
+
+        Raises
+        ------
+        ValueError
+            For features of another shape, masked, missing or infinite ones, and for image ids as
+            described.
+        """
+        check_is_fitted(self)
+        features = checked_rows(features, "features", self.feature_shape_)
+        if image_ids is not None:
+            image_ids = whole_numbers(image_ids, "image_ids", len(features))
+            check_new_images(image_ids, self.image_ids_, "encoder")
+            check_no_repeats(image_ids)
+        return self.ridge_.predict(self._like_betas(features))
+
+    def _like_betas(self, features):
+        features = features.reshape(len(features), -1)
+        if torch.is_tensor(self._kind):
+            return torch.as_tensor(features, device=self._kind.device)
+        return as_numpy(features)
