@@ -144,7 +144,7 @@ MUTANTS = [
     (
         "targets by row, not by image",
         "sampler/guides.py",
-        "torch.tensor([rows[int(i)] for i in wanted])",
+        "torch.from_numpy(rows_of(known, wanted, name))",
         "torch.arange(len(wanted))",
         "test_guides.py::test_targets_are_found_by_image_id_in_any_order_and_repeatedly",
     ),

@@ -86,7 +86,7 @@ def test_targets_are_found_by_image_id_in_any_order_and_repeatedly(encoder, imag
         for k, row in enumerate(by_row):
             alone = guide(images[k : k + 1], torch.tensor(IDS[row : row + 1]))
             torch.testing.assert_close(together[k : k + 1], alone)
-        with pytest.raises(ValueError, match="no target for 1 of the images, such as 4"):
+        with pytest.raises(ValueError, match="no row for 1 of the images asked for, such as 4"):
             guide(images, [12, 4, 3])
 
 
@@ -151,7 +151,7 @@ def test_the_published_strength_is_7_8_for_each_number_of_a_layer(encoder, image
         ({"layers": {1: torch.zeros(3, 5, 16)}}, "mean", r"as \(3, 5, 12\), got \(3, 5, 16\)"),
         ({"layers": {1: torch.zeros(2, 5, 12)}}, "mean", r"as \(3, 5, 12\), got \(2, 5, 12\)"),
         ({"layers": {1: torch.full((3, 5, 12), torch.nan)}}, "mean", r"NaN.*rows \[0, 1, 2\]"),
-        ({"image_ids": [3, 3, 12]}, "mean", "several rows of one image"),
+        ({"image_ids": [3, 3, 12]}, "mean", "several rows for image 3"),
     ],
 )
 def test_features_that_are_not_the_guides_own_are_refused(encoder, changes, weights, message):
@@ -160,10 +160,10 @@ def test_features_that_are_not_the_guides_own_are_refused(encoder, changes, weig
 
 
 def test_colours_and_responses_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"colours as \(3, 3, 4, 4\), got \(3, 1, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"colours as \(3, 3, any, any\), got \(3, 1, 4, 4\)"):
         colour_guide(torch.zeros(3, 1, 4, 4), IDS)
     betas = torch.zeros(3, 5)
-    with pytest.raises(ValueError, match=r"betas as \(3, 5\), got \(2, 5\)"):
+    with pytest.raises(ValueError, match=r"betas as \(3, any\), got \(2, 5\)"):
         brain_guide(None, betas[:2], IDS)
     betas[1, 2] = torch.nan
     with pytest.raises(ValueError, match=r"betas has NaN or infinite values in rows \[1\]"):

@@ -44,10 +44,10 @@ def broken(tensor):
         ({"strength": 1.01}, r"\(0, 1\]"),
         ({"strength": float("nan")}, r"\(0, 1\]"),
         ({"strength": 0.05}, "leaves none of 10 steps"),
-        ({"n_steps": 0}, "at least one step"),
+        ({"n_steps": 0}, "n_steps as a whole number of at least 1, got 0"),
         ({"guidance_scale": 0.5}, "at least 1"),
         ({"generators": generators(3)}, "each of 2 images, got 3"),
-        ({"image_ids": [4]}, "each of 2 images, got 1"),
+        ({"image_ids": [4]}, r"whole number for each of 2 images, got torch.int64 of shape \(1,\)"),
         (
             {"scheduler": DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++")},
             "adds noise of its own",

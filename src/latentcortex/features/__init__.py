@@ -8,12 +8,13 @@ are frozen, so a graph grows only if the caller's own input requires gradients.
 `clip_layers` g.
 """
 
-from latentcortex.features.captions import encode_captions, unconditional
+from latentcortex.features.captions import CaptionWarning, encode_captions, unconditional
 from latentcortex.features.clip_layers import ClipImageEncoder, encode_clip_layers, load_clip_image_encoder
 from latentcortex.features.diffusion_model import LatentDiffusion, load_latent_diffusion, load_tiny_vae
 from latentcortex.features.latents import decode_latents, encode_images
 
 __all__ = [
+    "CaptionWarning",
     "ClipImageEncoder",
     "LatentDiffusion",
     "decode_latents",

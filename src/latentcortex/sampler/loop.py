@@ -6,12 +6,25 @@ places: a callback sees every step, guidance may correct every predicted noise.
 """
 
 import copy
+import math
 
 import torch
 from diffusers.utils.torch_utils import randn_tensor
 
-from latentcortex.sampler.checks import check_arguments
+from latentcortex.features.checks import as_count, as_tensor
+from latentcortex.sampler.checks import (
+    EXPLODED,
+    as_ids,
+    check_condition,
+    check_guidance,
+    check_made,
+    check_scheduler,
+    check_start,
+)
 from latentcortex.sampler.noise import denoising_timesteps
+
+TOO_STRONG = "Lower feature_scale or guided_share, or set max_relative_step, or sample in float32."
+TOO_LARGE = "Look at how large latents and encoder_hidden_states are, or sample in float32."
 
 
 @torch.no_grad()
@@ -86,30 +99,26 @@ def sample(
         If shapes do not fit each other or the U-Net, values are not finite, or a number is out
         of its range.
     FloatingPointError
-        If the gradient of the guide is not finite; names step and image.
+        If the gradient of the guide or the latents after a step are not finite, or if the latents at the
+        end have more than 1,000 times the root mean square of noise. The error names step and images.
 
     References
     ----------
     .. [1] Song, Meng & Ermon, "Denoising diffusion implicit models", ICLR 2021, eq. 12.
     .. [2] Ho & Salimans, "Classifier-free diffusion guidance", arXiv 2207.12598, eq. 6.
     """
-    condition, n = encoder_hidden_states, len(encoder_hidden_states)
-    shape = check_arguments(
-        unet,
-        scheduler,
-        condition,
-        unconditional_embedding,
-        latents,
-        strength,
-        guidance_scale,
-        generators,
-        guidance,
-        image_ids,
-    )
-    classifier_free = guidance_scale > 1
+    condition = as_tensor(encoder_hidden_states, "encoder_hidden_states")
+    n, batch_size = len(condition), as_count(batch_size, "batch_size")
     if unconditional_embedding is not None:
-        unconditional_embedding = unconditional_embedding.to(condition)
-    image_ids = torch.as_tensor(range(n) if image_ids is None else image_ids)
+        unconditional_embedding = as_tensor(unconditional_embedding, "unconditional_embedding").to(condition)
+    latents = None if latents is None else as_tensor(latents, "latents")
+    check_condition(unet, condition, unconditional_embedding, guidance_scale)
+    shape = check_start(unet, n, latents, strength, generators)
+    image_ids = as_ids(range(n) if image_ids is None else image_ids, n)
+    check_scheduler(scheduler)
+    if guidance is not None:
+        check_guidance(scheduler)
+    classifier_free = guidance_scale > 1
 
     timesteps = denoising_timesteps(scheduler, n_steps, strength).to(condition.device)
     scheduler = copy.deepcopy(scheduler)
@@ -147,6 +156,9 @@ def sample(
         # x0 of the noise taken out: the square roots matter, beta itself would not do
         pred_original_sample = (latents - (1 - abar) ** 0.5 * noise_pred) / abar**0.5
         latents = scheduler.step(noise_pred, timestep, latents).prev_sample
+        largest = EXPLODED if step == len(timesteps) - 1 else math.inf  # most recover on the way
+        advice = TOO_STRONG if guidance is not None else TOO_LARGE
+        check_made(latents, "what is drawn", (step, int(timestep)), image_ids, advice, largest)
         if callback is not None:
             callback(step, timestep, latents, pred_original_sample)
     return latents
