@@ -312,7 +312,10 @@ def test_trials_and_targets_that_do_not_fit(world):
         ({"z": (z, image_ids)}, "heads for c, z, got targets z. Pass exactly those"),
         ({"z": (z, image_ids), "c": (c[:, :2], image_ids)}, r"\(n_tokens, width\) = \(3, 8\)"),
         ({"z": (z[:, :, :2], image_ids), "c": (c, image_ids)}, r"\(channels, h, w\) = \(4, 4, 4\)"),
-        ({"z": (z, image_ids[1:]), "c": (c, image_ids)}, "expected one id for each row"),
+        (
+            {"z": (z, image_ids[1:]), "c": (c, image_ids)},
+            r"for each of 420 rows of z, got ids of shape \(419,\)",
+        ),
         ({"z": (z[:300], image_ids[:300]), "c": (c, image_ids)}, "z has no row for"),
         ({"z": (z, np.full(len(z), 7)), "c": (c, image_ids)}, "several rows for image 7"),
     ):

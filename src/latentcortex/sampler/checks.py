@@ -9,8 +9,8 @@ from latentcortex.features.checks import as_tensor, check_finite
 
 # Latents have a root mean square of about 1, and so has the noise. True features that guide without a limit,
 # ten times as strongly as the book does it, end at 18. At the published strength, which belongs to larger
-# networks, they end at 600 (24 simulated scenes each). A drawing that ends above this bound has exploded. There
-# is no bound on the way, because most drawings recover from long steps.
+# networks, they end at 600 (24 simulated scenes each). A drawing that ends above this bound has exploded.
+# There is no bound on the way, because most drawings recover from long steps.
 EXPLODED = 1000
 LOOK_FOR_VOXELS = "Look for voxels without signal or without variance in the decoder's input."
 

@@ -44,7 +44,7 @@ def sample(
     callback=None,
     batch_size=32,
 ):
-    r"""Draw latents from a diffusion model by a deterministic sampler.
+    r"""Return latents drawn from a diffusion model by a deterministic sampler.
 
     With :math:`\bar\alpha` of the first timestep :math:`t` that is removed, it starts from
 
@@ -81,13 +81,13 @@ def sample(
     guidance : Guidance, optional
         Pulls the images towards what its guide asks for.
     image_ids : sequence of n int, optional
-        By which the guide knows its targets; row numbers without.
+        The guide finds its targets by them. Row numbers by default.
     callback : callable, optional
         ``callback(step, timestep, latents, pred_original_sample)`` after each step, with the
         latents of all n images after it and the present guess of their noise-free latents.
     batch_size : int
-        Images per pass of the U-Net (twice as many rows under classifier-free guidance); bounds
-        the memory, does not change the result.
+        Images per pass of the U-Net (twice as many rows under classifier-free guidance). It bounds the
+        memory and does not change the result.
 
     Returns
     -------
@@ -108,7 +108,8 @@ def sample(
     .. [2] Ho & Salimans, "Classifier-free diffusion guidance", arXiv 2207.12598, eq. 6.
     """
     condition = as_tensor(encoder_hidden_states, "encoder_hidden_states")
-    n, batch_size = len(condition), as_count(batch_size, "batch_size")
+    n, n_steps = len(condition), as_count(n_steps, "n_steps")
+    batch_size = as_count(batch_size, "batch_size")
     if unconditional_embedding is not None:
         unconditional_embedding = as_tensor(unconditional_embedding, "unconditional_embedding").to(condition)
     latents = None if latents is None else as_tensor(latents, "latents")
@@ -157,7 +158,7 @@ def sample(
         pred_original_sample = (latents - (1 - abar) ** 0.5 * noise_pred) / abar**0.5
         latents = scheduler.step(noise_pred, timestep, latents).prev_sample
         largest = EXPLODED if step == len(timesteps) - 1 else math.inf  # most recover on the way
-        advice = TOO_STRONG if guidance is not None else TOO_LARGE
+        advice = TOO_LARGE if guidance is None else TOO_STRONG
         check_made(latents, "what is drawn", (step, int(timestep)), image_ids, advice, largest)
         if callback is not None:
             callback(step, timestep, latents, pred_original_sample)
@@ -165,5 +166,5 @@ def sample(
 
 
 def unet_of(unet, timestep, states):
-    """Fix timestep and condition: what is left predicts noise from noisy latents."""
+    """Return the function that predicts noise from noisy latents at this timestep, under these states."""
     return lambda noisy: unet(noisy, timestep, encoder_hidden_states=states).sample
