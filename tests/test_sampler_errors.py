@@ -121,6 +121,10 @@ def test_a_guide_gives_one_loss_for_each_image(model, guide, message):
     [
         ({"feature_scale": -1.0}, "at least 0"),
         ({"feature_scale": float("nan")}, "at least 0"),
+        ({"feature_scale": float("inf")}, "at least 0"),
+        ({"guided_share": float("nan")}, r"guided_share in \[0, 1\]"),
+        ({"guided_from": float("nan")}, r"guided_from in \[0, 1\)"),
+        ({"max_relative_step": float("nan")}, "max_relative_step above 0"),
         ({"guided_share": 1.2}, r"guided_share in \[0, 1\]"),
         ({"guided_from": 1.0}, r"guided_from in \[0, 1\)"),
         ({"guide": None}, "callable"),

@@ -326,7 +326,9 @@ def test_trials_and_targets_that_do_not_fit(world):
     refused(
         "subjects are subj01, subj02, subj03, the trials are of subj01", trials={"subj01": (betas, shown)}
     )
-    refused("one image id for each of 240 trials", trials=world.trials | {"subj01": (betas, [1])})
+    refused(
+        "one image id, a whole number, for each of 240 trials", trials=world.trials | {"subj01": (betas, [1])}
+    )
     refused("Batches need 200 different images", settings=dataclasses.replace(QUICK, trials_per_subject=200))
     refused("leave the rate no steps", settings=dataclasses.replace(QUICK, steps_per_epoch=1))
     z[list(image_ids).index(shown[0])] = np.nan

@@ -6,8 +6,8 @@ It is trained on other subjects first (`train`), then, with a new linear layer
 
 `network` holds the network, `losses` what it is trained on, `prior` the diffusion prior that may
 stand behind it, `settings` how it is trained, `training` the loop of both stages, `prediction` its use,
-`checkpoints` its files, `data` the checks of arrays and the looking up of rows by image id, `bounds` the checks
-of numbers.
+`checkpoints` its files, `data` the checks of arrays and the looking up of rows by image id, `bounds` the
+checks of numbers.
 
 References
 ----------

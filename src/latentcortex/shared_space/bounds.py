@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -43,6 +44,19 @@ def as_number(value, name, low=0, high=math.inf, *, above=False, whole=False):
         most = "" if high == math.inf else f" and at most {high:g}"
         raise ValueError(f"Expected {name} as {kind} {reach} {low:g}{most}, got {value!r}.")
     return value
+
+
+def as_numbers(values, name, **limits):
+    """Return several numbers as a tuple, each checked as by `as_number`.
+
+    Raises
+    ------
+    ValueError
+        If they are not several, or one is no such number.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ValueError(f"Expected {name} as a tuple of numbers, got {values!r}.")
+    return tuple(as_number(value, name, **limits) for value in values)
 
 
 def check_fields(settings, bounds):

@@ -8,7 +8,7 @@ import torch
 from diffusers.models.autoencoders.vae import Decoder
 from torch import nn
 
-from latentcortex.shared_space.bounds import as_number, check_fields
+from latentcortex.shared_space.bounds import as_number, as_numbers, check_fields
 from latentcortex.shared_space.prior import DiffusionPrior
 
 
@@ -49,7 +49,7 @@ class NetworkSizes:
         check_fields(self, counts | {"dropout": {"high": 1}})
         if self.dropout == 1:
             raise ValueError("A dropout of 1 leaves nothing to learn from: expected less.")
-        channels = tuple(as_number(n, "latent_channels", **one) for n in self.latent_channels)
+        channels = as_numbers(self.latent_channels, "latent_channels", **one)
         if not channels:
             raise ValueError("Expected at least one number of latent_channels.")
         object.__setattr__(self, "latent_channels", channels)
@@ -99,7 +99,7 @@ class SharedSpace(nn.Module):
             raise ValueError("Expected at least one subject and one target to make a network for.")
         self.n_voxels = {s: as_number(n, f"voxels of {s}", 1, whole=True) for s, n in n_voxels.items()}
         self.target_shapes = {
-            name: tuple(as_number(n, f"the shape of {name}", 1, whole=True) for n in shape)
+            name: as_numbers(shape, f"the shape of {name}", low=1, whole=True)
             for name, shape in target_shapes.items()
         }
         kinds = {2: TokenHead, 3: LatentHead}

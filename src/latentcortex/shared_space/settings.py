@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from latentcortex.shared_space.bounds import as_number, check_fields
+from latentcortex.shared_space.bounds import as_numbers, check_fields
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class TrainingSettings:
                 "seed": {"whole": True},
             },
         )
-        pair = tuple(as_number(t, "softclip_temperatures", **positive) for t in self.softclip_temperatures)
+        pair = as_numbers(self.softclip_temperatures, "softclip_temperatures", **positive)
         if len(pair) != 2:
             raise ValueError(f"Expected the first and the last of softclip_temperatures, got {pair}.")
         object.__setattr__(self, "softclip_temperatures", pair)
