@@ -101,9 +101,9 @@ MUTANTS = [
     ),
     (
         "noise one step late",
-        "sampler/loop.py",
-        "noise, timesteps[:1].repeat(n)",
-        "noise, timesteps[min(1, len(timesteps) - 1) :][:1].repeat(n)",
+        "sampler/noise.py",
+        "noise, timesteps[:1].repeat(shape[0])",
+        "noise, timesteps[min(1, len(timesteps) - 1) :][:1].repeat(shape[0])",
         "test_sampler.py::test_noise_is_added_at_exactly_the_first_timestep_that_is_removed",
     ),
     (

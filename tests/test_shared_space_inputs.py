@@ -197,3 +197,18 @@ def test_a_rescaling_needs_a_spread_and_finite_targets(world, model):
         {"c": (broken, known)} | {"z": world.targets["z"]},
     )
     assert torch.isfinite(model.rescaling["subj01"]["c"][1]).all()
+
+
+def test_predictions_that_are_not_finite_name_target_and_rows(world, model):
+    betas, _ = world.test["subj01"]
+    extreme = betas.copy()
+    extreme[[2, 5]] = 3e38  # finite, and its products with the weights are not
+    with pytest.raises(
+        FloatingPointError, match=r"infinite values of c for the rows \[2, 5\] \(2 of 60 rows\)"
+    ):
+        predict(model, extreme, "subj01")
+    broken = SharedSpace(world.n_voxels, SHAPES, SMALL)
+    with torch.no_grad():
+        broken.heads["z"].linear.bias[0] = nan
+    with pytest.raises(FloatingPointError, match=r"values of z .*\(60 of 60 rows\)"):
+        predict(broken, betas, "subj01")

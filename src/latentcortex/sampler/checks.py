@@ -81,22 +81,18 @@ def check_start(unet, n, latents, strength, generators):
     return tuple(latents.shape)
 
 
-def check_guidance(scheduler):
-    """Check that guidance can be computed here, with this scheduler."""
-    if torch.is_inference_mode_enabled():
+def check_scheduler(scheduler, is_guided):
+    """Check that the steps of a scheduler depend on nothing but the drawing, and can be guided if asked."""
+    if is_guided and torch.is_inference_mode_enabled():
         raise ValueError(
             "Guidance needs gradients, and torch.inference_mode() switches them off for good. Load "
             "the networks and sample under torch.no_grad() instead."
         )
-    if scheduler.config.prediction_type != "epsilon":
+    if is_guided and scheduler.config.prediction_type != "epsilon":
         raise ValueError(
             "Guidance corrects predicted noise, and this model predicts "
             f"{scheduler.config.prediction_type!r}."
         )
-
-
-def check_scheduler(scheduler):
-    """Check that a scheduler is one of those whose steps depend on nothing but the drawing."""
     if isinstance(scheduler, DDIMScheduler):
         return
     if not isinstance(scheduler, DPMSolverMultistepScheduler):

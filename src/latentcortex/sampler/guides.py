@@ -1,7 +1,7 @@
-"""Guides: losses on the image being made, one for each image, differentiable.
+"""Guides: differentiable losses on the images being made, one for each image.
 
-Each function here returns a ``guide(images, image_ids)`` for `Guidance`. Targets are known by
-image id, so a guide serves batches in any order, and images that are drawn several times.
+Each function here returns a ``guide(images, image_ids)`` for `Guidance`. A guide finds its targets by image
+id, so it serves batches in any order, and images that are drawn several times.
 """
 
 import math
@@ -25,8 +25,8 @@ PUBLISHED_LAYER_SIZE = 50 * 768
 def equivalent_feature_scale(layer_size, published=PUBLISHED_FEATURE_SCALE):
     r"""Return the published strength, converted to features of another size.
 
-    The loss is a mean over the numbers of a layer, so its gradient shrinks with their number. What
-    stays is the strength for each number, :math:`\kappa / (n_{tokens} d)`: 300,000 / 38,400 = 7.8
+    The loss is a mean over the numbers of a layer, so its gradient shrinks with their number. The strength
+    for each number stays the same, :math:`\kappa / (n_{tokens} d)`: 300,000 / 38,400 = 7.8
     as published.
 
     Parameters

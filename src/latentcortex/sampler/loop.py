@@ -1,27 +1,24 @@
 """The denoising loop: noise in, latents out.
 
-The loop is that of diffusers' `StableDiffusionPipeline` and `StableDiffusionImg2ImgPipeline`
-(the tests hold it to them bit by bit), stripped to what the book explains and opened at two
-places: a callback sees every step, guidance may correct every predicted noise.
+The loop is that of diffusers' `StableDiffusionPipeline` and `StableDiffusionImg2ImgPipeline`, and the tests
+hold it to them bit by bit. It is stripped to what the book explains, and opened at two places: a callback
+sees every step, and guidance may correct every predicted noise.
 """
 
-import copy
 import math
 
 import torch
-from diffusers.utils.torch_utils import randn_tensor
 
 from latentcortex.features.checks import as_count, as_tensor
 from latentcortex.sampler.checks import (
     EXPLODED,
     as_ids,
     check_condition,
-    check_guidance,
     check_made,
     check_scheduler,
     check_start,
 )
-from latentcortex.sampler.noise import denoising_timesteps
+from latentcortex.sampler.noise import noised_start
 
 TOO_STRONG = "Lower feature_scale or guided_share, or set max_relative_step, or sample in float32."
 TOO_LARGE = "Look at how large latents and encoder_hidden_states are, or sample in float32."
@@ -116,21 +113,12 @@ def sample(
     check_condition(unet, condition, unconditional_embedding, guidance_scale)
     shape = check_start(unet, n, latents, strength, generators)
     image_ids = as_ids(range(n) if image_ids is None else image_ids, n)
-    check_scheduler(scheduler)
-    if guidance is not None:
-        check_guidance(scheduler)
+    check_scheduler(scheduler, guidance is not None)
     classifier_free = guidance_scale > 1
 
-    timesteps = denoising_timesteps(scheduler, n_steps, strength).to(condition.device)
-    scheduler = copy.deepcopy(scheduler)
-    scheduler.set_timesteps(n_steps, device=condition.device)
-    if hasattr(scheduler, "set_begin_index"):  # DPM-Solver counts its steps itself
-        scheduler.set_begin_index(n_steps - len(timesteps))
-    noise = randn_tensor(shape, list(generators), condition.device, condition.dtype)
-    if latents is None:
-        latents = noise
-    else:
-        latents = scheduler.add_noise(latents.to(condition), noise, timesteps[:1].repeat(n))
+    scheduler, timesteps, latents = noised_start(
+        scheduler, latents, shape, generators, n_steps, strength, condition
+    )
 
     # The loop: predict the noise, correct it, take a part of it out.
     for step, timestep in enumerate(timesteps):

@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import torch
+from diffusers.utils.torch_utils import randn_tensor
 
 from latentcortex.features.checks import as_count
 
@@ -82,6 +83,41 @@ def denoising_timesteps(scheduler, n_steps, strength=1.0):
             + (f"Use at most {works} steps." if works else "Use another spacing.")
         )
     return timesteps
+
+
+def noised_start(scheduler, latents, shape, generators, n_steps, strength, like):
+    """Return what the denoising loop starts with: a scheduler, its timesteps and noisy latents.
+
+    Parameters
+    ----------
+    scheduler : diffusers scheduler
+        It is not changed. A copy is returned that has been set to the first timestep.
+    latents : tensor (n, 4, h, w) or None
+        z, to which noise of the first timestep is added; None for noise alone.
+    shape : tuple of int
+        (n, 4, h, w)
+    generators : list of torch.Generator
+        One per image.
+    n_steps, strength
+        As in `denoising_timesteps`.
+    like : tensor
+        Its device and dtype are those of the noise.
+
+    Returns
+    -------
+    scheduler : diffusers scheduler
+    timesteps : integer tensor (int(n_steps * strength),)
+    noisy : tensor (n, 4, h, w)
+    """
+    timesteps = denoising_timesteps(scheduler, n_steps, strength).to(like.device)
+    scheduler = copy.deepcopy(scheduler)
+    scheduler.set_timesteps(n_steps, device=like.device)
+    if hasattr(scheduler, "set_begin_index"):  # DPM-Solver counts its steps itself
+        scheduler.set_begin_index(n_steps - len(timesteps))
+    noise = randn_tensor(shape, list(generators), like.device, like.dtype)
+    if latents is None:
+        return scheduler, timesteps, noise
+    return scheduler, timesteps, scheduler.add_noise(latents.to(like), noise, timesteps[:1].repeat(shape[0]))
 
 
 def _kept_timesteps(scheduler, n_steps, n_kept):

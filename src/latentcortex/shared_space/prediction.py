@@ -45,6 +45,8 @@ def predict(model, betas, subject, *, rescale=False, projected=False, image_ids=
     ValueError
         For betas that do not fit (see `check_betas`), images learned from, a rescaling that
         was not fitted, or a number out of its range.
+    FloatingPointError
+        If the network predicts values that are not finite. The error names target and rows.
     """
     betas, batch_size = check_betas(model, betas, subject), as_number(batch_size, "batch_size", 1, whole=True)
     if rescale and (projected or subject not in model.rescaling):
@@ -81,7 +83,16 @@ def predict(model, betas, subject, *, rescale=False, projected=False, image_ids=
                 values = rescale_by(found, values)
             parts[name].append(values.cpu())
     model.train(was_training)
-    return {name: torch.cat(values).numpy() for name, values in parts.items()}
+    made = {name: torch.cat(values).numpy() for name, values in parts.items()}
+    for name, values in made.items():
+        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+        if len(bad):
+            raise FloatingPointError(
+                f"The network predicts NaN or infinite values of {name} for the rows {bad[:10].tolist()} "
+                f"({len(bad)} of {len(values)} rows). Compare the size of these betas with those that it was "
+                "trained on. If all rows are affected, look at the losses of its training."
+            )
+    return made
 
 
 def fit_rescaling(model, betas, subject, image_ids, targets, *, batch_size=256, seed=0):

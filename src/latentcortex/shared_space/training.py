@@ -76,30 +76,10 @@ def train(
     checkpoint_seconds = as_number(checkpoint_seconds, "checkpoint_seconds")
     data = TrainingData(model, trials, targets, validation_image_ids)
     statistics = {name: data.statistics(name) for name in targets}
-    n_images = {subject: len(groups) for subject, groups in data.groups.items()}
-    if min(n_images.values()) < settings.trials_per_subject:
-        raise ValueError(
-            f"Batches need {settings.trials_per_subject} different images of each subject, there "
-            f"are {n_images}. Lower trials_per_subject or pass more trials."
-        )
-    most = max(sum(map(len, groups)) for groups in data.groups.values())
-    epoch_steps = settings.steps_per_epoch or -(-most // settings.trials_per_subject)
+    epoch_steps = _steps_of_an_epoch(data, settings)
     n_steps = settings.epochs * epoch_steps
-    if settings.warmup_epochs * epoch_steps < 2 or n_steps < 3:
-        raise ValueError(
-            f"{settings.epochs} epochs of {epoch_steps} steps, {settings.warmup_epochs} of them to "
-            "warm up, leave the rate no steps to rise and fall: expected at least 2 and 3."
-        )
     fingerprint = data.fingerprint(model, settings)
-    saved = None
-    if checkpoint is not None and Path(checkpoint).exists():
-        saved = read_tensors(checkpoint)
-        if saved[1].get("fingerprint") != fingerprint:
-            raise ValueError(
-                f"{checkpoint} is of another training: settings, data or first weights differ. To "
-                "go on with it, make network and data as they were, not a network that has been "
-                "trained since; to train anew, pass another path or delete it."
-            )
+    saved = _read_checkpoint(checkpoint, fingerprint)
 
     if not len(model.training_image_ids):
         for name, (mean, scale) in statistics.items():
@@ -107,17 +87,7 @@ def train(
             model.heads[name].scale.copy_(scale)
     model.training_image_ids = np.union1d(model.training_image_ids, data.image_ids)
     model.rescaling, model.rescaling_image_ids = {}, {}
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}], weight_decay=settings.weight_decay
-    )
-    cycle = {
-        "max_lr": settings.lr,
-        "total_steps": n_steps,
-        "pct_start": min(1.0, settings.warmup_epochs / settings.epochs),
-        "final_div_factor": 1000,
-    }
+    optimiser, cycle = _optimiser(model, settings, n_steps)
     schedule = OneCycleLR(optimiser, **cycle)
     first, losses, history = 0, [], []
     if saved is not None:
@@ -154,6 +124,54 @@ def train(
             saved_at = time.monotonic()
     model.eval()
     return history
+
+
+def _steps_of_an_epoch(data, settings):
+    """Return how many steps an epoch has; refuse data that are too few for it."""
+    n_images = {subject: len(groups) for subject, groups in data.groups.items()}
+    if min(n_images.values()) < settings.trials_per_subject:
+        raise ValueError(
+            f"Batches need {settings.trials_per_subject} different images of each subject, there "
+            f"are {n_images}. Lower trials_per_subject or pass more trials."
+        )
+    most = max(sum(map(len, groups)) for groups in data.groups.values())
+    epoch_steps = settings.steps_per_epoch or -(-most // settings.trials_per_subject)
+    if settings.warmup_epochs * epoch_steps < 2 or settings.epochs * epoch_steps < 3:
+        raise ValueError(
+            f"{settings.epochs} epochs of {epoch_steps} steps, {settings.warmup_epochs} of them to "
+            "warm up, leave the rate no steps to rise and fall: expected at least 2 and 3."
+        )
+    return epoch_steps
+
+
+def _read_checkpoint(checkpoint, fingerprint):
+    """Return tensors and metadata of a training to go on with; None where there is no checkpoint."""
+    if checkpoint is None or not Path(checkpoint).exists():
+        return None
+    saved = read_tensors(checkpoint)
+    if saved[1].get("fingerprint") != fingerprint:
+        raise ValueError(
+            f"{checkpoint} is of another training: settings, data or first weights differ. To "
+            "go on with it, make network and data as they were, not a network that has been "
+            "trained since; to train again from the start, pass another path or delete it."
+        )
+    return saved
+
+
+def _optimiser(model, settings, n_steps):
+    """Return the optimiser, and the arguments of the one cycle of its rate."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}], weight_decay=settings.weight_decay
+    )
+    cycle = {
+        "max_lr": settings.lr,
+        "total_steps": n_steps,
+        "pct_start": min(1.0, settings.warmup_epochs / settings.epochs),
+        "final_div_factor": 1000,
+    }
+    return optimiser, cycle
 
 
 def step_loss(model, data, settings, step, epoch_steps):
