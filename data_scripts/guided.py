@@ -113,7 +113,7 @@ class BrainEncoder:
 
     def __call__(self, images):
         """Predict responses (n, n_voxels) to images (n, 3, h, w)."""
-        g = features.encode_clip_layers(self.encoder, images, list(self.scale), len(images))
+        g = features.encode_clip_layers(self.encoder, images, list(self.scale), len(images), False)
         # Fitted in main memory, whatever draws.
         components = (self._join(g).cpu() - self.mean) @ self.directions
         return self.model.predict(components).to(images.device)

@@ -80,7 +80,7 @@ def score_tiny_vae(args, test):
 
     def gradient(decoder):
         leaf = latents.clone().requires_grad_()
-        found = features.encode_clip_layers(encoder, features.decode_latents(decoder, leaf))
+        found = features.encode_clip_layers(encoder, features.decode_latents(decoder, leaf), clamped=False)
         loss = sum((found[k] - goals[k]).square().mean((1, 2)) for k in found)
         return torch.autograd.grad(loss.sum(), leaf)[0].flatten(1)
 

@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from mutants_of_networks import MUTANTS_OF_NETWORKS
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # defect, file, the sound line, the line with the defect, the test that must fail
@@ -119,97 +121,6 @@ MUTANTS = [
         "if file.read(1):",
         "if False:",
         "test_nsd_spaces.py::test_flipped_bits_in_packed_volumes_are_told",
-    ),
-    (
-        "noise one step late",
-        "sampler/loop.py",
-        "noise, timesteps[:1].repeat(n)",
-        "noise, timesteps[min(1, len(timesteps) - 1) :][:1].repeat(n)",
-        "test_sampler.py::test_noise_is_added_at_exactly_the_first_timestep_that_is_removed",
-    ),
-    (
-        "beta for sqrt(beta) in what is shown",
-        "sampler/loop.py",
-        "(latents - (1 - abar) ** 0.5 * noise_pred)",
-        "(latents - (1 - abar) * noise_pred)",
-        "test_sampler.py::test_a_known_pair_is_recovered_and_every_step_is_on_its_line",
-    ),
-    (
-        "beta for sqrt(beta) in what the guide sees",
-        "sampler/guidance.py",
-        "return (noisy - (1 - abar).sqrt() * noise_pred)",
-        "return (noisy - (1 - abar) * noise_pred)",
-        "test_guidance.py::test_the_gradient_is_that_of_finite_differences",
-    ),
-    (
-        "gradient scaled by beta, not by its root",
-        "sampler/guidance.py",
-        "correction = (1 - abar).sqrt() * gradient",
-        "correction = (1 - abar) * gradient",
-        "test_guidance.py::test_x0_and_noise_are_corrected_alike",
-    ),
-    (
-        "losses averaged over the batch",
-        "sampler/guidance.py",
-        "(scale * loss).sum()",
-        "(scale * loss).mean()",
-        "test_guidance.py::test_batches_with_targets_of_their_own_equal_singles",
-    ),
-    (
-        "one limit of the step for the whole batch",
-        "sampler/guidance.py",
-        "length / moved.clamp(min=1e-30)",
-        "length / moved.max().clamp(min=1e-30)",
-        "test_guidance.py::test_steps_that_are_too_long_are_shortened_and_others_left_alone",
-    ),
-    (
-        "targets by row, not by image",
-        "sampler/guides.py",
-        "torch.tensor([rows[int(i)] for i in wanted])",
-        "torch.arange(len(wanted))",
-        "test_guides.py::test_targets_are_found_by_image_id_in_any_order_and_repeatedly",
-    ),
-    (
-        "condition and empty caption swapped",
-        "sampler/loop.py",
-        "torch.cat([empty, states])",
-        "torch.cat([states, empty])",
-        "test_sampler_calls.py::test_without_guide_it_is_diffusers_text_to_image_bit_by_bit",
-    ),
-    (
-        "the same noise for every drawing",
-        "sampler/noise.py",
-        "SeedSequence([seed, image_id, repeat])",
-        "SeedSequence([seed, image_id])",
-        "test_sampler_calls.py::test_a_generator_depends_on_image_repeat_and_seed_alone",
-    ),
-    (
-        "validation images trained on",
-        "shared_space/data.py",
-        "rows = np.flatnonzero(~np.isin(image_ids, held_out))",
-        "rows = np.arange(len(image_ids))",
-        "test_shared_space_training.py::test_validation_images_are_not_trained_on",
-    ),
-    (
-        "mixing partners of the first subject for all",
-        "shared_space/training.py",
-        "partners.append(partner + k * len(rows))",
-        "partners.append(partner)",
-        "test_shared_space_training.py::test_mixed_betas_are_answered_by_mixed_targets",
-    ),
-    (
-        "rate of learning that starts anew when resumed",
-        "shared_space/training.py",
-        "last_epoch=first - 1)",
-        "last_epoch=-1)",
-        "test_shared_space_training.py::test_killed_and_resumed_equals_uninterrupted",
-    ),
-    (
-        "latents divided by the scaling factor",
-        "features/latents.py",
-        "(mean * vae.config.scaling_factor)",
-        "(mean / vae.config.scaling_factor)",
-        "test_features.py::test_latents_are_the_posterior_mean_times_the_scaling_factor",
     ),
     (
         "identification in the other direction",
@@ -337,6 +248,7 @@ MUTANTS = [
         "average_repeats(betas, order)",
         "test_nsd_synthetic.py::test_responses_are_scaled_within_the_session_and_averaged",
     ),
+    *MUTANTS_OF_NETWORKS,
 ]
 
 

@@ -20,7 +20,7 @@ DOORS = {
     "ridge": set(),
     "decoders": {"ridge"},
     "shared_space": {"decoders", "store"},
-    "sampler": {"features"},
+    "sampler": {"features", "store"},
     "metrics": set(),
     "encoding": {"ridge", "metrics"},
     "plotting": set(),

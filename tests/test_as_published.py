@@ -77,3 +77,17 @@ def test_beta_in_place_of_its_root_leaves_noise_in_what_the_guide_sees():
     # As worked out from the published code's first and last guided step.
     found = noise_left_by_beta(scheduler.alphas_cumprod[[721, 601]])
     torch.testing.assert_close(found, torch.tensor([0.13, 0.19]), rtol=0, atol=0.005)
+
+
+def test_self_attention_guidance_must_know_the_rows_of_the_empty_caption():
+    model, scheduler = tiny_latent_diffusion(), stable_diffusion_schedule()
+    settings = {"n_steps": 2, "generators": generators(2)}
+    unet = SelfAttentionGuided(model.unet, scheduler)
+    with pytest.raises(ValueError, match="guidance_scale above 1"):
+        sample(unet, scheduler, random_states(2), guidance_scale=1.0, **settings)
+    for scale in (float("nan"), -0.1):
+        with pytest.raises(ValueError, match="sag_scale of at least 0"):
+            SelfAttentionGuided(model.unet, scheduler, scale)
+    for abar in ([0.5, 1.0], [float("nan")], [0.0]):
+        with pytest.raises(ValueError, match=r"abar in \(0, 1\)"):
+            noise_left_by_beta(abar)

@@ -166,7 +166,10 @@ def test_encoding_is_differentiable():
         (torch.zeros(2, 3, 16, 16, dtype=torch.uint8), "Divide uint8"),
         (torch.full((2, 3, 16, 16), 1.5), r"\[0, 1\]"),
         (torch.full((2, 3, 16, 16), -0.5), r"\[0, 1\]"),
-        (torch.full((2, 3, 16, 16), torch.nan), r"\[0, 1\]"),
+        (
+            torch.full((2, 3, 16, 16), torch.nan),
+            r"images has NaN or infinite values in rows \[0, 1\] \(2 of 2",
+        ),
     ],
 )
 def test_images_of_another_form_are_refused(model, images, message):

@@ -1,9 +1,11 @@
 """Guidance against finite differences, itself in other batches and the sampler without it."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import DPMSolverMultistepScheduler
 from tiny_models import (
     LATENT_SHAPE,
@@ -54,7 +56,7 @@ def test_the_gradient_is_that_of_finite_differences(networks, blend):
         if blend:
             seen = (1 - abar) ** 0.5 * seen + (1 - (1 - abar) ** 0.5) * noisy
         images = (vae.decode(seen / 0.4).sample + 1) / 2
-        found = encode_clip_layers(encoder, images, (1, 3))
+        found = encode_clip_layers(encoder, images, (1, 3), clamped=False)
         return sum(
             w * (found[k] - targets.layers[k]).square().mean((1, 2)) for k, w in {1: 0.7, 3: 0.2}.items()
         )
@@ -265,6 +267,55 @@ def test_limits_hold_for_each_image_whatever_the_batch(model):
 def test_a_limit_that_is_none_is_refused(limit):
     with pytest.raises(ValueError, match="max_relative_step above 0, or None, got"):
         Guidance(lambda images, _: images, 1.0, max_relative_step=limit)
+
+
+# The length of a step, absolutely
+
+
+def steps_by_hand(model, guidance):
+    """Draw one guided step; return the watched step, and what one pass of the U-Net predicts in it."""
+    noisy = torch.randn(4, *LATENT_SHAPE, generator=torch.Generator().manual_seed(5))
+    abar, states = torch.tensor(0.3), random_states(4)
+    watched = []
+    guidance = dataclasses.replace(guidance, watch=watched.append)
+
+    def predict(noisy):
+        return model.unet(noisy, 400, encoder_hidden_states=states).sample
+
+    noise_pred, correction = guidance.correct(predict, noisy, abar, torch.arange(4), 0, 400)
+    torch.testing.assert_close(noise_pred, predict(noisy))
+
+    def original(noise):  # eq. 12 of DDIM, solved for x0
+        return (noisy - (1 - 0.3) ** 0.5 * noise) / 0.3**0.5
+
+    moved = (original(noise_pred + correction) - original(noise_pred)).flatten(1).norm(dim=1)
+    return watched[0], correction, moved / original(noise_pred).flatten(1).norm(dim=1)
+
+
+@pytest.mark.parametrize("through_unet", [True, False])
+def test_the_relative_step_is_that_of_the_noise_free_latents_that_follow(model, through_unet):
+    guidance = Guidance(**features_of(model), feature_scale=40.0, through_unet=through_unet)
+    step, correction, moved = steps_by_hand(model, guidance)
+    torch.testing.assert_close(step.relative_step, moved, rtol=1e-4, atol=0)
+    assert (moved > 0.01).all()
+    # With a limit it is what the latents are moved by, not what the noise is.
+    limit = float(moved.min() / 2)
+    step, shorter, moved = steps_by_hand(model, dataclasses.replace(guidance, max_relative_step=limit))
+    torch.testing.assert_close(moved, torch.full((4,), limit), rtol=1e-3, atol=0)
+    torch.testing.assert_close(step.relative_step, moved, rtol=1e-3, atol=0)
+    assert (shorter.flatten(1).norm(dim=1) < correction.flatten(1).norm(dim=1)).all()
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.5])
+def test_a_normalised_correction_has_the_root_mean_square_of_the_scale(model, scale):
+    guidance = Guidance(**features_of(model), feature_scale=scale, normalise=True)
+    step, correction, moved = steps_by_hand(model, guidance)
+    rms = correction.square().flatten(1).mean(dim=1).sqrt()
+    torch.testing.assert_close(rms, torch.full((4,), scale * (1 - 0.3) ** 0.5), rtol=1e-5, atol=0)
+    torch.testing.assert_close(step.relative_step, moved, rtol=1e-3, atol=1e-6)
+    plain = Guidance(**features_of(model), feature_scale=scale)
+    along = F.cosine_similarity(correction.flatten(1), steps_by_hand(model, plain)[1].flatten(1))
+    torch.testing.assert_close(along, torch.ones(4), rtol=0, atol=1e-5)
 
 
 def test_the_networks_are_left_as_they_were_found(model):

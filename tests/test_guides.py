@@ -86,7 +86,7 @@ def test_targets_are_found_by_image_id_in_any_order_and_repeatedly(encoder, imag
         for k, row in enumerate(by_row):
             alone = guide(images[k : k + 1], torch.tensor(IDS[row : row + 1]))
             torch.testing.assert_close(together[k : k + 1], alone)
-        with pytest.raises(ValueError, match="no target for 1 of the images, such as 4"):
+        with pytest.raises(ValueError, match="no row for 1 of the images asked for, such as 4"):
             guide(images, [12, 4, 3])
 
 
@@ -136,6 +136,19 @@ def test_the_published_strength_is_7_8_for_each_number_of_a_layer(encoder, image
     torch.testing.assert_close(*corrections, rtol=1e-4, atol=1e-5)
 
 
+def test_ids_of_every_kind_find_the_same_targets(encoder, images):
+    own = torch.rand(3, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+    expected = colour_guide(own, IDS)(images, [12, 3, 70_000])
+    for kind in (np.array, torch.tensor, tuple, lambda ids: [np.int64(i) for i in ids]):
+        found = colour_guide(own.numpy(), kind(IDS))(images, kind([12, 3, 70_000]))
+        assert torch.equal(found, expected)
+    targets = targets_of(encoder)
+    arrays = targets_of(
+        encoder, layers={k: g.numpy() for k, g in targets.layers.items()}, image_ids=np.array(IDS)
+    )
+    assert torch.equal(*(feature_guide(encoder, t)(images, IDS) for t in (targets, arrays)))
+
+
 # What is refused
 
 
@@ -151,7 +164,7 @@ def test_the_published_strength_is_7_8_for_each_number_of_a_layer(encoder, image
         ({"layers": {1: torch.zeros(3, 5, 16)}}, "mean", r"as \(3, 5, 12\), got \(3, 5, 16\)"),
         ({"layers": {1: torch.zeros(2, 5, 12)}}, "mean", r"as \(3, 5, 12\), got \(2, 5, 12\)"),
         ({"layers": {1: torch.full((3, 5, 12), torch.nan)}}, "mean", r"NaN.*rows \[0, 1, 2\]"),
-        ({"image_ids": [3, 3, 12]}, "mean", "several rows of one image"),
+        ({"image_ids": [3, 3, 12]}, "mean", "several rows for image 3"),
     ],
 )
 def test_features_that_are_not_the_guides_own_are_refused(encoder, changes, weights, message):
@@ -160,10 +173,10 @@ def test_features_that_are_not_the_guides_own_are_refused(encoder, changes, weig
 
 
 def test_colours_and_responses_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"colours as \(3, 3, 4, 4\), got \(3, 1, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"colours as \(3, 3, any, any\), got \(3, 1, 4, 4\)"):
         colour_guide(torch.zeros(3, 1, 4, 4), IDS)
     betas = torch.zeros(3, 5)
-    with pytest.raises(ValueError, match=r"betas as \(3, 5\), got \(2, 5\)"):
+    with pytest.raises(ValueError, match=r"betas as \(3, any\), got \(2, 5\)"):
         brain_guide(None, betas[:2], IDS)
     betas[1, 2] = torch.nan
     with pytest.raises(ValueError, match=r"betas has NaN or infinite values in rows \[1\]"):
@@ -171,3 +184,34 @@ def test_colours_and_responses_that_do_not_fit_are_refused():
     for weights in (np.ones(4), -np.ones(5), np.zeros(5)):
         with pytest.raises(ValueError, match="each of 5 voxels"):
             brain_guide(None, torch.zeros(3, 5), IDS, weights)
+    for weights in (
+        np.array([1, 1, np.inf, 1, 1]),
+        np.array([1, 1, np.nan, 1, 1]),
+        np.ma.masked_less(np.ones(5), 0),
+    ):
+        with pytest.raises(ValueError, match="each of 5 voxels|masked array"):
+            brain_guide(None, torch.zeros(3, 5), IDS, weights)
+
+
+def test_arguments_beside_the_targets_are_checked_too(encoder, images):
+    for weights in ({1: float("nan")}, {1: 1.0, 3: float("inf")}):
+        with pytest.raises(ValueError, match="finite weights by layer"):
+            feature_guide(encoder, targets_of(encoder), weights)
+    flat = {k: g.clone() for k, g in targets_of(encoder).layers.items()}
+    flat[2][1] = 0
+    with pytest.raises(ValueError, match=r"published weights.*rows \[1\].*Targets that are 0"):
+        feature_guide(encoder, targets_of(encoder, layers=flat))
+    colours = torch.rand(3, 3, 4, 4)
+    with pytest.raises(ValueError, match=r"colours in \[0, 1\], got values from .* to 25\d"):
+        colour_guide(255 - 9 * colours, IDS)
+    for ids in ([70_000.0, 3.5, 12], [True, False, True], torch.tensor([[1], [2], [3]])):
+        with pytest.raises(ValueError, match="image ids of colours as one whole number for each of 3 images"):
+            colour_guide(colours, ids)
+    with pytest.raises(ValueError, match="one whole number for each of 3 images, got torch.float32"):
+        colour_guide(colours, IDS)(images, [70_000, 3.0, 12])
+    guide = brain_guide(lambda x: x.mean((1, 2, 3))[:, None], torch.zeros(3, 5), IDS)
+    with pytest.raises(ValueError, match=r"responses \(3, 5\), got \(3, 1\)"):
+        guide(images, IDS)
+    for size, published in ((0, 3e5), (1.5, 3e5), (60, float("nan")), (60, 0)):
+        with pytest.raises(ValueError, match="layer_size as a whole number|published strength above 0"):
+            equivalent_feature_scale(size, published)

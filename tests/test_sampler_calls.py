@@ -212,7 +212,7 @@ def test_a_generator_depends_on_image_repeat_and_seed_alone():
     others = [draw(i, r, s) for i in (3, 4) for r in (0, 1) for s in (0, 1)]
     assert len({tuple(other.tolist()) for other in others}) == 8
     assert torch.equal(draw(np.int64(3), 1), draw(3, 1))
-    with pytest.raises(ValueError, match="non-negative"):
+    with pytest.raises(ValueError, match="image_id as a whole number of at least 0, got -1"):
         make_generator(-1, 0)
 
 

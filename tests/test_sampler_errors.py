@@ -44,10 +44,10 @@ def broken(tensor):
         ({"strength": 1.01}, r"\(0, 1\]"),
         ({"strength": float("nan")}, r"\(0, 1\]"),
         ({"strength": 0.05}, "leaves none of 10 steps"),
-        ({"n_steps": 0}, "at least one step"),
+        ({"n_steps": 0}, "n_steps as a whole number of at least 1, got 0"),
         ({"guidance_scale": 0.5}, "at least 1"),
         ({"generators": generators(3)}, "each of 2 images, got 3"),
-        ({"image_ids": [4]}, "each of 2 images, got 1"),
+        ({"image_ids": [4]}, r"whole number for each of 2 images, got torch.int64 of shape \(1,\)"),
         (
             {"scheduler": DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++")},
             "adds noise of its own",
@@ -121,6 +121,10 @@ def test_a_guide_gives_one_loss_for_each_image(model, guide, message):
     [
         ({"feature_scale": -1.0}, "at least 0"),
         ({"feature_scale": float("nan")}, "at least 0"),
+        ({"feature_scale": float("inf")}, "at least 0"),
+        ({"guided_share": float("nan")}, r"guided_share in \[0, 1\]"),
+        ({"guided_from": float("nan")}, r"guided_from in \[0, 1\)"),
+        ({"max_relative_step": float("nan")}, "max_relative_step above 0"),
         ({"guided_share": 1.2}, r"guided_share in \[0, 1\]"),
         ({"guided_from": 1.0}, r"guided_from in \[0, 1\)"),
         ({"guide": None}, "callable"),

@@ -222,7 +222,7 @@ def test_a_network_refuses_to_be_tested_on_what_it_has_learned_from(trained, wor
     later = trained.with_new_subject("new", 40)
     with pytest.raises(ValueError, match="learned from"):
         predict(later, betas[:1, :40], "new", image_ids=own)
-    with pytest.raises(ValueError, match="one image id for each of 60 rows"):
+    with pytest.raises(ValueError, match="one image id, a whole number, for each of 60 rows"):
         predict(trained, betas, "subj01", image_ids=image_ids[:5])
 
 

@@ -312,7 +312,10 @@ def test_trials_and_targets_that_do_not_fit(world):
         ({"z": (z, image_ids)}, "heads for c, z, got targets z. Pass exactly those"),
         ({"z": (z, image_ids), "c": (c[:, :2], image_ids)}, r"\(n_tokens, width\) = \(3, 8\)"),
         ({"z": (z[:, :, :2], image_ids), "c": (c, image_ids)}, r"\(channels, h, w\) = \(4, 4, 4\)"),
-        ({"z": (z, image_ids[1:]), "c": (c, image_ids)}, "expected one id for each row"),
+        (
+            {"z": (z, image_ids[1:]), "c": (c, image_ids)},
+            r"for each of 420 rows of z, got ids of shape \(419,\)",
+        ),
         ({"z": (z[:300], image_ids[:300]), "c": (c, image_ids)}, "z has no row for"),
         ({"z": (z, np.full(len(z), 7)), "c": (c, image_ids)}, "several rows for image 7"),
     ):
@@ -323,7 +326,9 @@ def test_trials_and_targets_that_do_not_fit(world):
     refused(
         "subjects are subj01, subj02, subj03, the trials are of subj01", trials={"subj01": (betas, shown)}
     )
-    refused("one image id for each of 240 trials", trials=world.trials | {"subj01": (betas, [1])})
+    refused(
+        "one image id, a whole number, for each of 240 trials", trials=world.trials | {"subj01": (betas, [1])}
+    )
     refused("Batches need 200 different images", settings=dataclasses.replace(QUICK, trials_per_subject=200))
     refused("leave the rate no steps", settings=dataclasses.replace(QUICK, steps_per_epoch=1))
     z[list(image_ids).index(shown[0])] = np.nan

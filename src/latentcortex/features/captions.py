@@ -1,13 +1,21 @@
 """Captions to token states c."""
 
+import warnings
+
 import torch
+
+from latentcortex.features.checks import as_count
+
+
+class CaptionWarning(UserWarning):
+    """Warn of captions of which the network sees a part only."""
 
 
 def encode_captions(text_encoder, tokenizer, captions, batch_size=64):
-    """Encode captions as c: the token states of the text encoder, mean over an image's captions.
+    """Return captions as c: the token states of the text encoder, mean over an image's captions.
 
-    As in Stable Diffusion, captions are padded (and cut) to the tokenizer's length, no attention
-    mask is used, and the states after the final layer norm are taken, all tokens of them.
+    As in Stable Diffusion, captions are padded (and cut) to the tokenizer's length, no attention mask is
+    used, and the states after the final layer norm are taken, all tokens of them.
 
     Parameters
     ----------
@@ -16,7 +24,8 @@ def encode_captions(text_encoder, tokenizer, captions, batch_size=64):
     captions : list of lists of str
         One list per image; the lists may differ in length.
     batch_size : int
-        Captions (not images) per call of the network; does not change the result.
+        Captions (not images) per call of the network. It bounds the memory that is needed besides the
+        result and the token numbers of all captions, and does not change the result.
 
     Returns
     -------
@@ -26,12 +35,20 @@ def encode_captions(text_encoder, tokenizer, captions, batch_size=64):
     Raises
     ------
     ValueError
-        If an image has no caption, if a single string comes in place of a list, or if tokenizer
-        and text encoder differ in the number of tokens.
+        If an image has no caption, if a single string comes in place of a list, if a caption is no text
+        or consists of signs alone that the tokenizer doesn't know, or if tokenizer and text encoder
+        differ in the number of tokens.
+
+    Warns
+    -----
+    CaptionWarning
+        If captions are longer than the network reads, or hold signs that the tokenizer doesn't know:
+        once for all of them.
     """
+    batch_size = as_count(batch_size, "batch_size")
     if isinstance(captions, str) or any(isinstance(of_image, str) for of_image in captions):
         raise ValueError(
-            "Expected a list of captions for each image, got strings. For one caption an image, "
+            "Expected a list of captions for each image, got strings. For one caption per image, "
             "pass [[caption] for caption in captions]."
         )
     if len(captions) == 0 or any(len(of_image) == 0 for of_image in captions):
@@ -42,29 +59,51 @@ def encode_captions(text_encoder, tokenizer, captions, batch_size=64):
             f"The tokenizer pads to {tokenizer.model_max_length} tokens, the text encoder has "
             f"{n_tokens} positions: they do not belong together."
         )
-    texts = [text for of_image in captions for text in of_image]
+    for row, of_image in enumerate(captions):
+        for text in of_image:
+            if not isinstance(text, str):
+                raise ValueError(f"Expected captions as text, got {text!r} for the image in row {row}.")
+    tokens = _tokens(tokenizer, [str(text) for of_image in captions for text in of_image])
     device, dtype = text_encoder.device, text_encoder.dtype
     counts = torch.tensor([len(of_image) for of_image in captions], device=device)
     image_of_text = torch.repeat_interleave(torch.arange(len(captions), device=device), counts)
     sums = torch.zeros((len(captions), n_tokens, text_encoder.config.hidden_size), device=device, dtype=dtype)
-    for start in range(0, len(texts), batch_size):
-        tokens = tokenizer(
-            texts[start : start + batch_size],
-            padding="max_length",
-            max_length=n_tokens,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
-        states = text_encoder(tokens.to(device)).last_hidden_state
-        sums = sums.index_add(0, image_of_text[start : start + batch_size], states)
-    return sums / counts[:, None, None]
+    for batch, images in zip(tokens.split(batch_size), image_of_text.split(batch_size), strict=True):
+        # In place: a sum that is made again for each batch would be copied as often as there are batches.
+        sums.index_add_(0, images, text_encoder(batch.to(device)).last_hidden_state)
+    return sums.div_(counts[:, None, None])
 
 
 def unconditional(text_encoder, tokenizer):
-    """Encode the empty caption, the condition that classifier-free guidance leads away from.
+    """Return the states of the empty caption, the condition that classifier-free guidance leads away from.
 
     Returns
     -------
     unconditional_embedding : tensor (1, n_tokens, d)
     """
     return encode_captions(text_encoder, tokenizer, [[""]])
+
+
+def _tokens(tokenizer, texts):
+    """Return the token numbers (n, n_tokens) of texts; say what of them the network will not see."""
+    n_tokens = tokenizer.model_max_length
+    whole = tokenizer(texts, verbose=False).input_ids
+    # The first and the last token of each are those of start and end, which may double as unknown ones.
+    unknown = [sum(token == tokenizer.unk_token_id for token in row[1:-1]) for row in whole]
+    for text, row, n_unknown in zip(texts, whole, unknown, strict=True):
+        if n_unknown and n_unknown == len(row) - 2:
+            raise ValueError(
+                f"The tokenizer knows none of the signs in the caption {text!r}, and would pass on the empty "
+                "caption. Translate it into the language that the text encoder was trained on."
+            )
+    for what, rows in {
+        f"Captions longer than {n_tokens} tokens are cut there": [len(row) > n_tokens for row in whole],
+        "Captions hold signs that the tokenizer doesn't know": unknown,
+    }.items():
+        if any(rows):
+            first = next(text for text, found in zip(texts, rows, strict=True) if found)
+            message = f"{what}: {sum(map(bool, rows))} of {len(texts)}, such as {first[:100]!r}."
+            warnings.warn(message, CaptionWarning, stacklevel=3)
+    return tokenizer(
+        texts, padding="max_length", max_length=n_tokens, truncation=True, return_tensors="pt"
+    ).input_ids

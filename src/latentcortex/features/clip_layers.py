@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from latentcortex import store
+from latentcortex.features.checks import as_count, as_images
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,9 @@ class ClipImageEncoder:
     mean, std : tensors (3, 1, 1), of the pixels, from the model's own settings
     image_size : int, pixels
     name : str
-        Tells this encoder from others: features of two encoders can't be compared. Of open_clip
-        ``name/pretrained``; of a folder its name and a hash of the weights.
+        Features of two encoders can't be compared, and this name tells them apart. It is
+        ``name/pretrained`` for an encoder of open_clip. For a folder it is the folder's name with a hash
+        of the weights.
     """
 
     visual: torch.nn.Module
@@ -33,7 +35,7 @@ class ClipImageEncoder:
 
 
 def load_clip_image_encoder(guide, device="cpu"):
-    """Load the image encoder whose layers are the features g, in float32.
+    """Return the image encoder whose layers are the features g, in float32.
 
     Parameters
     ----------
@@ -51,6 +53,9 @@ def load_clip_image_encoder(guide, device="cpu"):
     ------
     FileNotFoundError
         If `guide` is no such folder and not of the form ``name/pretrained``.
+    ValueError
+        If open_clip has no such network, or would build it with another activation than its weights were
+        trained with.
     """
     folder = Path(guide)
     if (folder / "config.json").is_file():
@@ -71,6 +76,7 @@ def load_clip_image_encoder(guide, device="cpu"):
 
         encoder_name = str(guide)
         name, pretrained = encoder_name.split("/")
+        _check_name(name, pretrained)
         visual = open_clip.create_model(name, pretrained=pretrained).visual
         settings = visual.preprocess_cfg
         mean, std = (torch.tensor(settings[name]) for name in ("mean", "std"))
@@ -85,8 +91,31 @@ def load_clip_image_encoder(guide, device="cpu"):
     return ClipImageEncoder(visual, mean, std, size, encoder_name)
 
 
-def encode_clip_layers(encoder, images, layers=range(1, 7), batch_size=32):
-    """Encode images as g: what several blocks of a CLIP image encoder add to their tokens.
+def _check_name(name, pretrained):
+    """Refuse a network that open_clip doesn't have, or builds with another activation than it needs."""
+    import open_clip
+
+    known = open_clip.list_pretrained()
+    if (name, pretrained) not in known:
+        weights = [tag for network, tag in known if network == name]
+        raise ValueError(
+            f"open_clip has no weights {pretrained!r} of a network {name!r}. "
+            + (f"It has {', '.join(weights)}." if weights else "open_clip.list_pretrained() lists all names.")
+        )
+    # The same weights go by two names. They were trained with one of the two activations.
+    trained = open_clip.get_pretrained_cfg(name, pretrained).get("quick_gelu", False)
+    if open_clip.get_model_config(name).get("quick_gelu", False) != trained:
+        right = f"{name}-quickgelu" if trained else name.removesuffix("-quickgelu")
+        if right != name and (right, pretrained) in known:
+            raise ValueError(
+                f"The weights {pretrained!r} were trained with {'QuickGELU' if trained else 'GELU'}, and "
+                f"{name!r} computes with {'GELU' if trained else 'QuickGELU'}: its features would be others. "
+                f"Use {right}/{pretrained}."
+            )
+
+
+def encode_clip_layers(encoder, images, layers=range(1, 7), batch_size=32, clamped=True):
+    """Return images as g: what several blocks of a CLIP image encoder add to their tokens.
 
     g of block k is the output of ``visual.transformer.resblocks[k - 1].mlp.c_proj``, before it is
     added to the residual stream, all tokens (the class token first). Differentiable.
@@ -94,12 +123,16 @@ def encode_clip_layers(encoder, images, layers=range(1, 7), batch_size=32):
     Parameters
     ----------
     encoder : ClipImageEncoder
-    images : tensor (n, 3, h, w)
+    images : array or tensor (n, 3, h, w)
         Floats in [0, 1]; resized bicubically to the encoder's size.
     layers : sequence of int
         Numbers k of blocks, from 1.
     batch_size : int
-        Images per call of the network; does not change the result.
+        Images per call of the network. It bounds the memory that is needed besides the result, and does
+        not change the result.
+    clamped : bool
+        Whether the images must lie in [0, 1]. A guide passes False, because the images of a drawing under
+        way lie near [0, 1] and are not clamped. No range is checked then.
 
     Returns
     -------
@@ -109,13 +142,15 @@ def encode_clip_layers(encoder, images, layers=range(1, 7), batch_size=32):
     Raises
     ------
     ValueError
-        If there is no such block.
+        If there is no such block, or shape, dtype or range of the images are not as above.
 
     Notes
     -----
     Source: the public code of NeuralDiffuser (Li et al., 2025).
     """
+    images, batch_size = as_images(images, clamped=clamped), as_count(batch_size, "batch_size")
     blocks = encoder.visual.transformer.resblocks
+    layers = [as_count(k, "a layer", at_least=0) for k in layers]
     unknown = [k for k in layers if not 1 <= k <= len(blocks)]
     if unknown:
         raise ValueError(f"This encoder has the blocks 1 to {len(blocks)}, got {unknown}.")

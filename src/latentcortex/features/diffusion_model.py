@@ -38,7 +38,7 @@ class LatentDiffusion:
 
 
 def load_latent_diffusion(model, revision=None, dtype=torch.float32, device="cpu"):
-    """Load the parts of a latent diffusion model from a diffusers folder or from the hub.
+    """Return the parts of a latent diffusion model, loaded from a diffusers folder or from the hub.
 
     Weights are read from safetensors only. The scheduler is always DDIM, with the betas and the
     offset of the model's own scheduler: Stable Diffusion 1.4 names another rule (PNDM) in its
@@ -50,9 +50,9 @@ def load_latent_diffusion(model, revision=None, dtype=torch.float32, device="cpu
         A local folder with ``vae/ unet/ text_encoder/ tokenizer/ scheduler/``, or a hub id
         ``owner/name``.
     revision : str, optional
-        The commit of a hub id. Required there, so that the weights can't change underneath.
+        The commit of a hub id. It is required there, so that the weights can't change later.
     dtype : torch.dtype
-        Of the three networks.
+        The three networks compute in it.
     device : str or torch.device
 
     Returns
@@ -110,7 +110,7 @@ def load_latent_diffusion(model, revision=None, dtype=torch.float32, device="cpu
 
 
 def load_tiny_vae(folder, device="cpu"):
-    """Load a tiny autoencoder of the same latents, whose gradients cost less than the VAE's.
+    """Return a tiny autoencoder of the same latents, whose gradients cost less than the VAE's.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def load_tiny_vae(folder, device="cpu"):
     Returns
     -------
     AutoencoderTiny
-        Frozen and in evaluation mode, in float32.
+        Frozen, in evaluation mode and in float32.
 
     Raises
     ------

@@ -3,13 +3,15 @@
 import torch
 from diffusers import AutoencoderTiny
 
+from latentcortex.features.checks import as_count, as_images, as_tensor, check_finite
+
 
 def encode_images(vae, images, batch_size=32):
-    r"""Encode images as latents z: the mean of the VAE's posterior times its scaling factor.
+    r"""Return images as latents z: the mean of the VAE's posterior times its scaling factor.
 
     .. math:: z = s \, \mathbb{E}[q(z | 2x - 1)], \qquad s = \text{scaling\_factor}
 
-    The mean, not a draw: z is a target of regression, and a draw would only add noise to it.
+    It is the mean, not a draw, because z is a target of regression and a draw would only add noise.
     `AutoencoderTiny` has no posterior; its output already is the scaled latent.
 
     Parameters
@@ -18,7 +20,7 @@ def encode_images(vae, images, batch_size=32):
     images : array or tensor (n, 3, h, w)
         Floats in [0, 1].
     batch_size : int
-        Images per call of the network; bounds the memory, does not change the result.
+        Images per call of the network. It bounds the memory and does not change the result.
 
     Returns
     -------
@@ -28,18 +30,9 @@ def encode_images(vae, images, batch_size=32):
     Raises
     ------
     ValueError
-        If shape, dtype or range are not as above.
+        If shape, dtype or range are not as above, or `batch_size` is no whole number of at least 1.
     """
-    images = torch.as_tensor(images)
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"Expected images (n, 3, h, w), got an array {tuple(images.shape)}.")
-    if not images.is_floating_point():
-        raise ValueError(f"Expected float images in [0, 1], got {images.dtype}. Divide uint8 images by 255.")
-    if len(images) and not (images.min() >= 0 and images.max() <= 1):  # also catches NaN
-        raise ValueError(
-            f"Expected images in [0, 1], got values from {images.min():.3g} to "
-            f"{images.max():.3g}. Scale or clamp them first: no range is guessed here."
-        )
+    images, batch_size = as_images(images), as_count(batch_size, "batch_size")
     latents = []
     for batch in images.split(batch_size):
         encoded = vae.encode(2 * batch.to(vae.device, vae.dtype) - 1)
@@ -51,7 +44,7 @@ def encode_images(vae, images, batch_size=32):
 
 
 def decode_latents(vae, latents, batch_size=32):
-    r"""Decode latents z to images, differentiably and without clamping.
+    r"""Return the images of latents z, differentiably and without clamping.
 
     .. math:: x = (D(z / s) + 1) / 2, \qquad s = \text{scaling\_factor}
 
@@ -59,27 +52,44 @@ def decode_latents(vae, latents, batch_size=32):
     ----------
     vae : AutoencoderKL or AutoencoderTiny
     latents : array or tensor (n, 4, h / f, w / f)
-        Scaled, as `encode_images` returns them.
+        Floats, scaled as `encode_images` returns them.
     batch_size : int
-        Images per call of the network; bounds the memory, does not change the result.
+        Images per call of the network. It bounds the memory and does not change the result.
 
     Returns
     -------
     images : tensor (n, 3, h, w)
-        Near [0, 1], not clamped (a clamp has no gradient outside): ``.clamp(0, 1)`` before
+        Near [0, 1], not clamped, because a clamp has no gradient outside. Call ``.clamp(0, 1)`` before
         showing or scoring them. Dtype and device of `latents`.
 
     Raises
     ------
     ValueError
-        If the latents have the wrong shape.
+        If the latents have the wrong shape, are not floats or not finite, or `batch_size` is no whole
+        number of at least 1.
+    FloatingPointError
+        If the network makes NaN or infinite pixels of them, as it may in half precision.
     """
-    latents = torch.as_tensor(latents)
+    latents, batch_size = as_tensor(latents, "latents"), as_count(batch_size, "batch_size")
     n_channels = vae.config.latent_channels
     if latents.ndim != 4 or latents.shape[1] != n_channels:
         raise ValueError(f"This VAE decodes latents (n, {n_channels}, h, w), got {tuple(latents.shape)}.")
+    if not latents.is_floating_point():
+        raise ValueError(
+            f"Expected latents as floats, got {latents.dtype}. Images of whole numbers would come out black "
+            "or white; pass the latents before they were rounded."
+        )
+    check_finite(latents, "latents", "Look for where they were computed or decoded from responses.")
     images = []
-    for batch in latents.split(batch_size):
+    for start, batch in zip(range(0, len(latents), batch_size), latents.split(batch_size), strict=False):
         decoded = vae.decode(batch.to(vae.device, vae.dtype) / vae.config.scaling_factor).sample
+        finite = torch.isfinite(decoded).flatten(1).all(dim=1)
+        if not finite.all():
+            bad = (start + (~finite).nonzero().flatten()).tolist()
+            raise FloatingPointError(
+                f"The VAE makes NaN or infinite pixels of the latents in rows {bad[:10]}, whose values go up "
+                f"to {batch[~finite.to(batch.device)].abs().max():.3g} and are computed with in {vae.dtype}. "
+                "Load the VAE in float32, or look at how large these latents are: usual ones are about 1."
+            )
         images.append(((decoded + 1) / 2).to(latents))
     return torch.cat(images)

@@ -1,8 +1,8 @@
 """Draw images from latents and token states with a diffusion model, guided or not.
 
-`loop` is the sampler, one visible loop; `noise` says what a drawing starts from; `reconstruct`
-draws under the conditions of system A; `guidance` corrects the predicted noise along the gradient
-of a guide, and `guides` makes guides.
+`loop` is the sampler, one visible loop. `noise` makes what a drawing starts from. `reconstruct` draws under
+the conditions of system A. `guidance` corrects the predicted noise along the gradient of a guide, and
+`guides` makes guides. `checks` refuses what can't be sampled, and drawings that explode.
 """
 
 from latentcortex.sampler.guidance import Guidance, GuidedStep

@@ -1,12 +1,15 @@
-"""What NeuralDiffuser's public code does otherwise, to show what it does to the images.
+"""Two things that NeuralDiffuser's public code does differently, to show what they do to the images.
 
-Neither is meant for use: the book draws with them once, beside the corrected way.
+Neither is meant for use. The book draws with them once, next to the corrected way.
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
 from torchvision.transforms.functional import gaussian_blur
 
+from latentcortex.features.checks import as_tensor
 from latentcortex.sampler.guidance import Guidance
 
 
@@ -21,7 +24,7 @@ class GuidanceWithBeta(Guidance):
     """
 
     def pred_original_sample(self, noisy, noise_pred, abar):
-        """Compute the latents that the guide then looks at."""
+        """Return the latents that the guide then looks at."""
         return (noisy - (1 - abar) * noise_pred) / abar.sqrt()
 
 
@@ -42,7 +45,13 @@ class SelfAttentionGuided:
     unet : UNet2DConditionModel
     scheduler : a diffusers scheduler with ``alphas_cumprod``
     sag_scale : float
-        s; 0.75 is the default of the public code, in the drawings it calls unguided, too.
+        s, at least 0. The public code's default is 0.75, also in the drawings that it calls unguided.
+
+    Raises
+    ------
+    ValueError
+        If `sag_scale` is out of its range. When called: if the two halves of the rows are not the same
+        latents, which happens where no classifier-free guidance is used.
 
     Notes
     -----
@@ -51,11 +60,18 @@ class SelfAttentionGuided:
     """
 
     def __init__(self, unet, scheduler, sag_scale=0.75):
+        if not 0 <= sag_scale < math.inf:
+            raise ValueError(f"Expected a sag_scale of at least 0, got {sag_scale}.")
         self.unet, self.scheduler, self.sag_scale = unet, scheduler, sag_scale
         self.config = unet.config
 
     def __call__(self, latents, timestep, encoder_hidden_states):
-        """Predict the noise of (2n, 4, h, w), the n rows of the empty caption first."""
+        """Return the noise predicted of (2n, 4, h, w), the n rows of the empty caption first."""
+        if len(latents) % 2 or not torch.equal(*latents.chunk(2)):
+            raise ValueError(
+                "Self-attention guidance needs each image twice, first under the empty caption. Use a "
+                "guidance_scale above 1, and no other guidance."
+            )
         attention = self.unet.mid_block.attentions[0].transformer_blocks[0].attn1
         attended = []
 
@@ -87,10 +103,25 @@ class SelfAttentionGuided:
 
 
 def noise_left_by_beta(abar):
-    r"""Compute how much noise `GuidanceWithBeta` leaves in the latents, in units of the noise.
+    r"""Return how much noise `GuidanceWithBeta` leaves in the latents, in units of the noise.
 
-    :math:`(\sqrt{1 - \bar\alpha} - (1 - \bar\alpha)) / \sqrt{\bar\alpha}` of arrays
-    :math:`\bar\alpha` in (0, 1).
+    .. math:: (\sqrt{1 - \bar\alpha} - (1 - \bar\alpha)) / \sqrt{\bar\alpha}
+
+    Parameters
+    ----------
+    abar : array or tensor
+        :math:`\bar\alpha`, in (0, 1).
+
+    Returns
+    -------
+    tensor of the same shape
+
+    Raises
+    ------
+    ValueError
+        If a value is not in (0, 1).
     """
-    abar = torch.as_tensor(abar)
+    abar = as_tensor(abar, "abar")
+    if not ((abar > 0) & (abar < 1)).all():
+        raise ValueError(f"Expected abar in (0, 1), got values from {abar.min():.3g} to {abar.max():.3g}.")
     return ((1 - abar).sqrt() - (1 - abar)) / abar.sqrt()

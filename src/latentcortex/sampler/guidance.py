@@ -8,14 +8,15 @@ from typing import NamedTuple
 import torch
 
 from latentcortex import features
+from latentcortex.sampler.checks import check_made
 
 
 class GuidedStep(NamedTuple):
-    """What happened to some images in one guided step, for those who watch.
+    """What happened to the images of a batch in one guided step.
 
-    ``loss`` (n,); ``gradient`` (n, 4, h, w) of the loss with respect to the noisy latents;
-    ``relative_step`` (n,): how far the correction moves the guess of the noise-free latents, as a
-    share of their length, :math:`|x_0' - x_0| / |x_0|`, limits kept.
+    ``loss`` (n,) is that of each image, and ``gradient`` (n, 4, h, w) its gradient with respect to the
+    noisy latents. ``relative_step`` (n,) says how far the correction moves the guess of the noise-free
+    latents, as a share of their length: :math:`|x_0' - x_0| / |x_0|`, after `max_relative_step`.
     """
 
     step: int
@@ -115,7 +116,7 @@ class Guidance:
             )
 
     def acts_in(self, step, n_steps):
-        """Say whether a step (from 0) of the n_steps taken is guided."""
+        """Return whether a step (from 0) of the n_steps taken is guided."""
         # Rounded first: 0.29 * 100 is less than 29 in floating point.
         first, n_guided = (
             math.floor(round(share * n_steps, 9)) for share in (self.guided_from, self.guided_share)
@@ -123,7 +124,7 @@ class Guidance:
         return self.feature_scale != 0 and first <= step < first + n_guided
 
     def correct(self, predict_noise, noisy, abar, image_ids, step, timestep):
-        r"""Predict the noise under the condition, and compute what is to be added to it.
+        r"""Return the noise predicted under the condition, and what is to be added to it.
 
         Parameters
         ----------
@@ -145,9 +146,10 @@ class Guidance:
         Raises
         ------
         ValueError
-            If the guide does not give one loss for each image.
+            If the guide does not give one loss for each image, or `feature_scale` is not above 0.
         FloatingPointError
-            If loss or gradient are not finite.
+            If the noise-free latents, their images, the loss, its gradient or the length of the step are
+            not finite. The error names step and images.
         """
         scale = self.feature_scale
         scale = scale(timestep) if callable(scale) else scale
@@ -157,16 +159,22 @@ class Guidance:
                 "steps out by guided_share and guided_from."
             )
         precise = torch.promote_types(noisy.dtype, torch.float32)
-        abar = abar.to(precise)
+        abar, where = abar.to(precise), (step, timestep)
+        advice = f"Lower feature_scale ({scale:g} here) or guided_share, or sample in float32."
         with torch.enable_grad():
             leaf = noisy.detach().to(precise).requires_grad_()
             with torch.set_grad_enabled(self.through_unet):
                 noise_pred = predict_noise(leaf.to(noisy.dtype))
             original = self.pred_original_sample(leaf, noise_pred.to(precise), abar)
+            check_made(original, "the guess of the noise-free latents", where, image_ids, advice)
             gamma = (1 - abar).sqrt() if self.blend else 1
             seen = gamma * original + (1 - gamma) * leaf
             if self.decoder is not None:
-                seen = features.decode_latents(self.decoder, seen, len(seen))
+                try:
+                    seen = features.decode_latents(self.decoder, seen, len(seen))
+                except FloatingPointError as error:
+                    images = f"step {step} (timestep {timestep}), of the images {image_ids.tolist()}"
+                    raise FloatingPointError(f"In {images}: {error}") from error
             loss = self.guide(seen, image_ids)
             if loss.shape != (len(noisy),):
                 raise ValueError(
@@ -176,18 +184,14 @@ class Guidance:
             # Scaled before it goes back: in half precision small gradients would vanish on the
             # way through the U-Net. Each image has its own loss: the sum parts them again.
             (gradient,) = torch.autograd.grad((scale * loss).sum(), leaf)
-        finite = torch.isfinite(gradient).flatten(1).all(dim=1) & torch.isfinite(loss)
-        if not finite.all():
-            raise FloatingPointError(
-                f"In step {step} (timestep {timestep}) the loss of the guide or its gradient is "
-                f"not finite for the images {image_ids[~finite.cpu()].tolist()[:10]}. Lower "
-                f"feature_scale ({scale:g} here) or guided_share, or sample in float32."
-            )
+        check_made(loss, "the loss of the guide", where, image_ids, advice)
+        check_made(gradient, "the gradient of the guide's loss", where, image_ids, advice)
         correction = (1 - abar).sqrt() * gradient
         if self.normalise:
             rms = gradient.square().flatten(1).mean(dim=1).sqrt().clamp(min=1e-30)
             correction = correction * (scale / rms)[:, None, None, None]
         moved = ((1 - abar) / abar).sqrt() * correction.flatten(1).norm(dim=1)
+        check_made(moved, "the length of the guide's step", where, image_ids, advice)
         length = original.detach().flatten(1).norm(dim=1)
         if self.max_relative_step is not None:
             shorter = (self.max_relative_step * length / moved.clamp(min=1e-30)).clamp(max=1)
@@ -197,5 +201,5 @@ class Guidance:
         return noise_pred.detach(), correction.to(noisy.dtype)
 
     def pred_original_sample(self, noisy, noise_pred, abar):
-        """Compute the noise-free latents that follow from a prediction of the noise."""
+        """Return the noise-free latents that follow from a prediction of the noise."""
         return (noisy - (1 - abar).sqrt() * noise_pred) / abar.sqrt()

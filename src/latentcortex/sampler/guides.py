@@ -1,15 +1,19 @@
-"""Guides: losses on the image being made, one for each image, differentiable.
+"""Guides: differentiable losses on the images being made, one for each image.
 
-Each function here returns a ``guide(images, image_ids)`` for `Guidance`. Targets are known by
-image id, so a guide serves batches in any order, and images that are drawn several times.
+Each function here returns a ``guide(images, image_ids)`` for `Guidance`. A guide finds its targets by image
+id, so it serves batches in any order, and images that are drawn several times.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from latentcortex import features
+from latentcortex.features.checks import as_count, as_tensor, check_finite, check_unit_range
+from latentcortex.sampler.checks import as_ids
+from latentcortex.store import rows_of
 
 # The layer weights a_l and the strength of NeuralDiffuser's public code, and the numbers in one of
 # its layers, over which its loss averages: 50 tokens of 768.
@@ -19,10 +23,10 @@ PUBLISHED_LAYER_SIZE = 50 * 768
 
 
 def equivalent_feature_scale(layer_size, published=PUBLISHED_FEATURE_SCALE):
-    r"""Convert the published strength to features of another size.
+    r"""Return the published strength, converted to features of another size.
 
-    The loss is a mean over the numbers of a layer, so its gradient shrinks with their number. What
-    stays is the strength for each number, :math:`\kappa / (n_{tokens} d)`: 300,000 / 38,400 = 7.8
+    The loss is a mean over the numbers of a layer, so its gradient shrinks with their number. The strength
+    for each number stays the same, :math:`\kappa / (n_{tokens} d)`: 300,000 / 38,400 = 7.8
     as published.
 
     Parameters
@@ -35,8 +39,15 @@ def equivalent_feature_scale(layer_size, published=PUBLISHED_FEATURE_SCALE):
     Returns
     -------
     feature_scale : float
+
+    Raises
+    ------
+    ValueError
+        If `layer_size` is no whole number of at least 1, or `published` is not above 0.
     """
-    return published * layer_size / PUBLISHED_LAYER_SIZE
+    if not 0 < published < math.inf:
+        raise ValueError(f"Expected a published strength above 0, got {published}.")
+    return published * as_count(layer_size, "layer_size") / PUBLISHED_LAYER_SIZE
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,7 @@ class FeatureTargets:
 
     Attributes
     ----------
-    layers : dict of int to tensor (n, n_tokens, width)
+    layers : dict of int to array or tensor (n, n_tokens, width)
         By the number of the block, as `features.encode_clip_layers` gives them.
     image_ids : int array (n,)
     encoder : str
@@ -58,7 +69,7 @@ class FeatureTargets:
 
 
 def feature_guide(encoder, targets, weights="published"):
-    r"""Make NeuralDiffuser's guide: the distance to features of a CLIP image encoder.
+    r"""Return NeuralDiffuser's guide: the distance to features of a CLIP image encoder.
 
     .. math:: L = \sum_l w_l \, \text{mean}[(\phi_l(x) - g_l)^2], \qquad
               w_l = a_l \, \|g_l\|^{-1} / \sum_k \|g_k\|^{-1}
@@ -81,7 +92,8 @@ def feature_guide(encoder, targets, weights="published"):
     ------
     ValueError
         If the targets are another encoder's, of another number of tokens or width, not finite, or
-        lack a layer that has a weight. From the guide: for an image without target.
+        lack a layer that has a weight; if a weight is not finite, or an image has two rows. The guide
+        itself raises it for an image without target.
 
     Notes
     -----
@@ -105,31 +117,19 @@ def feature_guide(encoder, targets, weights="published"):
         )
     layers = [k for k in layers if not isinstance(weights, dict) or k in weights]
     n_blocks = len(encoder.visual.transformer.resblocks)
-    shape = (len(targets.image_ids), *encoder.visual.positional_embedding.shape)
     for k in layers:
         if not 1 <= k <= n_blocks:
             raise ValueError(f"This encoder has the blocks 1 to {n_blocks}, got {k}.")
-        _check_targets(f"layer {k} of the targets", targets.layers[k], shape)
-    goals = torch.stack([torch.as_tensor(targets.layers[k]).float() for k in layers], dim=1)
-    if isinstance(weights, dict):
-        w = torch.tensor([float(weights[k]) for k in layers]).expand(len(goals), -1)
-    elif weights == "mean":
-        w = torch.full(goals.shape[:2], 1 / len(layers))
-    else:
-        unknown = [k for k in layers if k > len(PUBLISHED_WEIGHTS)]
-        if unknown:
-            raise ValueError(
-                f"The published weights are for the layers 1 to {len(PUBLISHED_WEIGHTS)}, got "
-                f"{unknown}. Pass weights by layer, or 'mean'."
-            )
-        inverse = 1 / goals.flatten(2).norm(dim=2)
-        w = torch.tensor([PUBLISHED_WEIGHTS[k - 1] for k in layers])
-        w = w * inverse.cpu() / inverse.cpu().sum(dim=1, keepdim=True)
-    row_of = _by_id(targets.image_ids)
+    shape = encoder.visual.positional_embedding.shape
+    known = [
+        _targets(f"layer {k} of the targets", targets.layers[k], targets.image_ids, shape) for k in layers
+    ]
+    goals, row_of = torch.stack([goal for goal, _ in known], dim=1), known[0][1]
+    w = _layer_weights(weights, layers, goals)
 
     def guide(images, image_ids):
         rows = row_of(image_ids)
-        found = features.encode_clip_layers(encoder, images, layers, len(images))
+        found = features.encode_clip_layers(encoder, images, layers, len(images), clamped=False)
         goal, weight = goals[rows].to(images.device), w[rows].to(images.device)
         off = [(found[k] - goal[:, i]).square().flatten(1).mean(1) for i, k in enumerate(layers)]
         return (weight * torch.stack(off, dim=1)).sum(dim=1)
@@ -137,14 +137,37 @@ def feature_guide(encoder, targets, weights="published"):
     return guide
 
 
+def _layer_weights(weights, layers, goals):
+    """Return the weight of each layer for each image, (n, n_layers), of targets (n, n_layers, ...)."""
+    if isinstance(weights, dict):
+        w = torch.tensor([float(weights[k]) for k in layers]).expand(len(goals), -1)
+        if not torch.isfinite(w).all():
+            raise ValueError(f"Expected finite weights by layer, got {weights}.")
+        return w
+    if weights == "mean":
+        return torch.full(goals.shape[:2], 1 / len(layers))
+    unknown = [k for k in layers if k > len(PUBLISHED_WEIGHTS)]
+    if unknown:
+        raise ValueError(
+            f"The published weights are for the layers 1 to {len(PUBLISHED_WEIGHTS)}, got "
+            f"{unknown}. Pass weights by layer, or 'mean'."
+        )
+    inverse = 1 / goals.flatten(2).norm(dim=2)
+    check_finite(
+        inverse, "1 / |g|, which the published weights are made of,", "Targets that are 0 have none."
+    )
+    w = torch.tensor([PUBLISHED_WEIGHTS[k - 1] for k in layers])
+    return w * inverse.cpu() / inverse.cpu().sum(dim=1, keepdim=True)
+
+
 def colour_guide(colours, image_ids):
-    r"""Make a guide to a layout of colours: the distance between images averaged over a grid.
+    r"""Return a guide to a layout of colours: the distance between images averaged over a grid.
 
     .. math:: L = \text{mean}[(\text{pool}(x) - \text{colours})^2]
 
     Parameters
     ----------
-    colours : tensor (n, 3, rows, columns)
+    colours : array or tensor (n, 3, rows, columns)
         Mean colour of each cell, in [0, 1].
     image_ids : int array (n,)
 
@@ -152,10 +175,15 @@ def colour_guide(colours, image_ids):
     -------
     guide : callable
         ``guide(images, image_ids)``.
+
+    Raises
+    ------
+    ValueError
+        If the colours have another shape or range, or an image has two rows. The guide itself raises it
+        for an image without target.
     """
-    colours = torch.as_tensor(colours).float()
-    _check_targets("colours", colours, (len(image_ids), 3, *colours.shape[2:]))
-    row_of = _by_id(image_ids)
+    colours, row_of = _targets("colours", colours, image_ids, (3, None, None))
+    check_unit_range(colours, "colours")
 
     def guide(images, image_ids):
         goal = colours[row_of(image_ids)].to(images)
@@ -166,7 +194,7 @@ def colour_guide(colours, image_ids):
 
 
 def brain_guide(encode, betas, image_ids, weights=None):
-    r"""Make a guide to measured responses, by an encoding model that is run forward.
+    r"""Return a guide to measured responses, by an encoding model that is run forward.
 
     .. math:: L = \sum_v w_v (\hat b_v(x) - b_v)^2 / \sum_v w_v
 
@@ -185,49 +213,53 @@ def brain_guide(encode, betas, image_ids, weights=None):
     guide : callable
         ``guide(images, image_ids)``.
 
+    Raises
+    ------
+    ValueError
+        If betas or weights have another shape or are not finite, or an image has two rows. The guide
+        itself raises it for an image without target, or if `encode` makes another number of responses.
+
     Notes
     -----
-    Whoever scores the images by these very responses scores their noise: keep a repeat apart.
+    A score by these very responses would reward drawings for reproducing their noise: keep a repeat apart.
     """
-    betas = torch.as_tensor(betas).float()
-    _check_targets("betas", betas, (len(image_ids), *betas.shape[1:]))
-    w = torch.ones(betas.shape[1]) if weights is None else torch.as_tensor(weights).float()
-    if w.shape != betas.shape[1:] or not (w >= 0).all() or not w.sum() > 0:
+    betas, row_of = _targets("betas", betas, image_ids, (None,))
+    w = torch.ones(betas.shape[1]) if weights is None else as_tensor(weights, "weights").float()
+    if w.shape != betas.shape[1:] or not ((w >= 0) & (w < math.inf)).all() or not w.sum() > 0:
         raise ValueError(
             f"Expected a weight of at least 0 for each of {betas.shape[1]} voxels, not all 0, got "
             f"shape {tuple(w.shape)}, from {w.min():.3g} to {w.max():.3g}."
         )
-    w, row_of = w / w.sum(), _by_id(image_ids)
+    w = w / w.sum()
 
     def guide(images, image_ids):
-        off = encode(images) - betas[row_of(image_ids)].to(images)
-        return off.square() @ w.to(images)
+        encoded, goal = encode(images), betas[row_of(image_ids)].to(images)
+        if encoded.shape != goal.shape:
+            raise ValueError(
+                f"Expected the encoding model to make responses {tuple(goal.shape)}, got "
+                f"{tuple(encoded.shape)}. It should be fitted on the voxels of the betas."
+            )
+        return (encoded - goal).square() @ w.to(images)
 
     return guide
 
 
-def _check_targets(name, values, shape):
-    if tuple(values.shape) != tuple(shape):
-        raise ValueError(f"Expected {name} as {tuple(shape)}, got {tuple(values.shape)}.")
-    finite = torch.isfinite(torch.as_tensor(values)).flatten(1).all(dim=1)
-    if not finite.all():
-        bad = (~finite).nonzero().flatten().tolist()
-        raise ValueError(f"{name} has NaN or infinite values in rows {bad[:10]}.")
-
-
-def _by_id(image_ids):
-    """Make the function from image ids to rows of the targets."""
-    rows = {int(image_id): row for row, image_id in enumerate(image_ids)}
-    if len(rows) < len(image_ids):
-        raise ValueError("The targets have several rows of one image: average or choose first.")
+def _targets(name, values, image_ids, shape):
+    """Return targets as floats (n, *shape), checked, and the function from image ids to their rows."""
+    values = as_tensor(values, name)
+    expected = (len(image_ids), *shape)
+    fits = values.ndim == len(expected) and all(
+        size in (found, None) for found, size in zip(values.shape, expected, strict=True)
+    )
+    if not fits:
+        sizes = ", ".join("any" if size is None else str(size) for size in expected)
+        raise ValueError(f"Expected {name} as ({sizes}), got {tuple(values.shape)}.")
+    check_finite(values, name)
+    known = as_ids(image_ids, len(image_ids), f"the image ids of {name}").numpy()
+    rows_of(known, known, name)  # refuses images that have several rows
 
     def row_of(wanted):
-        unknown = [int(i) for i in wanted if int(i) not in rows]
-        if unknown:
-            raise ValueError(
-                f"The guide has no target for {len(unknown)} of the images, such as {unknown[0]}; "
-                f"it knows {len(rows)}. Pass the image_ids of the drawing to the sampler."
-            )
-        return torch.tensor([rows[int(i)] for i in wanted])
+        wanted = as_ids(wanted, len(wanted)).numpy()
+        return torch.from_numpy(rows_of(known, wanted, name))
 
-    return row_of
+    return values.float(), row_of

@@ -1,17 +1,27 @@
 """The denoising loop: noise in, latents out.
 
-The loop is that of diffusers' `StableDiffusionPipeline` and `StableDiffusionImg2ImgPipeline`
-(the tests hold it to them bit by bit), stripped to what the book explains and opened at two
-places: a callback sees every step, guidance may correct every predicted noise.
+The loop is that of diffusers' `StableDiffusionPipeline` and `StableDiffusionImg2ImgPipeline`, and the tests
+hold it to them bit by bit. It is stripped to what the book explains, and opened at two places: a callback
+sees every step, and guidance may correct every predicted noise.
 """
 
-import copy
+import math
 
 import torch
-from diffusers.utils.torch_utils import randn_tensor
 
-from latentcortex.sampler.checks import check_arguments
-from latentcortex.sampler.noise import denoising_timesteps
+from latentcortex.features.checks import as_count, as_tensor
+from latentcortex.sampler.checks import (
+    EXPLODED,
+    as_ids,
+    check_condition,
+    check_made,
+    check_scheduler,
+    check_start,
+)
+from latentcortex.sampler.noise import noised_start
+
+TOO_STRONG = "Lower feature_scale or guided_share, or set max_relative_step, or sample in float32."
+TOO_LARGE = "Look at how large latents and encoder_hidden_states are, or sample in float32."
 
 
 @torch.no_grad()
@@ -31,7 +41,7 @@ def sample(
     callback=None,
     batch_size=32,
 ):
-    r"""Draw latents from a diffusion model by a deterministic sampler.
+    r"""Return latents drawn from a diffusion model by a deterministic sampler.
 
     With :math:`\bar\alpha` of the first timestep :math:`t` that is removed, it starts from
 
@@ -68,13 +78,13 @@ def sample(
     guidance : Guidance, optional
         Pulls the images towards what its guide asks for.
     image_ids : sequence of n int, optional
-        By which the guide knows its targets; row numbers without.
+        The guide finds its targets by them. Row numbers by default.
     callback : callable, optional
         ``callback(step, timestep, latents, pred_original_sample)`` after each step, with the
         latents of all n images after it and the present guess of their noise-free latents.
     batch_size : int
-        Images per pass of the U-Net (twice as many rows under classifier-free guidance); bounds
-        the memory, does not change the result.
+        Images per pass of the U-Net (twice as many rows under classifier-free guidance). It bounds the
+        memory and does not change the result.
 
     Returns
     -------
@@ -86,41 +96,29 @@ def sample(
         If shapes do not fit each other or the U-Net, values are not finite, or a number is out
         of its range.
     FloatingPointError
-        If the gradient of the guide is not finite; names step and image.
+        If the gradient of the guide or the latents after a step are not finite, or if the latents at the
+        end have more than 1,000 times the root mean square of noise. The error names step and images.
 
     References
     ----------
     - Song, Meng & Ermon, "Denoising diffusion implicit models", ICLR 2021, eq. 12.
     - Ho & Salimans, "Classifier-free diffusion guidance", arXiv 2207.12598, eq. 6.
     """
-    condition, n = encoder_hidden_states, len(encoder_hidden_states)
-    shape = check_arguments(
-        unet,
-        scheduler,
-        condition,
-        unconditional_embedding,
-        latents,
-        strength,
-        guidance_scale,
-        generators,
-        guidance,
-        image_ids,
-    )
-    classifier_free = guidance_scale > 1
+    condition = as_tensor(encoder_hidden_states, "encoder_hidden_states")
+    n, n_steps = len(condition), as_count(n_steps, "n_steps")
+    batch_size = as_count(batch_size, "batch_size")
     if unconditional_embedding is not None:
-        unconditional_embedding = unconditional_embedding.to(condition)
-    image_ids = torch.as_tensor(range(n) if image_ids is None else image_ids)
+        unconditional_embedding = as_tensor(unconditional_embedding, "unconditional_embedding").to(condition)
+    latents = None if latents is None else as_tensor(latents, "latents")
+    check_condition(unet, condition, unconditional_embedding, guidance_scale)
+    shape = check_start(unet, n, latents, strength, generators)
+    image_ids = as_ids(range(n) if image_ids is None else image_ids, n)
+    check_scheduler(scheduler, guidance is not None)
+    classifier_free = guidance_scale > 1
 
-    timesteps = denoising_timesteps(scheduler, n_steps, strength).to(condition.device)
-    scheduler = copy.deepcopy(scheduler)
-    scheduler.set_timesteps(n_steps, device=condition.device)
-    if hasattr(scheduler, "set_begin_index"):  # DPM-Solver counts its steps itself
-        scheduler.set_begin_index(n_steps - len(timesteps))
-    noise = randn_tensor(shape, list(generators), condition.device, condition.dtype)
-    if latents is None:
-        latents = noise
-    else:
-        latents = scheduler.add_noise(latents.to(condition), noise, timesteps[:1].repeat(n))
+    scheduler, timesteps, latents = noised_start(
+        scheduler, latents, shape, generators, n_steps, strength, condition
+    )
 
     # The loop: predict the noise, correct it, take a part of it out.
     for step, timestep in enumerate(timesteps):
@@ -147,11 +145,14 @@ def sample(
         # x0 of the noise taken out: the square roots matter, beta itself would not do
         pred_original_sample = (latents - (1 - abar) ** 0.5 * noise_pred) / abar**0.5
         latents = scheduler.step(noise_pred, timestep, latents).prev_sample
+        largest = EXPLODED if step == len(timesteps) - 1 else math.inf  # most recover on the way
+        advice = TOO_LARGE if guidance is None else TOO_STRONG
+        check_made(latents, "what is drawn", (step, int(timestep)), image_ids, advice, largest)
         if callback is not None:
             callback(step, timestep, latents, pred_original_sample)
     return latents
 
 
 def unet_of(unet, timestep, states):
-    """Fix timestep and condition: what is left predicts noise from noisy latents."""
+    """Return the function that predicts noise from noisy latents at this timestep, under these states."""
     return lambda noisy: unet(noisy, timestep, encoder_hidden_states=states).sample

@@ -3,6 +3,8 @@
 import torch
 
 from latentcortex import features
+from latentcortex.features.checks import as_tensor
+from latentcortex.sampler.checks import as_ids
 from latentcortex.sampler.loop import sample
 from latentcortex.sampler.noise import make_generator
 
@@ -26,7 +28,7 @@ def reconstruct(
     callback=None,
     batch_size=32,
 ):
-    """Reconstruct images from decoded z and c, under one of system A's three conditions.
+    """Return images reconstructed from decoded z and c, under one of system A's three conditions.
 
     ========  ==============================  ======================
     name      starts from                     under
@@ -62,16 +64,21 @@ def reconstruct(
     Raises
     ------
     ValueError
-        If the condition is unknown or the number of ids is not that of the images.
+        If the condition is unknown, the number of ids is not that of the images, or something can't be
+        sampled (see `sample`).
+    FloatingPointError
+        If a drawing explodes, or its images are not finite (see `sample` and `features.decode_latents`).
     """
     if condition not in CONDITIONS:
         raise ValueError(f"Expected a condition of {', '.join(CONDITIONS)}, got {condition!r}.")
+    latents = as_tensor(latents, "latents")
+    encoder_hidden_states = as_tensor(encoder_hidden_states, "encoder_hidden_states")
     for name, rows in {"latents": latents, "encoder_hidden_states": encoder_hidden_states}.items():
         if len(rows) != len(image_ids):
             raise ValueError(f"{name} has {len(rows)} rows for {len(image_ids)} image_ids.")
+    image_ids = as_ids(image_ids, len(image_ids))
     unconditional_embedding = features.unconditional(model.text_encoder, model.tokenizer)
-    latents = torch.as_tensor(latents)
-    encoder_hidden_states = torch.as_tensor(encoder_hidden_states).to(unconditional_embedding)
+    encoder_hidden_states = encoder_hidden_states.to(unconditional_embedding)
     if condition == "z_only":
         encoder_hidden_states = unconditional_embedding.repeat(len(image_ids), 1, 1)
         guidance_scale = 1.0

@@ -5,8 +5,9 @@ It is trained on other subjects first (`train`), then, with a new linear layer
 (`SharedSpace.with_new_subject`), on as many sessions of the target subject as there are.
 
 `network` holds the network, `losses` what it is trained on, `prior` the diffusion prior that may
-stand behind it, `training` the loop of both stages, `prediction` its use, `checkpoints` its files,
-`data` the checks and the looking up of rows by image id.
+stand behind it, `settings` how it is trained, `training` the loop of both stages, `prediction` its use,
+`checkpoints` its files, `data` the checks of arrays and the looking up of rows by image id, `bounds` the
+checks of numbers.
 
 References
 ----------
@@ -19,7 +20,8 @@ from latentcortex.shared_space.losses import bimixco, draw_mixing, mix, softclip
 from latentcortex.shared_space.network import NetworkSizes, SharedSpace
 from latentcortex.shared_space.prediction import fit_rescaling, predict
 from latentcortex.shared_space.prior import DiffusionPrior
-from latentcortex.shared_space.training import TrainingSettings, train
+from latentcortex.shared_space.settings import TrainingSettings
+from latentcortex.shared_space.training import train
 
 __all__ = [
     "DiffusionPrior",

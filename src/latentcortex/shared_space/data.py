@@ -14,7 +14,7 @@ SAMPLE, BLOCK = 64, 512
 
 
 def check_betas(model, betas, subject):
-    """Check betas of a subject and return them as an array on the CPU.
+    """Return betas of a subject as an array on the CPU, checked.
 
     Parameters
     ----------
@@ -29,14 +29,15 @@ def check_betas(model, betas, subject):
     Raises
     ------
     ValueError
-        For a subject that the network does not know, another number of voxels, or values that
-        are not finite.
+        For a subject that the network does not know, another number of voxels, a masked array, or
+        values that are not finite.
     """
     if subject not in model.n_voxels:
         raise ValueError(
             f"This network knows the subjects {', '.join(model.n_voxels)}, not {subject!r}. Train "
             "it on that subject first: SharedSpace.with_new_subject makes the layer."
         )
+    _refuse_mask(betas, f"betas of {subject}")
     betas = betas.cpu().numpy() if torch.is_tensor(betas) else np.asarray(betas)
     n_voxels = model.n_voxels[subject]
     if betas.ndim != 2 or betas.shape[1] != n_voxels:
@@ -56,7 +57,7 @@ def check_betas(model, betas, subject):
 
 
 def check_targets(model, targets):
-    """Check that targets are those of the network's heads, each of the right shape.
+    """Check that targets are those of the network's heads, each of the right shape, and return nothing.
 
     Parameters
     ----------
@@ -66,7 +67,8 @@ def check_targets(model, targets):
     Raises
     ------
     ValueError
-        If targets are missing or unknown, their shape is another, or ids don't match the rows.
+        If targets are missing or unknown, are lists or masked arrays, their shape is another, or ids
+        don't match the rows.
     """
     if set(targets) != set(model.target_shapes):
         raise ValueError(
@@ -76,21 +78,45 @@ def check_targets(model, targets):
         )
     for name, (features, image_ids) in targets.items():
         expected = model.target_shapes[name]
+        _refuse_mask(features, name)
+        if not hasattr(features, "shape"):
+            raise ValueError(f"Expected {name} as an array or tensor, got {type(features).__name__}.")
         if tuple(features.shape[1:]) != expected:
             what = "n_tokens, width" if len(expected) == 2 else "channels, h, w"
             raise ValueError(
                 f"The head of {name} makes ({what}) = {expected} for each image, got targets of "
                 f"shape {tuple(features.shape)}. Are they of another encoder or preset?"
             )
-        if len(image_ids) != len(features):
-            raise ValueError(
-                f"{name} has {len(features)} rows and {len(image_ids)} image ids: expected one id "
-                "for each row."
-            )
+        as_ids(image_ids, len(features), f"rows of {name}")
+
+
+def as_ids(image_ids, n, what):
+    """Return image ids as an integer array (n,), one for each of n `what`.
+
+    Raises
+    ------
+    ValueError
+        If there is another number of them, or they are not whole numbers.
+    """
+    ids = np.asarray(image_ids)
+    if ids.shape != (n,) or (n and ids.dtype.kind not in "iu"):
+        raise ValueError(
+            f"Expected one image id, a whole number, for each of {n} {what}, got ids of shape {ids.shape} "
+            f"and dtype {ids.dtype}."
+        )
+    return ids
+
+
+def _refuse_mask(array, name):
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError(
+            f"{name} is a masked array. The network knows no masks, so the values under the mask would count "
+            "like any others. Leave out the masked rows and pass a plain array."
+        )
 
 
 def rows_as_tensor(array, rows):
-    """Copy some rows of an array or tensor into a float32 tensor."""
+    """Return some rows of an array or tensor, copied into a float32 tensor."""
     if torch.is_tensor(array):
         return array[torch.from_numpy(rows).to(array.device)].float()
     return torch.from_numpy(np.asarray(array[rows], dtype=np.float32))
@@ -130,7 +156,7 @@ class TrainingData:
                 "SharedSpace, or with_new_subject for the second stage."
             )
         learned_from = []
-        held_out = np.unique(np.asarray(validation_image_ids, dtype=np.int64))
+        held_out = np.unique(as_ids(validation_image_ids, len(validation_image_ids), "validation images"))
         learned = np.intersect1d(held_out, model.training_image_ids)
         if len(learned):
             raise ValueError(
@@ -143,12 +169,7 @@ class TrainingData:
         self.target_rows = {name: {} for name in targets}
         for subject, (betas, image_ids) in trials.items():
             self.betas[subject] = betas = check_betas(model, betas, subject)
-            image_ids = np.asarray(image_ids)
-            if image_ids.shape != (len(betas),):
-                raise ValueError(
-                    f"Expected one image id for each of {len(betas)} trials of {subject}, got ids "
-                    f"of shape {image_ids.shape}."
-                )
+            image_ids = as_ids(image_ids, len(betas), f"trials of {subject}")
             rows = np.flatnonzero(~np.isin(image_ids, held_out))
             rows = rows[np.argsort(image_ids[rows], kind="stable")]
             images, first = np.unique(image_ids[rows], return_index=True)
@@ -169,9 +190,9 @@ class TrainingData:
             )
 
     def batch(self, per_subject, rng):
-        """Draw equally many trials of every subject, each of another image.
+        """Return a batch drawn at random: equally many trials of every subject, each of another image.
 
-        Two trials of one image in a batch would be told apart by the contrastive losses.
+        The contrastive losses would push two trials of the same image apart.
 
         Parameters
         ----------
@@ -199,7 +220,7 @@ class TrainingData:
     def statistics(self, name):
         """Return the mean of each number of a target, and one standard deviation around it.
 
-        Over the training images, each counted once: tensors (...) and ().
+        Both are over the training images, each counted once: tensors (...) and ().
 
         Raises
         ------
@@ -215,14 +236,14 @@ class TrainingData:
             if len(bad):
                 raise ValueError(
                     f"{name} has NaN or infinite values in training images, such as "
-                    f"{np.asarray(known)[bad[0]]}. Compute it anew, or leave their trials out."
+                    f"{np.asarray(known)[bad[0]]}. Compute it again, or leave their trials out."
                 )
             total, squares = total + values.sum(0), squares + (values**2).sum(0)
         mean = total / len(rows)
         return mean.float(), (squares / len(rows) - mean**2).mean().sqrt().float()
 
     def fingerprint(self, model, settings):
-        """Hash what a training depends on: settings, first weights, ids, some of the rows.
+        """Return a hash of what a training depends on: settings, first weights, ids, some of the rows.
 
         Returns
         -------

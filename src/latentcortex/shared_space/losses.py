@@ -13,9 +13,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from latentcortex.shared_space.bounds import as_number
+
 
 def draw_mixing(n_trials, rng, beta=0.15, threshold=0.5):
-    r"""Draw which trials of one subject are mixed, with which others and how much.
+    r"""Return which trials of one subject are mixed, with which others and how much, at random.
 
     A share `threshold` of the trials gets :math:`\lambda_i` from Beta(beta, beta), the rest 1.
 
@@ -24,7 +26,7 @@ def draw_mixing(n_trials, rng, beta=0.15, threshold=0.5):
     n_trials : int
     rng : numpy.random.Generator
     beta : float
-        Below 1, mixtures are mostly of one trial.
+        Above 0. Below 1, mixtures are mostly of one trial.
     threshold : float in [0, 1]
 
     Returns
@@ -33,32 +35,48 @@ def draw_mixing(n_trials, rng, beta=0.15, threshold=0.5):
         :math:`\lambda_i` of the trial itself.
     partners : int64 tensor (n_trials,)
         A permutation; a trial may be its own partner.
+
+    Raises
+    ------
+    ValueError
+        If `beta` or `threshold` are out of their range.
     """
+    beta, threshold = as_number(beta, "beta", above=True), as_number(threshold, "threshold", high=1)
     mixed = rng.random(n_trials) < threshold
     weights = np.where(mixed, rng.beta(beta, beta, n_trials), 1).astype(np.float32)
     return torch.from_numpy(weights), torch.from_numpy(rng.permutation(n_trials))
 
 
 def mix(values, weights, partners):
-    r"""Mix rows: :math:`\lambda_i v_i + (1 - \lambda_i) v_{\pi(i)}`.
+    r"""Return rows that are mixed: :math:`\lambda_i v_i + (1 - \lambda_i) v_{\pi(i)}`.
 
     Parameters
     ----------
     values : tensor (n, ...)
         Betas, or the targets that go with them.
     weights, partners : tensors (n,), (n,)
-        Of `draw_mixing`.
+        From `draw_mixing`.
 
     Returns
     -------
     tensor (n, ...)
+
+    Raises
+    ------
+    ValueError
+        If there are not as many weights and partners as rows.
     """
+    if not len(values) == len(weights) == len(partners):
+        raise ValueError(
+            f"Expected a weight and a partner for each of {len(values)} rows, got {len(weights)} and "
+            f"{len(partners)}."
+        )
     weights = weights.reshape(-1, *[1] * (values.ndim - 1))
     return weights * values + (1 - weights) * values[partners]
 
 
 def bimixco(projected, targets, weights, partners, temperature=0.006):
-    r"""Contrast predictions from mixed betas with the targets of both trials in them.
+    r"""Return the loss that contrasts predictions from mixed betas with the targets of both trials.
 
     With :math:`q = \mathrm{softmax}_j(s_{ij} / \tau)` and :math:`q'` the softmax over i,
 
@@ -81,7 +99,7 @@ def bimixco(projected, targets, weights, partners, temperature=0.006):
     -------
     scalar tensor
     """
-    logits = cosines(projected, targets) / temperature
+    logits = cosines(projected, targets) / as_number(temperature, "temperature", above=True)
     rows = torch.arange(len(logits), device=logits.device)
     labels = torch.diag(weights)
     labels[rows, partners] += 1 - weights
@@ -90,7 +108,7 @@ def bimixco(projected, targets, weights, partners, temperature=0.006):
 
 
 def softclip(projected, targets, temperature):
-    r"""Contrast predictions with targets as softly as targets resemble each other.
+    r"""Return the loss that contrasts predictions with targets as softly as targets resemble each other.
 
     .. math:: L = -\frac{1}{2n} \sum_{ij} \mathrm{softmax}_j(\bar y_i \cdot \bar y_j / \tau)
               (\log \mathrm{softmax}_j(s_{ij} / \tau) + \log \mathrm{softmax}_j(s_{ji} / \tau))
@@ -104,6 +122,7 @@ def softclip(projected, targets, temperature):
     -------
     scalar tensor
     """
+    temperature = as_number(temperature, "temperature", above=True)
     logits = cosines(projected, targets) / temperature
     labels = (cosines(targets, targets) / temperature).softmax(1)
     both = logits.log_softmax(1) + logits.T.log_softmax(1)
@@ -111,9 +130,10 @@ def softclip(projected, targets, temperature):
 
 
 def cosine_temperature(progress, first=0.004, last=0.0075):
-    """Move the temperature from `first` to `last` on half a cosine as progress goes from 0 to 1.
+    """Return the temperature, which moves from `first` to `last` on half a cosine.
 
-    The public code moves it once an epoch and divides by 0 when there is but one.
+    `progress` goes from 0 to 1. (The public code moves the temperature once per epoch, and divides by 0
+    when there is only one epoch.)
     """
     return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
 

@@ -8,6 +8,7 @@ import torch
 from diffusers.models.autoencoders.vae import Decoder
 from torch import nn
 
+from latentcortex.shared_space.bounds import as_number, as_numbers, check_fields
 from latentcortex.shared_space.prior import DiffusionPrior
 
 
@@ -22,12 +23,17 @@ class NetworkSizes:
     n_blocks : int
         Residual blocks of the backbone. With 0 and no prior, token targets are linear in betas.
     dropout : float
-        In each block.
+        Share of the numbers that each block sets to 0 in training, in [0, 1).
     latent_channels : tuple of int
         Channels at each size of a latent head, the largest grid first; each size is half the one
         before.
     prior_depth, prior_heads : int
-        Layers and heads of each token target's diffusion prior; a depth of 0 leaves it out.
+        Layers and heads of each token target's diffusion prior. A depth of 0 leaves it out.
+
+    Raises
+    ------
+    ValueError
+        If a size is out of its range.
     """
 
     hidden_size: int = 4096
@@ -36,6 +42,17 @@ class NetworkSizes:
     latent_channels: tuple[int, ...] = (64, 128, 256)
     prior_depth: int = 6
     prior_heads: int = 12
+
+    def __post_init__(self):
+        one, none = {"low": 1, "whole": True}, {"whole": True}
+        counts = {"hidden_size": one, "n_blocks": none, "prior_depth": none, "prior_heads": one}
+        check_fields(self, counts | {"dropout": {"high": 1}})
+        if self.dropout == 1:
+            raise ValueError("A dropout of 1 leaves nothing to learn from: expected less.")
+        channels = as_numbers(self.latent_channels, "latent_channels", **one)
+        if not channels:
+            raise ValueError("Expected at least one number of latent_channels.")
+        object.__setattr__(self, "latent_channels", channels)
 
 
 class SharedSpace(nn.Module):
@@ -52,14 +69,14 @@ class SharedSpace(nn.Module):
     Parameters
     ----------
     n_voxels : dict of str to int
-        Of each subject.
+        The number of voxels of each subject.
     target_shapes : dict of str to tuple of int
         Of each target: (n_tokens, width) for tokens such as c and the layers of g, or
         (channels, h, w) for latents. Several targets share the backbone; one model per target,
         as published, is a model with one target each.
     sizes : NetworkSizes
     seed : int
-        Of the first weights. The global random state is left as it was.
+        The first weights follow from it. The global random state is left as it was.
 
     Attributes
     ----------
@@ -71,14 +88,20 @@ class SharedSpace(nn.Module):
     Raises
     ------
     ValueError
-        For a target of another number of dimensions, or latents that can't be halved.
+        If there is no subject or no target, for a target of another number of dimensions, for latents
+        that can't be halved, or for a number that is not whole.
     """
 
     def __init__(self, n_voxels, target_shapes, sizes=None, *, seed=0):
         super().__init__()
         self.sizes = sizes = NetworkSizes() if sizes is None else sizes
-        self.n_voxels = {subject: int(n) for subject, n in n_voxels.items()}
-        self.target_shapes = {name: tuple(map(int, s)) for name, s in target_shapes.items()}
+        if not n_voxels or not target_shapes:
+            raise ValueError("Expected at least one subject and one target to make a network for.")
+        self.n_voxels = {s: as_number(n, f"voxels of {s}", 1, whole=True) for s, n in n_voxels.items()}
+        self.target_shapes = {
+            name: as_numbers(shape, f"the shape of {name}", low=1, whole=True)
+            for name, shape in target_shapes.items()
+        }
         kinds = {2: TokenHead, 3: LatentHead}
         for name, shape in self.target_shapes.items():
             if len(shape) not in kinds:
@@ -100,11 +123,11 @@ class SharedSpace(nn.Module):
 
     @property
     def device(self):
-        """Where its weights are."""
+        """Return the device on which its weights are."""
         return next(self.parameters()).device
 
     def forward(self, betas):
-        r"""Decode trials of one or several subjects at once.
+        r"""Return what trials of one or several subjects are decoded as.
 
         Parameters
         ----------
@@ -123,22 +146,22 @@ class SharedSpace(nn.Module):
         return {name: head(hidden) for name, head in self.heads.items()}
 
     def with_new_subject(self, subject, n_voxels, *, seed=0):
-        """Make the network of the second stage: a new subject in place of the first stage's.
+        """Return the network of the second stage: a new subject in place of the first stage's.
 
-        Backbone and heads are copied, none of them frozen; the linear layer is new. The layers of
-        the other subjects are left behind: they would not fit a backbone that goes on learning.
+        Backbone and heads are copied, and none of them is frozen. The linear layer is new. The layers of
+        the other subjects are left behind, because they would not fit a backbone that goes on learning.
 
         Parameters
         ----------
         subject : str
         n_voxels : int
         seed : int
-            Of the new layer.
+            The new layer follows from it.
 
         Returns
         -------
         SharedSpace
-            On the same device; this network is not changed.
+            On the same device. This network is not changed.
 
         Raises
         ------
@@ -172,12 +195,12 @@ class Block(nn.Module):
         )
 
     def forward(self, hidden):
-        """Take and return (n, hidden_size)."""
+        """Return (n, hidden_size) for (n, hidden_size)."""
         return hidden + self.layers(hidden)
 
 
 class Head(nn.Module):
-    """What heads have in common: the mean and scale of their target."""
+    """A head knows the mean and scale of its target."""
 
     def __init__(self, shape):
         super().__init__()
@@ -186,11 +209,11 @@ class Head(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def standardise(self, features):
-        """Bring features (n, *shape) to the units that the network works in."""
+        """Return features (n, *shape) in the units that the network works in."""
         return (features - self.mean) / self.scale
 
     def restore(self, standardised):
-        """Bring what the network predicts back to the units of the features."""
+        """Return predictions of the network in the units of the features."""
         return standardised * self.scale + self.mean
 
 
@@ -208,7 +231,7 @@ class TokenHead(Head):
             self.prior = DiffusionPrior(n_tokens, width, sizes.prior_depth, sizes.prior_heads)
 
     def forward(self, hidden):
-        """Take (n, hidden_size), return prediction and projection, each (n, *shape)."""
+        """Return prediction and projection, each (n, *shape), for (n, hidden_size)."""
         tokens = self.linear(hidden).unflatten(1, self.shape)
         return tokens, self.projector(tokens)
 
@@ -250,6 +273,6 @@ class LatentHead(Head):
         )
 
     def forward(self, hidden):
-        """Take (n, hidden_size), return prediction and projection, each (n, *shape)."""
+        """Return prediction and projection, each (n, *shape), for (n, hidden_size)."""
         grid = self.linear(hidden).unflatten(1, self.grid)
         return self.decoder(grid), self.projector(grid)

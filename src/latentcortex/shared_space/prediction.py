@@ -4,13 +4,14 @@ import numpy as np
 import torch
 
 from latentcortex.decoders import rescale_by, rescaling
-from latentcortex.shared_space.data import check_betas, check_targets, rows_as_tensor
+from latentcortex.shared_space.bounds import as_number
+from latentcortex.shared_space.data import as_ids, check_betas, check_targets, rows_as_tensor
 from latentcortex.store import rows_of
 
 
 @torch.no_grad()
 def predict(model, betas, subject, *, rescale=False, projected=False, image_ids=None, batch_size=256, seed=0):
-    """Decode features of all targets from betas of one subject.
+    """Return features of all targets, decoded from betas of one subject.
 
     Parameters
     ----------
@@ -29,9 +30,10 @@ def predict(model, betas, subject, *, rescale=False, projected=False, image_ids=
         Of these rows, where the predictions are to be tested: overlap with what the network has
         learned from is then an error.
     batch_size : int
-        Rows at a time; bounds the memory, does not change the result.
+        Rows at a time. It bounds the memory that is needed besides the result, and does not change the
+        result.
     seed : int
-        Of the noise that a diffusion prior starts from.
+        The noise that a diffusion prior starts from follows from it.
 
     Returns
     -------
@@ -41,20 +43,19 @@ def predict(model, betas, subject, *, rescale=False, projected=False, image_ids=
     Raises
     ------
     ValueError
-        For betas that do not fit (see `check_betas`), images learned from, or a rescaling that
-        was not fitted.
+        For betas that do not fit (see `check_betas`), images learned from, a rescaling that
+        was not fitted, or a number out of its range.
+    FloatingPointError
+        If the network predicts values that are not finite. The error names target and rows.
     """
-    betas = check_betas(model, betas, subject)
+    betas, batch_size = check_betas(model, betas, subject), as_number(batch_size, "batch_size", 1, whole=True)
     if rescale and (projected or subject not in model.rescaling):
         raise ValueError(
             f"There is no rescaling of {subject}'s predictions: call fit_rescaling with validation "
             "images first. Projections have none."
         )
     if image_ids is not None:
-        if len(image_ids) != len(betas):
-            raise ValueError(
-                f"Expected one image id for each of {len(betas)} rows of betas, got {len(image_ids)}."
-            )
+        image_ids = as_ids(image_ids, len(betas), "rows of betas")
         learned = [model.training_image_ids]
         learned += [model.rescaling_image_ids[subject]] if rescale else []
         both = np.intersect1d(image_ids, np.concatenate(learned))
@@ -82,14 +83,23 @@ def predict(model, betas, subject, *, rescale=False, projected=False, image_ids=
                 values = rescale_by(found, values)
             parts[name].append(values.cpu())
     model.train(was_training)
-    return {name: torch.cat(values).numpy() for name, values in parts.items()}
+    made = {name: torch.cat(values).numpy() for name, values in parts.items()}
+    for name, values in made.items():
+        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+        if len(bad):
+            raise FloatingPointError(
+                f"The network predicts NaN or infinite values of {name} for the rows {bad[:10].tolist()} "
+                f"({len(bad)} of {len(values)} rows). Compare the size of these betas with those that it was "
+                "trained on. If all rows are affected, look at the losses of its training."
+            )
+    return made
 
 
 def fit_rescaling(model, betas, subject, image_ids, targets, *, batch_size=256, seed=0):
     """Learn from validation images how predictions are brought to the spread of the targets.
 
-    Nothing but validation images enters: the public code takes the mean and deviation of the
-    test predictions, which needs the whole test set and fails for one image.
+    What is found is kept in the network. Only validation images enter. (The public code takes the mean
+    and deviation of the test predictions, which needs the whole test set and fails for one image.)
 
     Parameters
     ----------
@@ -99,7 +109,7 @@ def fit_rescaling(model, betas, subject, image_ids, targets, *, batch_size=256, 
         Of validation images, as many repeats averaged as in the betas to be decoded.
     subject : str
     image_ids : int array (n_trials,)
-        Of these rows: `predict` with `rescale` refuses to be tested on them.
+        The image of each row. `predict` with `rescale` refuses to be tested on them.
     targets : dict of str to (features (n_images, ...), image_ids (n_images,))
     batch_size, seed
         As in `predict`.
@@ -107,12 +117,24 @@ def fit_rescaling(model, betas, subject, image_ids, targets, *, batch_size=256, 
     Raises
     ------
     ValueError
-        If the network has learned from one of these images, or something does not fit.
+        If the network has learned from one of these images, if there is only one row, if targets of
+        these images are not finite, or something does not fit.
     """
     check_targets(model, targets)
+    if len(betas) < 2:
+        raise ValueError(
+            f"A spread needs at least two validation images, got {len(betas)}. Pass all of the split "
+            "(nsd.validation_split)."
+        )
     predicted = predict(model, betas, subject, image_ids=image_ids, batch_size=batch_size, seed=seed)
-    image_ids, found = np.asarray(image_ids), {}
+    image_ids, found = as_ids(image_ids, len(betas), "rows of betas"), {}
     for name, (features, known) in targets.items():
         true = rows_as_tensor(features, rows_of(known, image_ids, name))
+        bad = image_ids[~torch.isfinite(true).flatten(1).all(1).cpu().numpy()]
+        if len(bad):
+            raise ValueError(
+                f"{name} has NaN or infinite values in {len(bad)} of the validation images, such as "
+                f"{bad[0]}. Compute it again, or leave these images out."
+            )
         found[name] = rescaling(torch.from_numpy(predicted[name]), true)
     model.rescaling[subject], model.rescaling_image_ids[subject] = found, image_ids

@@ -8,6 +8,8 @@ from diffusers import DDIMScheduler
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import nn
 
+from latentcortex.shared_space.bounds import as_number
+
 
 class DiffusionPrior(nn.Module):
     r"""Denoise targets under the network's output b, by a small transformer that predicts them.
@@ -26,7 +28,12 @@ class DiffusionPrior(nn.Module):
     n_timesteps : int
         Noise levels in training, on a cosine schedule.
     drop_share : float
-        Share of the rows that are trained without condition.
+        Share of the rows that are trained without condition, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If the heads don't divide the width, or a number is out of its range.
 
     Notes
     -----
@@ -37,10 +44,15 @@ class DiffusionPrior(nn.Module):
 
     def __init__(self, n_tokens, width, depth=6, n_heads=12, n_timesteps=100, drop_share=0.2):
         super().__init__()
-        self.drop_share = drop_share
+        n_heads, depth = as_number(n_heads, "n_heads", 1, whole=True), as_number(depth, "depth", whole=True)
+        if width % n_heads:
+            raise ValueError(
+                f"{n_heads} heads don't divide the {width} numbers of a token: choose prior_heads that do."
+            )
+        self.drop_share = as_number(drop_share, "drop_share", high=1)
         # "trailing" starts where training ends, at noise alone, and not five levels below.
         self.scheduler = DDIMScheduler(
-            num_train_timesteps=n_timesteps,
+            num_train_timesteps=as_number(n_timesteps, "n_timesteps", 1, whole=True),
             beta_schedule="squaredcos_cap_v2",
             prediction_type="sample",
             clip_sample=False,
@@ -59,7 +71,7 @@ class DiffusionPrior(nn.Module):
         self.layers = nn.Sequential(*layers, nn.LayerNorm(width), nn.Linear(width, width))
 
     def denoise(self, noisy, timesteps, condition):
-        """Predict the targets from noisy ones.
+        """Return the targets predicted from noisy ones.
 
         Parameters
         ----------
@@ -96,24 +108,33 @@ class DiffusionPrior(nn.Module):
 
     @torch.no_grad()
     def sample(self, condition, n_steps=20, cond_scale=1.0, seed=0):
-        """Draw targets, one for each condition, by deterministic DDIM from noise.
+        """Return targets drawn by deterministic DDIM from noise, one for each condition.
 
-        The targets themselves have no way in. (The first version of the public code noised the
+        The true targets are no input of this function. (The first version of the public code noised the
         true target and predicted it back, so that its test predictions contained it.)
 
         Parameters
         ----------
         condition : tensor (n, n_tokens, width)
         n_steps : int
+            At most the number of noise levels in training.
         cond_scale : float
-            1 uses the condition as it is, more of it exaggerates, 0 ignores it.
+            1 uses the condition as it is, a larger number exaggerates it, 0 ignores it.
         seed : int
             All rows start from the same noise, so a row does not depend on its neighbours.
 
         Returns
         -------
         tensor (n, n_tokens, width)
+
+        Raises
+        ------
+        ValueError
+            If a number is out of its range.
         """
+        n_levels = self.scheduler.config.num_train_timesteps
+        n_steps = as_number(n_steps, "n_steps", 1, n_levels, whole=True)
+        cond_scale = as_number(cond_scale, "cond_scale")
         scheduler = copy.deepcopy(self.scheduler)
         scheduler.set_timesteps(n_steps, device=condition.device)
         generator = torch.Generator().manual_seed(seed)

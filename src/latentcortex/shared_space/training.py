@@ -1,7 +1,6 @@
 """The training of both stages: pre-training on other subjects, fine-tuning on the target one."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,71 +9,14 @@ import torch.nn.functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
+from latentcortex.shared_space.bounds import as_number
 from latentcortex.shared_space.checkpoints import read_tensors, write_tensors
 from latentcortex.shared_space.data import TrainingData, rows_as_tensor
 from latentcortex.shared_space.losses import bimixco, cosine_temperature, cosines, draw_mixing, mix, softclip
 from latentcortex.shared_space.network import LatentHead
 from latentcortex.shared_space.prediction import predict
+from latentcortex.shared_space.settings import TrainingSettings
 from latentcortex.store import rows_of
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a network is trained; the defaults are the published values.
-
-    Attributes
-    ----------
-    epochs : int
-    steps_per_epoch : int or None
-        None for as many as it takes to draw as many trials of each subject as the one with the
-        most has.
-    trials_per_subject : int
-        In each batch; published are 6 or 7 of each of 7 subjects, 42 of one.
-    lr : float
-        Highest rate of the one cycle; it starts 25 times and ends 25,000 times lower.
-    warmup_epochs : float
-        In which the rate rises.
-    weight_decay : float
-        Of weights; biases and LayerNorm have none. (The public code names LayerNorm by a name
-        that its parameters don't have, and so decays it.)
-    max_grad_norm : float
-        Gradients are scaled down to it. (The public code does not clip.)
-    mixing_share : float in [0, 1]
-        Share of the epochs with mixed betas and BiMixCo; SoftCLIP follows.
-    mixing_beta, mixing_threshold : float
-        See `draw_mixing`.
-    bimixco_temperature : float
-    softclip_temperatures : tuple of float
-        First and last.
-    token_weight, token_contrastive : float
-        Weights of tokens' mean squared error (or prior loss) and contrastive loss.
-    latent_weight, latent_contrastive : float
-        Weights of the L1 distance of latents in units of their standard deviation, and of their
-        contrastive loss. The published L1 / 0.18215 is of latents scaled to about that unit.
-    latent_temperature : float
-        Of the latents' SoftCLIP.
-    seed : int
-        Batches, mixing, dropout and the prior's noise follow from it and the number of the step.
-    """
-
-    epochs: int = 150
-    steps_per_epoch: int | None = None
-    trials_per_subject: int = 6
-    lr: float = 3e-4
-    warmup_epochs: float = 2
-    weight_decay: float = 1e-2
-    max_grad_norm: float = 1.0
-    mixing_share: float = 1 / 3
-    mixing_beta: float = 0.15
-    mixing_threshold: float = 0.5
-    bimixco_temperature: float = 0.006
-    softclip_temperatures: tuple[float, float] = (0.004, 0.0075)
-    token_weight: float = 30.0
-    token_contrastive: float = 1.0
-    latent_weight: float = 1 / 0.18215
-    latent_contrastive: float = 0.1
-    latent_temperature: float = 0.075
-    seed: int = 0
 
 
 def train(
@@ -88,22 +30,23 @@ def train(
     checkpoint_seconds=60,
     progress=True,
 ):
-    """Train a network, on several subjects (first stage) or on one (second stage).
+    """Train a network on several subjects (first stage) or on one (second stage), and return its history.
 
     Every step draws its batch, mixing, dropout and noise from the seed and its own number, so that
     a training that was killed and goes on from its checkpoint ends where it would have ended
-    (bit for bit on a CPU). Nothing is chosen by the validation images: they are only shown.
+    (bit for bit on a CPU). Nothing is chosen by the validation images. How well they are retrieved is only
+    shown.
 
     Parameters
     ----------
     model : SharedSpace
-        Is trained in place, on its device, and left in evaluation mode. An earlier rescaling is
+        It is trained in place, on its device, and left in evaluation mode. An earlier rescaling is
         forgotten.
     trials : dict of str to (betas (n_trials, n_voxels), image_ids (n_trials,))
         By subject: all the trials to learn from, single ones, z-scored session by session
         (``nsd.zscore``). Test images must not be among them.
     targets : dict of str to (features (n_images, ...), image_ids (n_images,))
-        By name, rows in any order; of other images no row is looked at.
+        By name, rows in any order. Rows of images that are not trained on are not looked at.
     settings : TrainingSettings, optional
     validation_image_ids : int array
         Taken out of the training with all their repeats.
@@ -117,9 +60,9 @@ def train(
     Returns
     -------
     history : list of dict
-        Of each epoch: ``loss`` (mean) and, with validation images, ``retrieval``, by target: how
-        often, in [0, 1], the right image comes first among all the subject's validation images
-        by cosine, mean over subjects.
+        One for each epoch: ``loss`` (mean) and, with validation images, ``retrieval`` by target. That is
+        how often, in [0, 1], the right image comes first by cosine among all the subject's validation
+        images, mean over subjects.
 
     Raises
     ------
@@ -130,32 +73,13 @@ def train(
         If the loss is not finite.
     """
     settings = TrainingSettings() if settings is None else settings
+    checkpoint_seconds = as_number(checkpoint_seconds, "checkpoint_seconds")
     data = TrainingData(model, trials, targets, validation_image_ids)
     statistics = {name: data.statistics(name) for name in targets}
-    n_images = {subject: len(groups) for subject, groups in data.groups.items()}
-    if min(n_images.values()) < settings.trials_per_subject:
-        raise ValueError(
-            f"Batches need {settings.trials_per_subject} different images of each subject, there "
-            f"are {n_images}. Lower trials_per_subject or pass more trials."
-        )
-    most = max(sum(map(len, groups)) for groups in data.groups.values())
-    epoch_steps = settings.steps_per_epoch or -(-most // settings.trials_per_subject)
+    epoch_steps = _steps_of_an_epoch(data, settings)
     n_steps = settings.epochs * epoch_steps
-    if settings.warmup_epochs * epoch_steps < 2 or n_steps < 3:
-        raise ValueError(
-            f"{settings.epochs} epochs of {epoch_steps} steps, {settings.warmup_epochs} of them to "
-            "warm up, leave the rate no steps to rise and fall: expected at least 2 and 3."
-        )
     fingerprint = data.fingerprint(model, settings)
-    saved = None
-    if checkpoint is not None and Path(checkpoint).exists():
-        saved = read_tensors(checkpoint)
-        if saved[1].get("fingerprint") != fingerprint:
-            raise ValueError(
-                f"{checkpoint} is of another training: settings, data or first weights differ. To "
-                "go on with it, make network and data as they were, not a network that has been "
-                "trained since; to train anew, pass another path or delete it."
-            )
+    saved = _read_checkpoint(checkpoint, fingerprint)
 
     if not len(model.training_image_ids):
         for name, (mean, scale) in statistics.items():
@@ -163,17 +87,7 @@ def train(
             model.heads[name].scale.copy_(scale)
     model.training_image_ids = np.union1d(model.training_image_ids, data.image_ids)
     model.rescaling, model.rescaling_image_ids = {}, {}
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}], weight_decay=settings.weight_decay
-    )
-    cycle = {
-        "max_lr": settings.lr,
-        "total_steps": n_steps,
-        "pct_start": min(1.0, settings.warmup_epochs / settings.epochs),
-        "final_div_factor": 1000,
-    }
+    optimiser, cycle = _optimiser(model, settings, n_steps)
     schedule = OneCycleLR(optimiser, **cycle)
     first, losses, history = 0, [], []
     if saved is not None:
@@ -210,6 +124,54 @@ def train(
             saved_at = time.monotonic()
     model.eval()
     return history
+
+
+def _steps_of_an_epoch(data, settings):
+    """Return how many steps an epoch has; refuse data that are too few for it."""
+    n_images = {subject: len(groups) for subject, groups in data.groups.items()}
+    if min(n_images.values()) < settings.trials_per_subject:
+        raise ValueError(
+            f"Batches need {settings.trials_per_subject} different images of each subject, there "
+            f"are {n_images}. Lower trials_per_subject or pass more trials."
+        )
+    most = max(sum(map(len, groups)) for groups in data.groups.values())
+    epoch_steps = settings.steps_per_epoch or -(-most // settings.trials_per_subject)
+    if settings.warmup_epochs * epoch_steps < 2 or settings.epochs * epoch_steps < 3:
+        raise ValueError(
+            f"{settings.epochs} epochs of {epoch_steps} steps, {settings.warmup_epochs} of them to "
+            "warm up, leave the rate no steps to rise and fall: expected at least 2 and 3."
+        )
+    return epoch_steps
+
+
+def _read_checkpoint(checkpoint, fingerprint):
+    """Return tensors and metadata of a training to go on with; None where there is no checkpoint."""
+    if checkpoint is None or not Path(checkpoint).exists():
+        return None
+    saved = read_tensors(checkpoint)
+    if saved[1].get("fingerprint") != fingerprint:
+        raise ValueError(
+            f"{checkpoint} is of another training: settings, data or first weights differ. To "
+            "go on with it, make network and data as they were, not a network that has been "
+            "trained since; to train again from the start, pass another path or delete it."
+        )
+    return saved
+
+
+def _optimiser(model, settings, n_steps):
+    """Return the optimiser, and the arguments of the one cycle of its rate."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}], weight_decay=settings.weight_decay
+    )
+    cycle = {
+        "max_lr": settings.lr,
+        "total_steps": n_steps,
+        "pct_start": min(1.0, settings.warmup_epochs / settings.epochs),
+        "final_div_factor": 1000,
+    }
+    return optimiser, cycle
 
 
 def step_loss(model, data, settings, step, epoch_steps):
