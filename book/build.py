@@ -146,7 +146,7 @@ def build(root, check, cell_limit=CELL_LIMIT):
 
 def check_pages(html):
     """Run the tests of the book on built pages and return whether they pass."""
-    command = [sys.executable, "-m", "pytest", "-q", "tests/test_book.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "tests/test_book.py", "tests/test_wheel.py"]
     environment = {**os.environ, "LATENTCORTEX_BUILT_BOOK": str(html)}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
 

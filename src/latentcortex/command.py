@@ -121,3 +121,7 @@ COMMANDS = {
     "results": (_no_options, _results, "list the products, and whether they still belong to the code"),
     "cache": (_add_cache, _cache, "list what lies in the cache, and remove what is named"),
 }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
