@@ -16,6 +16,8 @@ STATISTICS = {
     "largest": lambda difference: np.max(np.abs(difference)),
     "median": lambda difference: np.median(np.abs(difference)),
     "mean": lambda difference: abs(np.mean(difference)),
+    # Where a choice between neighbours may fall otherwise on another machine, such as that of a penalty.
+    "of 98 in 100": lambda difference: np.quantile(np.abs(difference), 0.98),
 }
 
 
@@ -83,7 +85,8 @@ class Product:
         live, stored : dict of str to array
             The same rows of the same scores.
         tolerance : dict, optional
-            Limits by the name of a statistic: ``largest``, ``median``, ``mean``. Default: that of the
+            Limits by the name of a statistic: ``largest``, ``median``, ``mean``,
+            ``of 98 in 100`` (the largest of the 98 % that differ least). Default: that of the
             provenance.
 
         Raises
