@@ -34,23 +34,12 @@ def flat(study, image_ids, names=TARGETS):
 
 
 def decode(test, true, betas, known, image_ids, is_fit=None):
-    """Fit a decoder and score what it decodes for the test images.
+    """Fit a decoder of `known` (n_train, n_features) on betas, and score it on the test images.
 
-    Parameters
-    ----------
-    test : (array (n_test, n_voxels), int array (n_test,))
-        Betas of the test images, and their ids.
-    true : array (n_test, n_features)
-    betas, known, image_ids : arrays (n_train, ...)
-        Responses, true features and ids of the training images.
-    is_fit : bool array (n_train,), optional
-        Images that are not marked teach a rescaling and nothing else.
-
-    Returns
-    -------
-    list of dict
-        ``r``, ``identified`` (n_test,) and ``edge_share``, the share of penalties at an edge of the grid: as
-        ridge predicts and, with `is_fit`, rescaled.
+    `test` holds their betas and ids, `true` their features. Training images that are not `is_fit`, bool
+    (n_train,), teach a rescaling and nothing else. Returns a list of scores, as ridge predicts and, with
+    `is_fit`, rescaled: ``r``, ``identified`` (n_test,) and ``edge_share``, the share of penalties at an edge
+    of the grid.
     """
     rows = np.ones(len(image_ids), bool) if is_fit is None else is_fit
     decoder = LinearDecoder(cv="gcv").fit(betas[rows], known[rows], image_ids[rows])
@@ -59,8 +48,8 @@ def decode(test, true, betas, known, image_ids, is_fit=None):
     scores = []
     for rescale in (False,) if is_fit is None else (False, True):
         found = score_features(decoder.predict(test[0], rescale, test[1]), true, known[rows].mean(0))
-        kept = {name: found[name] for name in ("r", "identified")}
-        scores.append({**kept, "edge_share": decoder.ridge_.edge_share_})
+        found = {name: found[name] for name in ("r", "identified")}
+        scores.append({**found, "edge_share": decoder.ridge_.edge_share_})
     return scores
 
 
@@ -96,22 +85,29 @@ def measured(table, sessions, n_repeats):
     return rows
 
 
+def averages_of(read, rows):
+    """Average some trials of each image: betas (n_images, n_voxels) of all visual cortex, and the ids.
+
+    Neither means nor deviations know of other trials: scaling by these alone undoes the scaling by all.
+    """
+    single, session = read.single(VISUAL_CORTEX)[rows], read.table["session"].to_numpy()[rows]
+    scaled = nsd.zscore(single, session, np.ones(len(single), bool))
+    return nsd.average_repeats(scaled, read.image_ids[rows])[:2]
+
+
 def power(study, subject):
     """Decode z and c after fewer sessions and showings: (sessions, showings, ...), NaN if not measured."""
     read = decoding.read(study, subject)
-    test, single, session = read.averages(VISUAL_CORTEX)[1], read.single(VISUAL_CORTEX), read.table["session"]
-    true_test, sessions = flat(study, test[1], "zc"), sorted(session.unique())
+    test, sessions = read.averages(VISUAL_CORTEX)[1][:2], sorted(read.table["session"].unique())
+    true_test = flat(study, test[1], "zc")
     most = max(table["session"].nunique() for table in study.tables.values())
     r = np.full((most, MAX_REPEATS, 2), np.nan)
     n_trained = np.zeros((most, MAX_REPEATS, 2), int)  # images, trials
     for i, k in np.ndindex(len(sessions), MAX_REPEATS):
         rows = measured(read.table, sessions[: i + 1], k + 1)
-        # Neither means nor deviations know of trials that were not measured: scaling by those trials alone
-        # undoes the scaling by all of them.
-        scaled = nsd.zscore(single[rows], session[rows].to_numpy(), np.ones(rows.sum(), bool))
-        betas, ids, _ = nsd.average_repeats(scaled, read.image_ids[rows])
+        betas, ids = averages_of(read, rows)
         true = flat(study, ids, "zc")
-        r[i, k] = [decode(test[:2], true_test[t], betas, true[t], ids)[0]["r"] for t in "zc"]
+        r[i, k] = [decode(test, true_test[t], betas, true[t], ids)[0]["r"] for t in "zc"]
         n_trained[i, k] = len(ids), rows.sum()
     return {"power": r, "n_trained": n_trained}
 
@@ -123,20 +119,10 @@ def stacked(scores):
 
 
 def ceiling_of_means(values, groups):
-    """Estimate how means over a few members are correlated with those over all there could be.
+    """Estimate how means over a few members are correlated with those over all there could be: (n_numbers,).
 
-    The spread of a group's members says how much of the spread of the means is chance.
-
-    Parameters
-    ----------
-    values : array (n_members, n_numbers)
-    groups : int array (n_members,)
-        At least two members each.
-
-    Returns
-    -------
-    array (n_numbers,)
-        0 where the means vary no more than by chance.
+    The spread of a group's members, rows of `values` (n_members, n_numbers), says how much of the spread of
+    the means is chance; each group needs at least two. 0 where the means vary no more than by chance.
     """
     _, group, n = np.unique(groups, return_inverse=True, return_counts=True)
     means = np.stack([values[group == k].mean(0) for k in range(len(n))])

@@ -123,45 +123,42 @@ def make(study, subject, of, label, how):
     return {"named": instruments(study.preset)["judge"](images, ["kinds"])["kinds"][:, KINDS.index(label)]}
 
 
-def of_subject(study, load, subject, scorers, n_blocks):
-    """Score and read what was drawn for a subject; what was read with kinds left out is gathered."""
+def of_subject(study, load, subject, scorers, blocks):
+    """Score and read what was drawn for a subject, and gather what was read with kinds left out."""
 
-    def joined(name, keys, *how):
-        return np.concatenate([load(*key, *how)[name] for key in keys])
+    def joined(keys, how, name="images"):
+        return np.concatenate([load(*key, how)[name] for key in keys])
 
-    def scored(scorer, images):  # (n, rows, n_scores), and what the judge names: (n, rows, ...)
+    def scored(scorer, images):  # scores (n, n_rows, n_scores), and what the judge names (n, n_rows, ...)
         read = [scorer.networks["judge"](of_row, ["setting", "kinds"]) for of_row in images]
         named = [np.stack([one[name] for one in read], axis=1) for name in ("setting", "kinds")]
         return np.stack([scorer(of_row, mean) for of_row in images], axis=1), *named
 
     mean = mean_image(study.preset, study.root, nsd.split(study.tables[subject])[0])
     chosen = choices(study, subject)
-    settings, kinds = ([key for key in chosen if key[0] == of] for of in LABELS)
-    ids = [np.concatenate([chosen[key]["test_ids"] for key in keys]) for keys in (settings, kinds)]
-    order = rows_of(ids[0], study.image_ids)  # each test image shows one setting: one drawing of each
-    settings, kinds = ([(subject, *key) for key in keys] for keys in (settings, kinds))
-    left_out = [torch.from_numpy(joined("images", settings, how)[order]) for how in DECODERS]
-    blocks = [("held back", block) for block in range(n_blocks)]
+    settings, kinds = ([(subject, *key) for key in chosen if key[0] == of] for of in LABELS)
+    order = rows_of(np.concatenate([chosen[key[1:]]["test_ids"] for key in settings]), study.image_ids)
+    left_out = [torch.from_numpy(joined(settings, how)[order]) for how in DECODERS]
     whose = {"both": subject, **dict.fromkeys(KNOW_NO_SUBJECT, "all")}
     new = {
-        row: torch.from_numpy(joined("images", [(of, *block) for block in blocks], row))
+        row: torch.from_numpy(joined([(of, "held back", k) for k in range(len(blocks))], row))
         for row, of in whose.items()
     }
-    other = metrics.shuffled_rows(len(new["both"]), np.random.default_rng(SEED))
-    new["shuffled"] = new["both"][other]
-    scores, named, _ = scored(scorers[0], left_out)
+    new["shuffled"] = new["both"][metrics.shuffled_rows(len(new["both"]), np.random.default_rng(SEED))]
+    scores, settings_named, _ = scored(scorers[0], left_out)
     new_scores, _, new_named = scored(scorers[1], [new[row] for row in HELD_BACK_ROWS])
-    labels = np.concatenate([np.full(len(chosen[key[1:]]["shown"]), KINDS.index(key[2])) for key in kinds])
+    pairs = [(chosen[key[1:]]["test_ids"], KINDS.index(key[2])) for key in kinds]
+    pairs = np.concatenate([[(row, k) for row in rows_of(study.image_ids, ids)] for ids, k in pairs])
     return {
         "setting_scores": scores,
-        "setting_named": named,
+        "setting_named": settings_named,
         "setting_pixels": drawings.to_bytes(torch.stack(left_out, dim=1)),
-        "kind_pairs": np.stack([rows_of(study.image_ids, ids[1]), labels], axis=1),
+        "kind_pairs": pairs,
         "kind_shown": np.concatenate([chosen[key[1:]]["shown"] for key in kinds]),
-        "kind_named": np.stack([joined("named", kinds, how) for how in DECODERS], axis=1),
+        "kind_named": np.stack([joined(kinds, how, "named") for how in DECODERS], axis=1),
         "held_back_scores": new_scores,
         "held_back_kinds_named": new_named,
-        "held_back_kinds": contents(study.root, "ground_truth_held_back", np.arange(len(other)))["kind"],
+        "held_back_kinds": contents(study.root, "ground_truth_held_back", np.concatenate(blocks))["kind"],
     }
 
 
@@ -171,7 +168,7 @@ def gather(study, load):
     scorers = Scorer(study.preset, study.originals), Scorer(study.preset, originals)
     if scorers[0].names != scorers[1].names:
         raise ValueError(f"Scores differ: {scorers[0].names} and, held back, {scorers[1].names}.")
-    rows = [of_subject(study, load, subject, scorers, len(blocks)) for subject in study.subjects]
+    rows = [of_subject(study, load, subject, scorers, blocks) for subject in study.subjects]
     arrays = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     arrays |= {name: of.astype(np.float16) for name, of in arrays.items() if of.dtype.kind == "f"}
     rng, pixels = np.random.default_rng([SEED, 0]), arrays.pop("setting_pixels")[0]
@@ -179,8 +176,10 @@ def gather(study, load):
     provenance = {
         "subjects": study.subjects,
         "scores": scorers[0].names,
-        **{"settings_left_out": SETTINGS, "kinds": KINDS},
-        **{"decoders": DECODERS, "held_back_rows": HELD_BACK_ROWS},
+        "settings_left_out": SETTINGS,
+        "kinds": KINDS,
+        "decoders": DECODERS,
+        "held_back_rows": HELD_BACK_ROWS,
         "axes": "arrays of each subject, stacked along a new first axis",
     }
     pictures = {"image_ids": study.image_ids[some], "setting_pixels": pixels[some]}

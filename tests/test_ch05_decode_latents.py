@@ -1,5 +1,7 @@
 """Script ch05: decoders of regions, ceilings of captions, and what more sessions and repeats bring."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,9 +10,9 @@ from data_scripts import ch05_decode_latents as ch05
 from latentcortex import encoding, features, nsd
 from latentcortex.decoders import LinearDecoder
 from latentcortex.mini import captions, networks, scenes
+from latentcortex.studies import decoding
 from latentcortex.studies.responses import matched_voxels
 from latentcortex.studies.scores import score_features, varies
-from latentcortex.studies.targets import target
 
 
 def test_the_ceiling_of_means_is_their_correlation_with_the_truth(rng):
@@ -105,21 +107,34 @@ def test_images_kept_out_of_a_decoder_teach_its_rescaling_and_nothing_else(rng):
     assert not np.array_equal(moved["identified"], stretched["identified"])
 
 
-@pytest.mark.usefixtures("one_thread")
-def test_power_counts_what_was_measured_and_scales_by_nothing_else(study):
-    subject = study.subjects[0]
-    found = ch05.power(study, subject)
-    table, betas = nsd.trials(study.root, subject), nsd.betas(study.root, subject, study.preset.space)
-    mask = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral", study.preset.space, subject)
-    test = nsd.image_responses(study.root, subject, study.preset.space, mask=mask)[1]
+def test_responses_are_scaled_by_the_trials_that_were_measured_and_no_others(study):
+    subject, root, space = study.subjects[0], study.root, study.preset.space
+    table = nsd.trials(root, subject)
     rows = ch05.measured(table, [1, 2, 3], 2)
-    assert found["n_trained"][2, 1].tolist() == [table["image_id"][rows].nunique(), rows.sum()]
+    found, ids = ch05.averages_of(decoding.read(study, subject), rows)
     # From the responses as they lie on disk, without the trials that were not measured.
-    scaled = nsd.zscore(betas[rows][:, mask], table["session"].to_numpy()[rows], np.ones(rows.sum(), bool))
-    averages, ids, _ = nsd.average_repeats(scaled, table["image_id"].to_numpy()[rows])
-    known, true = (target(study, "z", of).flatten(1).numpy() for of in (ids, test[1]))
-    expected = ch05.decode(test[:2], true, averages, known, ids)[0]["r"]
-    np.testing.assert_allclose(found["power"][2, 1, 0], expected, atol=1e-4)
+    mask = nsd.roi_mask(root, "nsdgeneral", "nsdgeneral", space, subject)
+    betas = nsd.betas(root, subject, space, mask=mask)[rows]
+    scaled = nsd.zscore(betas, table["session"].to_numpy()[rows], np.ones(rows.sum(), bool))
+    expected, expected_ids, _ = nsd.average_repeats(scaled, table["image_id"].to_numpy()[rows])
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    by_all = decoding.read(study, subject).single(ch05.VISUAL_CORTEX)[rows]
+    assert np.abs(nsd.average_repeats(by_all, table["image_id"].to_numpy()[rows])[0] - expected).max() > 0.1
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_power_counts_images_and_trials_and_leaves_absent_sessions_open(study, monkeypatch):
+    subject, table = study.subjects[0], nsd.trials(study.root, study.subjects[0])
+    read = decoding.read(study, subject)
+    first = dataclasses.replace(read, table=table[table["session"] < 3])
+    first = dataclasses.replace(first, betas=read.betas[: len(first.table)])
+    monkeypatch.setattr(decoding, "read", lambda *_: first)
+    found = ch05.power(study, subject)
+    assert np.isfinite(found["power"][:2, :, 0]).all() and np.isnan(found["power"][2:]).all()
+    rows = ch05.measured(table, [1, 2], 2)
+    assert found["n_trained"][1, 1].tolist() == [table["image_id"][rows].nunique(), rows.sum()]
+    assert not found["n_trained"][2:].any()
 
 
 @pytest.mark.usefixtures("one_thread")
