@@ -5,11 +5,9 @@ while everything about the test images changes.
 """
 
 import dataclasses
-import importlib
+import itertools
 import json
 import shutil
-import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -18,9 +16,8 @@ import torch
 
 from latentcortex import metrics, nsd, presets
 from latentcortex.decoders import LinearDecoder
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "data_scripts"))
-reconstructions = importlib.import_module("reconstructions")
+from latentcortex.studies import decoding, open_study
+from latentcortex.studies.targets import mean_image
 
 
 @pytest.fixture
@@ -34,7 +31,7 @@ def world(rng):
 @pytest.fixture
 def preset():
     return dataclasses.replace(
-        presets.get("mini"), z_rois=("early",), c_rois=("ventral",), image_size=64, rescale=False
+        presets.get("mini"), subjects=(1, 2), z_rois=("early",), c_rois=("ventral",), rescale=False
     )
 
 
@@ -59,30 +56,25 @@ def two_trees(tiny_tree, tmp_path):
     return tiny_tree, twin, test_ids
 
 
-def encode_simply(_preset, _model, root, image_ids):
-    """Stand in for the networks: z from the pixels, c from the captions."""
-    z = torch.from_numpy(nsd.images(root, image_ids)).flatten(2)[:, :, :12].contiguous()
-    numbers = [
-        [float(sum(map(ord, text)) % 97) for text in five[:5]] for five in nsd.captions(root, image_ids)
-    ]
-    return z, torch.tensor(numbers)[:, None]
-
-
 @pytest.mark.usefixtures("one_thread")
-def test_nothing_that_is_decoded_knows_pictures_or_captions_of_test_images(two_trees, preset, monkeypatch):
-    monkeypatch.setattr(reconstructions.products, "encode", encode_simply)
-    one, other, test_ids = two_trees
-    made, again = (reconstructions.decode(preset, None, root, "subj01") for root in (one, other))
-    np.testing.assert_array_equal(made.image_ids, test_ids)
-    for name in ("z", "c", "mean_image"):
-        np.testing.assert_array_equal(getattr(made, name), getattr(again, name), err_msg=name)
-    for k in (1, 3):
-        pair, twin = (reconstructions.through_bottleneck(preset, m, k) for m in (made, again))
-        np.testing.assert_array_equal(pair[0], twin[0])
-        np.testing.assert_array_equal(pair[1], twin[1])
+def test_nothing_that_is_decoded_knows_pictures_or_captions_of_test_images(
+    two_trees, preset, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path / "cache"))
+    *roots, test_ids = two_trees
+    one, other = (open_study(preset, root) for root in roots)
+    np.testing.assert_array_equal(one.image_ids, test_ids)
+    for name in ("z", "c", "g1", "g6"):
+        pair = [decoding.decoded(study, "subj01", name) for study in (one, other)]
+        np.testing.assert_array_equal(*pair, err_msg=name)
+    for k, name in itertools.product((1, 3), "zc"):
+        pair = [decoding.through_bottleneck(study, "subj01", name, k) for study in (one, other)]
+        np.testing.assert_array_equal(*pair, err_msg=f"{name} through {k}")
+    train_ids = nsd.split(one.tables["subj01"])[0]
+    np.testing.assert_array_equal(*(mean_image(preset, root, train_ids) for root in roots))
     # The check itself can fail: a decoder that is handed the test features does change.
-    true = [encode_simply(preset, None, root, test_ids)[0] for root in (one, other)]
-    assert not torch.equal(*true)
+    for name in ("z", "c", "g1"):
+        assert not torch.equal(*(decoding.true(study, name)[0] for study in (one, other)))
 
 
 def test_what_is_decoded_from_one_response_does_not_depend_on_the_other_test_responses(world):

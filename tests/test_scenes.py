@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from itertools import pairwise, product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from data_scripts.mini_models.scenes import SEED as SEED_OF_TRAINING
 from latentcortex.mini import build, captions, props, scenes
 from latentcortex.mini import raytracer as rt
 
@@ -251,10 +251,8 @@ def test_colours_in_place_do_not_tell_the_setting():
     assert 1.5 / len(SETTINGS) < max(shares) <= 0.5
 
 
-def test_scenes_that_train_the_models_are_none_of_the_subjects(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "data_scripts")
-    training = pytest.importorskip("train_mini_models")
-    trains = draw(1000, (training.SEED, 0, 0))
+def test_scenes_that_train_the_models_are_none_of_the_subjects():
+    trains = draw(1000, (SEED_OF_TRAINING, 0, 0))
     shown, _ = build._sample(0, build.Sizes())
     names = ["light_azimuth", "camera_height", "x_1", "size_1", "yaw_1"]
     numbers = [scenes.ground_truth(part)[names].to_numpy() for part in (trains, shown)]

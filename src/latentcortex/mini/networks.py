@@ -1,6 +1,6 @@
 """The miniature world's networks: Stable Diffusion's own classes at a small size, and the judge.
 
-`data_scripts/train_mini_models.py` trains them; the weights ship in ``mini/model``.
+The scripts in ``data_scripts/mini_models`` train them; the weights ship in ``mini/model``.
 """
 
 import itertools

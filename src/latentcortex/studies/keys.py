@@ -130,7 +130,9 @@ def _resolve(module, name, attribute=None):
             dotted = f"{module}.{name}"
             if attribute is not None:
                 return _resolve(dotted, attribute)
-            return [found for one in _module(file)[0] for found in _resolve(dotted, one)]
+            definitions, imports = _module(file)
+            passed_on = imports.values() if file.name == "__init__.py" else ()
+            return [(file, one) for one in definitions] + [f for of in passed_on for f in _resolve(*of)]
     file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
     definitions, imports = _module(file)
     if name not in definitions and name in imports:  # passed on by the package's face

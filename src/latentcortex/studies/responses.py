@@ -10,11 +10,33 @@ from latentcortex import nsd
 from latentcortex.store import rows_of
 
 VISUAL_CORTEX = ("nsdgeneral", ("nsdgeneral",))
+SEED_OF_SUBSAMPLES = (5, 2)
 
 
 def streams(*names):
     """Return a region of the atlas ``streams``, as `Responses` takes it."""
     return "streams", tuple(names)
+
+
+def matched_voxels(sizes, number=0):
+    """Draw as many voxels of each region as the smallest one has.
+
+    Parameters
+    ----------
+    sizes : dict of str to int
+        Number of voxels of each region. The order of the regions decides which voxels are drawn.
+    number : int
+        Of the subsample: another number draws other voxels.
+
+    Returns
+    -------
+    dict of str to int array (n_voxels,)
+        Columns among those of the region, in ascending order.
+    """
+    n = min(sizes.values())
+    rngs = [np.random.default_rng([*SEED_OF_SUBSAMPLES, number, k]) for k in range(len(sizes))]
+    pairs = zip(sizes.items(), rngs, strict=True)
+    return {name: np.sort(rng.choice(size, n, replace=False)) for (name, size), rng in pairs}
 
 
 @dataclass(frozen=True)

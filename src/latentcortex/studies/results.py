@@ -17,6 +17,8 @@ STATISTICS = {
     "largest": lambda difference: np.max(np.abs(difference)),
     "median": lambda difference: np.median(np.abs(difference)),
     "mean": lambda difference: abs(np.mean(difference)),
+    # Where a choice between neighbours may fall otherwise on another machine, such as that of a penalty.
+    "of 98 in 100": lambda difference: np.quantile(np.abs(difference), 0.98),
 }
 
 
@@ -113,8 +115,8 @@ class Product:
         live, stored : dict of str to array
             The same rows of the same scores.
         statistics : sequence of str, optional
-            Of the difference, ``"largest"``, ``"median"``, ``"mean"``. Default: all that the tolerance in
-            the provenance has limits for.
+            Of the difference, ``"largest"``, ``"median"``, ``"mean"``, ``"of 98 in 100"`` (the largest of
+            the 98 % that differ least). Default: all that the tolerance in the provenance has limits for.
 
         Raises
         ------

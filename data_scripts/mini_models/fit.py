@@ -1,4 +1,4 @@
-"""The training loop of the miniature world's models; used by train_mini_models.py."""
+"""The training loop of the miniature world's models; used by train.py."""
 
 import contextlib
 import math
@@ -7,8 +7,9 @@ import time
 
 import numpy as np
 import torch
-from mini_model_scenes import SEED
 from tqdm.auto import tqdm
+
+from .scenes import SEED
 
 # Set by torchrun, where several processes share one training.
 RANK, N_PROCESSES = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))

@@ -1,4 +1,4 @@
-"""Held-out scores of the miniature world's models; used by train_mini_models.py, reads its folders.
+"""Held-out scores of the miniature world's models; used by train.py, reads its folders.
 
 Everything is scored on scenes that trained none of the models, beside what a perfect model of its
 kind could reach.
@@ -7,12 +7,13 @@ kind could reach.
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mini_model_scenes import blur, scramble, to_float
 from sklearn.calibration import calibration_curve
 
 from latentcortex import features, sampler
 from latentcortex.mini import networks, scenes
 from latentcortex.mini.classical_judge import load_classical_judge
+
+from .scenes import blur, scramble, to_float
 
 N_KINDS = len(scenes.KINDS)
 

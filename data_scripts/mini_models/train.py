@@ -5,7 +5,7 @@ killed, runs on the CPU or a GPU, and is skipped when done. Batches are drawn by
 that a training that is resumed by as many processes sees what an uninterrupted one would have seen.
 
 One training may be shared by several processes, each with batches of its own:
-torchrun --nproc-per-node 2 data_scripts/train_mini_models.py --stages unet
+torchrun --nproc-per-node 2 -m data_scripts.mini_models.train --stages unet
 """
 
 import argparse
@@ -16,9 +16,15 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from mini_model_fit import N_PROCESSES, RANK, first_process_first, fit
-from mini_model_instruments import train_alexnet, train_judge, write_weights
-from mini_model_scenes import (
+from tqdm.auto import tqdm
+from transformers import CLIPTokenizer
+
+from latentcortex import features, store
+from latentcortex.mini import networks
+
+from .fit import N_PROCESSES, RANK, first_process_first, fit
+from .instruments import train_alexnet, train_judge, write_weights
+from .scenes import (
     N_ALEXNET,
     N_ALEXNET_HELD_BACK,
     N_HELD_BACK,
@@ -31,12 +37,7 @@ from mini_model_scenes import (
     tokenize,
     tokenize_captions,
 )
-from mini_model_scores import score_alexnet, score_clip, score_judge, score_tiny_vae, score_unet, score_vae
-from tqdm.auto import tqdm
-from transformers import CLIPTokenizer
-
-from latentcortex import features, store
-from latentcortex.mini import networks
+from .scores import score_alexnet, score_clip, score_judge, score_tiny_vae, score_unet, score_vae
 
 STAGES = ("scenes", "vae", "tiny_vae", "clip", "judge", "alexnet", "unet", "scores")
 
@@ -226,7 +227,7 @@ def write_scores(args):
         for name in curves
     }
     made = {
-        "script": "data_scripts/train_mini_models.py",
+        "script": "data_scripts/mini_models/train.py",
         "seed": SEED,
         "steps_and_processes": {name: saved["planned"] for name, saved in checkpoints.items()},
         "scenes": {

@@ -1,4 +1,4 @@
-"""Train the instruments that read pictures of the miniature world; used by train_mini_models.py.
+"""Train the instruments that read pictures of the miniature world; used by train.py.
 
 They take no part in making a picture: a judge, a judge that is no network, and a network whose
 activations compare pictures.
@@ -8,8 +8,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from mini_model_fit import fit
-from mini_model_scenes import SEED, blur, load_scenes, scramble, to_float
 from safetensors.numpy import save_file as save_numpy
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
@@ -17,6 +15,9 @@ from tqdm.auto import tqdm
 from latentcortex.mini import networks, scenes
 from latentcortex.mini.classical_judge import histograms
 from latentcortex.ridge import Ridge
+
+from .fit import fit
+from .scenes import SEED, blur, load_scenes, scramble, to_float
 
 
 def write_weights(network, path):

@@ -1,4 +1,4 @@
-"""Scenes that train and test the miniature world's models; used by train_mini_models.py.
+"""Scenes that train and test the miniature world's models; used by train.py.
 
 Renders them once into the folder --work/scenes, with their captions and what is in them.
 """
