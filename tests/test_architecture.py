@@ -119,6 +119,48 @@ def test_no_file_is_longer_than_350_lines(path):
     assert n_lines <= 350, f"{relative(path)} has {n_lines} lines: split it by subject."
 
 
+ABOVE_THE_ROOMS = [
+    path
+    for path in ALL_CODE
+    if relative(path).startswith(("data_scripts/", "src/latentcortex/s"))
+    and ("data_scripts" in path.parts or room_of(path) in {"studies", "scorecard"})
+]
+
+
+@pytest.mark.parametrize("path", ABOVE_THE_ROOMS, ids=relative)
+def test_functions_above_the_rooms_are_short_and_ask_for_little(path):
+    text = path.read_text()
+    lines = text.splitlines()
+    for node in (n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef)):
+        arguments = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+        names = [a.arg for a in arguments if a.arg not in {"self", "cls"}]
+        assert len(names) <= 8, f"{node.name} takes {len(names)} arguments"
+        body = node.body[ast.get_docstring(node) is not None :]
+        code = [] if not body else lines[body[0].lineno - 1 : node.end_lineno]
+        n_lines = sum(bool(line.strip()) and not line.strip().startswith("#") for line in code)
+        assert n_lines <= 60, f"{node.name} has {n_lines} lines of code"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "data_scripts").glob("*.py")), ids=relative)
+def test_scripts_import_the_package_and_no_script(path):
+    stems = {other.stem for other in (ROOT / "data_scripts").rglob("*.py")} | {"data_scripts"}
+    names = {name.split(".")[0] for _, name in imported_modules(ast.parse(path.read_text()), ())}
+    assert not names & stems
+
+
+@pytest.mark.parametrize("path", ALL_CODE, ids=relative)
+def test_modules_are_imported_by_name_and_rows_found_by_one_function(path):
+    text = path.read_text()
+    allowed = {"tests/test_architecture.py"}
+    if relative(path) in allowed:
+        return
+    for call in (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)):
+        name = ast.unparse(call.func)
+        assert name not in {"importlib.import_module", "import_module", "sys.path.insert"}, call.lineno
+        if relative(path) != "src/latentcortex/store/rows.py":
+            assert name != "np.searchsorted", f"line {call.lineno}: store.rows_of refuses an unknown id"
+
+
 def test_there_is_no_drawer_for_odds_and_ends():
     assert not [relative(path) for path in ALL_CODE if path.stem in {"utils", "util", "helpers"}]
 

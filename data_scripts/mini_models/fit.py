@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from .scenes import SEED
 
 # Set by torchrun, where several processes share one training.
+EMA_DECAY = 0.999  # of the averaged weights
 RANK, N_PROCESSES = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1)))
 
 
@@ -43,7 +44,7 @@ def share_gradients(modules):
         gradient.copy_(part.view_as(gradient))
 
 
-def fit(args, name, modules, loss_of, n_items, lr, batch_size, weight_decay=0.01, ema_decay=0.999):
+def fit(args, name, modules, loss_of, n_items, lr, batch_size, weight_decay=0.01):
     """Minimise ``loss_of(batch indices, generator)`` and leave the averaged weights in modules.
 
     One warm-up, one cosine; a checkpoint of weights, averages and optimiser now and then. More
@@ -79,7 +80,7 @@ def fit(args, name, modules, loss_of, n_items, lr, batch_size, weight_decay=0.01
         share_gradients(modules)
         torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
         optimiser.step()
-        decay = min(ema_decay, (step + 1) / (step + 10))
+        decay = min(EMA_DECAY, (step + 1) / (step + 10))
         with torch.no_grad():
             for key, value in modules.state_dict().items():
                 if value.is_floating_point():
