@@ -75,8 +75,8 @@ MUTANTS_OF_NETWORKS = [
     (
         "NaN in the empty caption",
         "sampler/checks.py",
-        'check_finite(unconditional_embedding, "unconditional_embedding", ',
-        'tuple((unconditional_embedding, "unconditional_embedding", ',
+        'check_finite(unconditional_embedding, "unconditional_embedding", "Compute',
+        'len("Compute',
         "test_sampler_inputs.py::test_every_argument_is_checked_as_the_main_one_is",
     ),
     (
