@@ -89,7 +89,7 @@ def _brain_guide(study, subject):
     encoder = LayerEncoder(layers, betas, ids, N_COMPONENTS, joint=True)
 
     def encode(images):
-        g = features.encode_clip_layers(study.guide, images, LAYERS, len(images))
+        g = features.encode_clip_layers(study.guide, images, LAYERS, len(images), clamped=False)
         # Fitted in main memory, whatever draws.
         return encoder({k: values.cpu() for k, values in g.items()}).to(images.device)
 
