@@ -127,6 +127,6 @@ def read_groups(path, ids):
     alone = [k for k in ids if groups.count(group[k]) == 1]
     if alone:
         raise ValueError(
-            f"Ids {some(alone)} are alone in their groups: nothing to tell them from. Merge groups in {path}."
+            f"Ids {some(alone)} are alone in their groups, with none to be told from: merge some in {path}."
         )
     return np.array(groups)
