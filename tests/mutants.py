@@ -55,8 +55,8 @@ MUTANTS = [
     (
         "held-out residuals without the intercept",
         "ridge/cross_validation.py",
-        "shrunk[test] @ Q[test].T - u[test, None] * u[test]",
-        "shrunk[test] @ Q[test].T",
+        "alpha / (eigenvalues + alpha)) - u[:, None] * (u @ Q)  # (I - H) Q",
+        "alpha / (eigenvalues + alpha))",
         "test_ridge.py::test_grouped_folds_equal_brute_force",
     ),
     (

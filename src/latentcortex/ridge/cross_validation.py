@@ -105,10 +105,11 @@ def kfold_scores_of_all_rows(eigenvalues, Q, Y, weights, alphas, blocks, folds):
     of all rows, each times sqrt(w_i), and T the rows of a fold. The residuals of rows that are not
     fitted are those of the fit to all rows, times the inverse of their own block:
 
-        (I - H)_TT^-1 (I - H)_T y,    I - H = Q diag(alpha / (eigenvalues + alpha)) Q' - uu'
+        (I - H)_TT^-1 (I - H)_T y,    I - H = (Q diag(alpha / (eigenvalues + alpha)) - uu'Q) Q'
 
     The unit vector u is proportional to sqrt(w_i): the intercept takes this direction, whatever the
-    penalty. One matrix (n_samples, n_samples) is held for each penalty.
+    penalty. It is taken out in float64, before anything is multiplied with the targets. One matrix
+    (n_samples, n_samples) is held for each penalty.
 
     Parameters
     ----------
@@ -121,10 +122,9 @@ def kfold_scores_of_all_rows(eigenvalues, Q, Y, weights, alphas, blocks, folds):
     u = root / root.norm()
     to_residuals = Y.new_empty(len(alphas), *Q.shape)
     for matrix, alpha in zip(to_residuals, alphas, strict=True):
-        shrunk = Q * (alpha / (eigenvalues + alpha))
+        rest = Q * (alpha / (eigenvalues + alpha)) - u[:, None] * (u @ Q)  # (I - H) Q
         for _, test in folds:
-            own_block = shrunk[test] @ Q[test].T - u[test, None] * u[test]
-            matrix[test] = torch.linalg.solve(own_block, shrunk[test]).to(Y.dtype)
+            matrix[test] = torch.linalg.solve(rest[test] @ Q[test].T, rest[test]).to(Y.dtype)
     error = Y.new_zeros(len(alphas), Y.shape[1])
     error_of_mean, rounding = Y.new_zeros(2, Y.shape[1])
     for block in blocks:

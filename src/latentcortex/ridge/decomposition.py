@@ -92,8 +92,7 @@ def decompose(X, weights, zscore, known=None):
     complete = X.shape[0] <= X.shape[1]
     if complete:
         eigenvalues, Q = eigenvectors(gram(X)) if known is None else known
-        # The directions are known to all digits of float64; what they are multiplied with is not.
-        P = X.to(dtype).T @ Q.to(dtype)
+        P = X.T @ Q
     else:
         eigenvalues, P = eigenvectors(gram(X.T))
         Q = X @ P

@@ -30,7 +30,7 @@ def plain(values, name):
         raise ValueError(f"{name} must hold rows of one length; numpy says: {error}.") from error
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers; got a {type(values).__name__} of {array.dtype}.")
-    return array
+    return array.copy() if min(array.strides, default=0) < 0 else array  # torch reads forwards only
 
 
 def refuse_masked(values, name):
