@@ -38,12 +38,8 @@ def changed(plan, steps=1, **settings):
     def change(trainings):
         return {k: replace(one, epochs=round(one.epochs * steps), **settings) for k, one in trainings.items()}
 
-    return replace(
-        plan,
-        pretraining=change(plan.pretraining),
-        finetuning=change(plan.finetuning),
-        scratch=change(plan.scratch),
-    )
+    stages = ("pretraining", "finetuning", "scratch")
+    return replace(plan, **{stage: change(getattr(plan, stage)) for stage in stages})
 
 
 def candidates(plan):
@@ -60,7 +56,7 @@ def make(study, target, candidate, method, amount):
     """Train one network, or fit ridge, and score it on the validation images: `COLUMNS`."""
     start, subject = time.monotonic(), study.subjects[0]
     trainings = Trainings(study, candidates(trainings_of(study).plan)[target][candidate])
-    held, ids = trainings.held(subject, amount)
+    held, ids = trainings.averages(subject, amount)[1]
     if method == "ridge":
         predicted = trainings.ridge(subject, amount, target).predict(held)
     else:
@@ -72,16 +68,16 @@ def make(study, target, candidate, method, amount):
     def scores_of(rows, which):
         return score(trainings, target, rows, ids[which], subject, amount)
 
-    columns = {name: np.mean(values) for name, values in scores_of(predicted, slice(None)).items()}
-    halves = {"half_identified": [], "half_rescaled": []}
+    whole, halves = scores_of(predicted, slice(None)), []
     for k in range(2):
         tested, others = slice(k, None, 2), slice(1 - k, None, 2)
         stretch = rescaling(*(torch.from_numpy(rows[others]) for rows in (predicted, true)))
         rescaled = rescale_by(stretch, torch.from_numpy(predicted[tested])).numpy()
-        for name, rows in zip(halves, (predicted[tested], rescaled), strict=True):
-            halves[name].append(scores_of(rows, tested)["identified"].mean())
-    columns |= {name: np.mean(values) for name, values in halves.items()} | {"seconds": seconds}
-    return {"scores": np.array([columns[name] for name in COLUMNS])}
+        halves.append(
+            [scores_of(rows, tested)["identified"].mean() for rows in (predicted[tested], rescaled)]
+        )
+    means = [np.mean(whole[name]) for name in SCORES]
+    return {"scores": np.array([*means, seconds, *np.mean(halves, axis=0)])}
 
 
 def gather(study, load, parts):

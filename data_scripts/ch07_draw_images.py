@@ -9,13 +9,11 @@ that are there.
 
 import numpy as np
 
-from latentcortex import nsd
-from latentcortex.store import rows_of
 from latentcortex.studies import drawings, jobs
 from latentcortex.studies.recipes import Recipe
-from latentcortex.studies.scores import Scorer
+from latentcortex.studies.scores import scorer_of
 from latentcortex.studies.shared_training import AMOUNTS, trainings_of
-from latentcortex.studies.targets import mean_image
+from latentcortex.studies.targets import train_mean_image
 
 SEED = 77
 N_IMAGES, N_PICTURES = 50, 6
@@ -29,16 +27,11 @@ def drawn_ids(study):
     return study.image_ids[np.sort(rows)]
 
 
-def scorer_of(study):
-    """Prepare the scores of those images."""
-    return Scorer(study.preset, study.originals[rows_of(study.image_ids, drawn_ids(study))])
-
-
 def make(study, subject, method, amount):
     """Draw the images from what a method decodes, and score the drawings."""
-    ids, train_ids = drawn_ids(study), nsd.split(study.tables[subject])[0]
+    ids = drawn_ids(study)
     images = drawings.drawings(study, subject, Recipe(f"network {method} {amount}"), image_ids=ids)
-    scores = scorer_of(study)(images, mean_image(study.preset, study.root, train_ids))
+    scores = scorer_of(study, tuple(ids))(images, train_mean_image(study, subject))
     return {"image_ids": ids, "scores": np.float16(scores), "images": drawings.to_bytes(images)}
 
 
@@ -53,7 +46,7 @@ def gather(study, load):
         "subjects": subjects,
         "methods": METHODS,
         "amounts": AMOUNTS,
-        "scores": scorer_of(study).names,
+        "scores": scorer_of(study, tuple(ids)).names,
         "tolerance": TOLERANCE,
     }
     scored = {"image_ids": ids, "scores": np.moveaxis(scores, 3, 0)}

@@ -35,15 +35,15 @@ def calls(study, monkeypatch):
     class Scorer:
         names = ["red"]
 
-        def __init__(self, _preset, originals):
-            assert len(originals) == 3
+        def __init__(self, _study, image_ids):
+            assert len(image_ids) == 3
 
         def __call__(self, images, mean_image):
             assert mean_image.shape == (3, 64, 64)
             return (images[:, :1, 0, 0] * 255).numpy()
 
     monkeypatch.setattr(script, "N_IMAGES", 3)
-    monkeypatch.setattr(script, "Scorer", Scorer)
+    monkeypatch.setattr(script, "scorer_of", Scorer)
     monkeypatch.setattr(Trainings, "predictions", predictions)
     monkeypatch.setattr(drawings, "reconstruct", reconstruct)
     return asked, drawn

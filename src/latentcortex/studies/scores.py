@@ -7,6 +7,7 @@ import torch
 
 from latentcortex import encoding, metrics
 from latentcortex.mini import networks
+from latentcortex.store import rows_of
 
 
 @functools.cache
@@ -87,6 +88,13 @@ class Scorer:
         )
         undefined = np.full(len(images), np.nan)
         return np.stack([found.get(name, undefined) for name in self.names], axis=1).astype(np.float32)
+
+
+@functools.lru_cache(maxsize=4)
+def scorer_of(study, image_ids=None):
+    """Return the scorer of a study's test images, or of those with the ids of a tuple."""
+    rows = slice(None) if image_ids is None else rows_of(study.image_ids, image_ids)
+    return Scorer(study.preset, study.originals[rows])
 
 
 def varies(values):

@@ -108,15 +108,14 @@ class Trainings:
         """Return the test images: means of all showings (n, n_voxels), image_ids (n,)."""
         return decoding.read(self.study, subject).averages(VISUAL_CORTEX)[1][:2]
 
-    def held(self, subject, amount):
-        """Return the validation images among those sessions: means (n, n_voxels), image_ids (n,)."""
-        betas, ids = self.trials(subject, amount)
-        rows = np.isin(ids, self.validation[subject])
-        return nsd.average_repeats(betas[rows], ids[rows])[:2]
+    def averages(self, subject, amount):
+        """Return the images of those sessions that train, and those that validate.
 
-    def learned(self, subject, amount):
-        """Return the images that decoders learn from: means (n, n_voxels), image_ids (n,)."""
-        return nsd.average_repeats(*_without(self.trials(subject, amount), self.validation[subject]))[:2]
+        Two pairs of means of their showings (n, n_voxels) and image_ids (n,).
+        """
+        betas, ids = self.trials(subject, amount)
+        held = np.isin(ids, self.validation[subject])
+        return [nsd.average_repeats(betas[rows], ids[rows])[:2] for rows in (~held, held)]
 
     def targets(self, group):
         """Return the targets of a group for every image shown: (features (n, ...), ids) by name."""
@@ -129,24 +128,12 @@ class Trainings:
 
     def ridge(self, subject, amount, name):
         """Fit the linear decoder of a target on the same images as the networks, and its rescaling."""
-        betas, ids = self.learned(subject, amount)
-        held, held_ids = self.held(subject, amount)
+        (betas, ids), (held, held_ids) = self.averages(subject, amount)
         decoder = LinearDecoder(self.study.preset.alphas, cv="gcv").fit(betas, self.true(name, ids), ids)
         return decoder.fit_rescaling(held, self.true(name, held_ids), held_ids)
 
     def network(self, subject, seed, method, amount, group, state=None):
-        """Train the network of a method for a group of targets.
-
-        Parameters
-        ----------
-        subject : str
-        seed : int
-        method, amount : str
-            Of `METHODS` (but ridge) and `AMOUNTS`.
-        group : str
-            Of `plans.GROUPS`.
-        state : path, optional
-            Where a killed training goes on from.
+        """Train the network of a method (not ridge) for a group of targets, see `plans.GROUPS`.
 
         Returns
         -------
@@ -163,10 +150,9 @@ class Trainings:
         else:
             model, curves = self._start({subject: betas}, group, sizes, seed), {}
         held = np.intersect1d(ids, self.validation[subject])
-        last = self._train(model, {subject: (betas, ids)}, group, replace(stages[-1], seed=seed), held, state)
-        return model, {f"first_{name}": values for name, values in curves.items()} | {
-            f"last_{name}": values for name, values in last.items()
-        }
+        settings = replace(stages[-1], seed=seed)
+        last = self._train("last", model, {subject: (betas, ids)}, group, settings, held, state)
+        return model, curves | last
 
     def pretrained(self, subject, seed, group, sizes):
         """Return the network trained on all other subjects, made where it is missing, and its curves."""
@@ -178,16 +164,20 @@ class Trainings:
         def make():
             # Not even validation images of the target subject, should another have seen them, too.
             others = [other for other in self.study.subjects if other != subject]
-            trials = {other: _without(self.trials(other), self.validation[subject]) for other in others}
+            trials = {}
+            for other in others:
+                betas, ids = self.trials(other)
+                rows = ~np.isin(ids, self.validation[subject])
+                trials[other] = betas[rows], ids[rows]
             held = np.concatenate([self.validation[other] for other in others])
             held = np.setdiff1d(held, self.validation[subject])
             model = self._start({other: betas for other, (betas, _) in trials.items()}, group, sizes, seed)
-            curves = self._train(model, trials, group, replace(settings, seed=seed), held, state)
+            curves = self._train("first", model, trials, group, replace(settings, seed=seed), held, state)
             shared_space.save(model, weights)
-            state.unlink()
             return curves
 
         curves = shelf.get(part, make)
+        state.unlink(missing_ok=True)  # from here on nobody needs it
         try:
             return shared_space.load(weights, device=self.study.preset.device), curves
         except (FileNotFoundError, ValueError) as error:  # the curves are there, the network is not
@@ -201,7 +191,7 @@ class Trainings:
         return SharedSpace(n_voxels, shapes, sizes, seed=seed)
 
     @torch.enable_grad()  # predictions may be asked for where drawings are made, without gradients
-    def _train(self, model, trials, group, settings, held, state):
+    def _train(self, stage, model, trials, group, settings, held, state):
         """Train a network in place; return its curves as arrays (n_epochs, ...)."""
         history = shared_space.train(
             model.to(self.study.preset.device),
@@ -213,17 +203,14 @@ class Trainings:
         )
         retrieval = [epoch.get("retrieval", {}) for epoch in history]
         return {
-            "loss": np.array([epoch["loss"] for epoch in history]),
-            "retrieval": np.array([[of.get(name, np.nan) for name in GROUPS[group]] for of in retrieval]),
+            f"{stage}_loss": np.array([epoch["loss"] for epoch in history]),
+            f"{stage}_retrieval": np.array(
+                [[of.get(name, np.nan) for name in GROUPS[group]] for of in retrieval]
+            ),
         }
 
     def predictions(self, subject, seed, method, amount, group):
         """Return what a method decodes for the test images, trained and kept where it is missing.
-
-        Parameters
-        ----------
-        subject, seed, method, amount, group : see `network`
-            The method may be ridge here.
 
         Returns
         -------
@@ -233,21 +220,17 @@ class Trainings:
             networks); and the curves of networks.
         """
         sizes, stages = self.plan.of(method, group)
-        described = {
-            **self.description,
-            "sizes": None if sizes is None else asdict(sizes),
-            "stages": [asdict(settings) for settings in stages],
-        }
-        shelf = self.study.shelf("predictions", [Trainings], described)
+        read = {"sizes": sizes and asdict(sizes), "stages": [asdict(settings) for settings in stages]}
+        shelf = self.study.shelf("predictions", [Trainings], {**self.description, **read})
         part = subject, seed, method, amount, group
         state = shelf.path(part, "-state.safetensors")
         arrays = shelf.get(part, lambda: self._predict(*part, state))
-        state.unlink(missing_ok=True)  # from here on nobody needs it
+        state.unlink(missing_ok=True)
         return arrays
 
     def _predict(self, subject, seed, method, amount, group, state):
         test, ids = self.test(subject)
-        held, held_ids = self.held(subject, amount)
+        held, held_ids = self.averages(subject, amount)[1]
         decoded, curves = {}, {}
         if method == "ridge":
             for name in GROUPS[group]:
@@ -300,7 +283,7 @@ def decoded(study, subject, name, method, amount, rescaled=None):
 
 def score(trainings, name, predicted, image_ids, subject, amount, projected=False):
     """Score what was decoded for images from some of a subject's sessions, see `scores.score_features`."""
-    mean = trainings.true(name, trainings.learned(subject, amount)[1]).mean(0)
+    mean = trainings.true(name, trainings.averages(subject, amount)[0][1]).mean(0)
     return score_features(predicted, trainings.true(name, image_ids), mean, projected)
 
 
@@ -308,9 +291,3 @@ def score(trainings, name, predicted, image_ids, subject, amount, projected=Fals
 def _target(study, name):
     ids = np.unique(np.concatenate([table["image_id"] for table in study.tables.values()]))
     return targets.target(study, name, ids).numpy(), ids
-
-
-def _without(trials, image_ids):
-    betas, known = trials
-    rows = ~np.isin(known, image_ids)
-    return betas[rows], known[rows]

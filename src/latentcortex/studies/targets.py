@@ -31,6 +31,12 @@ def mean_image(preset, root, image_ids):
     return (total / len(image_ids)).float()
 
 
+@functools.cache
+def train_mean_image(study, subject):
+    """Return the mean of a subject's training images, tensor (3, h, w)."""
+    return mean_image(study.preset, study.root, nsd.split(study.tables[subject])[0])
+
+
 @torch.no_grad()
 def encode(study, kind, image_ids):
     """Compute the features of a kind: float32 tensors (n, ...) by name."""
