@@ -1,50 +1,60 @@
-"""Two simulated subjects for the tests of the scripts of the shared space: bodies of fixtures."""
+"""Two simulated subjects for the tests of the shared space's trainings: bodies of fixtures."""
 
-import importlib
-import sys
+import shutil
+import zlib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
+import torch
 from shared_space_world import SMALL
 
 from latentcortex import nsd, presets, shared_space
+from latentcortex.mini import layout
 from latentcortex.shared_space import TrainingSettings
+from latentcortex.studies import open_study, plans, targets
+from latentcortex.studies.plans import GROUPS, Plan, every
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "data_scripts"))
-spaces = importlib.import_module("spaces")
-
-SHAPES = {"z": (2, 2, 2), "c": (3, 4), **dict.fromkeys(spaces.GROUPS["g"], (2, 3))}
+SHAPES = {"z": (2, 2, 2), "c": (3, 4), **dict.fromkeys(GROUPS["g"], (2, 3))}
 QUICK = TrainingSettings(epochs=2, steps_per_epoch=2, warmup_epochs=1, trials_per_subject=4, mixing_share=0.5)
-PLAN = spaces.Plan(replace(SMALL, hidden_size=8, prior_heads=1), 1, *[spaces.every(QUICK) for _ in range(3)])
+PLAN = Plan(
+    replace(SMALL, hidden_size=8, prior_heads=1), 1, every(QUICK), every(QUICK), every(QUICK), n_validation=6
+)
+PRESET = replace(presets.get("mini"), subjects=(1, 2))
 
 
-def make_sharing(tiny_tree, tmp_path, monkeypatch):
-    """Two subjects with 3 and 2 sessions, 8 shared and 32 own images each; made-up targets."""
-    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path))
-    monkeypatch.setattr(spaces, "N_VALIDATION", 6)
-    mask = nsd.roi_mask(tiny_tree, "streams", "early", "fsaverage", "subj01")
-    monkeypatch.setattr(spaces.reconstructions, "visual_cortex", lambda *_: mask)
-    made = spaces.Sharing(replace(presets.get("mini"), subjects=(1, 2)), tiny_tree, PLAN)
-    rng = np.random.default_rng(3)
-    ids = np.unique(np.concatenate([table["image_id"] for table in made.tables.values()]))
-    made._targets = {
-        name: (rng.normal(size=(len(ids), *shape)).astype(np.float32), ids) for name, shape in SHAPES.items()
-    }
-    return made
+def encode(_study, kind, image_ids):
+    """Make targets up, the same for an image at each call."""
+
+    def rows(name):
+        seeds = [(zlib.crc32(name.encode()), int(image_id)) for image_id in image_ids]
+        return np.stack([np.random.default_rng(seed).normal(size=SHAPES[name]) for seed in seeds])
+
+    return {name: torch.from_numpy(rows(name)).float() for name in targets.KINDS[kind][0]}
+
+
+def make_study(tiny_tree, tmp_path, monkeypatch):
+    """Open a study of two subjects with 3 and 2 sessions, 8 shared and 32 own images each."""
+    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(targets, "encode", encode)
+    monkeypatch.setitem(plans.PLANS, 0, PLAN)
+    return open_study(PRESET, copy_tree(tiny_tree, tmp_path / "tree"))
+
+
+def copy_tree(tiny_tree, root):
+    """Copy the tiny tree and call its early stream all of visual cortex."""
+    shutil.copytree(tiny_tree, root)
+    early = nsd.roi_mask(tiny_tree, "streams", "early", "fsaverage", "subj01")
+    layout.write_rois(root, "nsdgeneral", early.astype(int), {0: "Unknown", 1: "nsdgeneral"})
+    return root
 
 
 def watch_trainings(monkeypatch):
-    """What every training was given, in order."""
+    """List what every training was given, in order."""
     calls, train = [], shared_space.train
 
     def spy(model, trials, targets, settings, **options):
-        calls.append({"trials": trials, "settings": settings, **options})
+        calls.append({"trials": trials, "targets": set(targets), "settings": settings, **options})
         return train(model, trials, targets, settings, progress=False, **options)
 
     monkeypatch.setattr(shared_space, "train", spy)
     return calls
-
-
-def shared_ids(sharing):
-    return nsd.split(sharing.tables["subj01"])[1]

@@ -20,6 +20,8 @@ class Plan:
         Of the method "prior".
     pretraining, finetuning, scratch : dict of str to TrainingSettings
         By group of targets.
+    n_validation : int
+        Images of each subject that validate.
     """
 
     sizes: NetworkSizes
@@ -27,6 +29,24 @@ class Plan:
     pretraining: dict[str, TrainingSettings]
     finetuning: dict[str, TrainingSettings]
     scratch: dict[str, TrainingSettings]
+    n_validation: int = 100
+
+    def of(self, method, group):
+        """Return what a method reads of the plan for a group of targets.
+
+        Returns
+        -------
+        sizes : NetworkSizes or None
+            None for ridge, which has no network.
+        stages : list of TrainingSettings
+            Of both stages, of the only one from scratch, or none for ridge.
+        """
+        if method == "ridge":
+            return None, []
+        if method == "scratch":
+            return self.sizes, [self.scratch[group]]
+        depth = self.other_prior_depth if method == "prior" else self.sizes.prior_depth
+        return replace(self.sizes, prior_depth=depth), [self.pretraining[group], self.finetuning[group]]
 
 
 def every(settings, **others):
