@@ -107,7 +107,7 @@ def test_a_cell_of_guidance_is_drawn_scored_and_watched(few, study):
 
 def test_networks_are_tuned_on_their_own_validation_images(study, monkeypatch):
     trainings, done = shared_training.trainings_of(study), {"rescaled": [], "asked": []}
-    ids = trainings.held("subj02", "all")[1]
+    ids = trainings.averages("subj02", "all")[1][1]
 
     def network(_self, *part):
         assert part[:4] == ("subj02", 0, "pretrained", "all")

@@ -113,7 +113,7 @@ def test_a_drawing_knows_its_sampler_its_decoder_and_its_responses_and_no_metric
 
 
 def test_a_training_knows_the_region_that_it_reads():
-    reached = names(shared_training._predict, shared_training.Trainings, Study)
+    reached = names(shared_training.Trainings, Study)
     assert reached >= {"studies/responses.py:VISUAL_CORTEX", "shared_space/training.py:train"}
     assert "nsd/responses.py:scaled_betas" in reached
 

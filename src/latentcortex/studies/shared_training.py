@@ -180,7 +180,7 @@ class Trainings:
         state.unlink(missing_ok=True)  # from here on nobody needs it
         try:
             return shared_space.load(weights, device=self.study.preset.device), curves
-        except (FileNotFoundError, ValueError) as error:  # the curves are there, the network is not
+        except (FileNotFoundError, store.DamagedFileError) as error:  # only the curves are there
             shelf.discard(shelf.path(part), error)
             return self.pretrained(subject, seed, group, sizes)
 

@@ -76,7 +76,7 @@ class NetworkValidation(Validation):
     def __init__(self, study, subject, n_images):
         self.study, self.subject = study, subject
         trainings = shared_training.trainings_of(study)
-        betas, ids = trainings.held(subject, "all")
+        (_, self.fit_ids), (betas, ids) = trainings.averages(subject, "all")
         made = {}
         for group in "zcg":
             network, _ = trainings.network(subject, 0, "pretrained", "all", group)
@@ -86,7 +86,6 @@ class NetworkValidation(Validation):
             made |= shared_space.predict(network, betas, subject, rescale=rescale)
         some = np.sort(np.random.default_rng(SEED).permutation(len(ids))[:n_images])
         self._decoded = {name: torch.from_numpy(values[some]) for name, values in made.items()}
-        self.fit_ids = trainings.trained_ids(subject, "all")
         self._prepare(ids[some])
 
     def decoded(self, name, rescale):  # noqa: ARG002 - as the networks are used: see above
