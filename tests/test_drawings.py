@@ -137,7 +137,7 @@ def test_networks_decode_what_a_recipe_asks_of_them(study, monkeypatch):
         ids = np.append(study.image_ids[::-1], 10**6)  # in another order, and more
         right, wrong = ("z_rescaled", "c_rescaled", "g3"), ("z", "c", "g3_rescaled")
         return {
-            "image_ids": ids,
+            "test_image_ids": ids,
             **{name: ids[:, None] + 1000 * (name in wrong) for name in (*right, *wrong)},
         }
 
