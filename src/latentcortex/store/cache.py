@@ -145,7 +145,7 @@ def _find(folder):
             yield path, "kept parts"
         else:
             within = list(_find(path))
-            is_unknown = all(kind == "unknown" for _, kind in within)
+            is_unknown = within and all(kind == "unknown" for _, kind in within)
             yield from [(path, "unknown")] if is_unknown else within
 
 
