@@ -230,10 +230,12 @@ class Pictures:
 
 def survey(pictures):
     """Read every picture once; return hashes of drawings, thumbnails (n, p) and mean of the first."""
-    hashes, thumbnails, total = [], [], 0.0
+    hashes, thumbnails = [], np.empty((len(pictures), 3 * THUMBNAIL**2), np.float32)
+    # Summed in place: a new sum for every picture leaves holes in memory that are never filled.
+    total = torch.zeros(pictures.shape[-3:], dtype=torch.float64)
     for k in range(len(pictures)):
         images = pictures[k : k + 1].reshape(-1, *pictures.shape[-3:])
-        hashes.append([hashlib.sha256(image.numpy().tobytes()).digest() for image in images])
-        thumbnails.append(F.adaptive_avg_pool2d(images[:1], THUMBNAIL).flatten().numpy())
-        total = total + images[0].double()
-    return hashes, np.stack(thumbnails), (total / len(pictures)).float()
+        hashes.append([hashlib.sha256(image.numpy()).digest() for image in images])
+        thumbnails[k] = F.adaptive_avg_pool2d(images[:1], THUMBNAIL).flatten().numpy()
+        total += images[0]
+    return hashes, thumbnails, (total / len(pictures)).float()
