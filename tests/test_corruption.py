@@ -183,6 +183,15 @@ def test_a_folder_of_ones_own_loads_without_hashes_and_damage_is_named(tmp_path)
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(store.DamagedFileError, match=str(path)):
         networks.load_judge(tmp_path / "judge")
+    for part in ("vae", "unet", "text_encoder", "tokenizer", "scheduler"):
+        shutil.copytree(MODEL / part, tmp_path / part)
+    features.load_latent_diffusion(tmp_path)
+    for name in ("tokenizer/tokenizer.json", "text_encoder/model.safetensors", "vae/config.json"):
+        raw = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(raw[:-5])
+        with pytest.raises(store.DamagedFileError, match=str(tmp_path / name)):
+            features.load_latent_diffusion(tmp_path)
+        (tmp_path / name).write_bytes(raw)
 
 
 def test_rows_are_read_from_a_sealed_file_whose_header_is_checked(tmp_path):

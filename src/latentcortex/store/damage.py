@@ -101,8 +101,9 @@ def check_files(path):
     """Raise an error if a file of a model folder is not the one that its provenance names.
 
     The ``provenance.json`` is looked for in the folder itself and in the two folders above. Files that
-    it does not list are not checked; neither are folders without one, such as a reader's own. A file
-    is read once per process, as long as it does not change.
+    it does not list are not checked. In a folder without one, such as a reader's own, the check is that
+    each ``.json`` can be read and that each ``.safetensors`` has a header that fits its size. A file is
+    hashed once per process, as long as it does not change.
 
     Parameters
     ----------
@@ -112,11 +113,13 @@ def check_files(path):
     Raises
     ------
     DamagedFileError
-        If a file has another hash, or is not there.
+        If a file has another hash, is not there, or makes no sense.
     """
     path = Path(path).absolute()
     root = next((folder for folder in (path, *path.parents[:2]) if (folder / _PROVENANCE).is_file()), None)
     if root is None:
+        for file in (path, *path.rglob("*")):
+            _check_form(file)
         return
     advice = "Install latentcortex again, or restore this folder from where you have it"
     noted = root / _PROVENANCE
@@ -138,6 +141,16 @@ def check_files(path):
                 f"{file} is damaged: its content has not the hash that {noted} gives. {advice}."
             )
         _checked.add(known)
+
+
+def _check_form(file):
+    """Raise an error that names a file if it makes no sense, because its reader may not name it."""
+    with naming_damage(file, "Get it again from where you have it"):
+        if file.suffix == ".json" and file.is_file():
+            json.loads(file.read_bytes())
+        elif file.suffix == ".safetensors" and file.is_file():
+            with safe_open(file, "np"):
+                pass
 
 
 def _hash_of(file):
