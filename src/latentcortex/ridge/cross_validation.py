@@ -22,7 +22,7 @@ def gcv_scores(decomposition, projected, centred, mean, weights, alphas):
     weights : float64 tensor (n_samples,)
     alphas : float64 tensor (n_alphas,)
     """
-    _, eigenvalues, _, Q, complete = decomposition
+    eigenvalues, Q, complete = decomposition.eigenvalues, decomposition.Q, decomposition.complete
     shrinkage = alphas[:, None] / (eigenvalues + alphas[:, None])
     # n - trace = (n - 1 - rank) + sum of the shrinkage; .shape = (n_alphas, 1)
     freedom = len(Q) - 1 - len(eigenvalues) + shrinkage.sum(1, keepdim=True)
@@ -98,7 +98,7 @@ def _decompose_fold(X, weights, train, test, zscore):
     return eigenvalues, Q.to(X.dtype), scores.to(X.dtype)
 
 
-def kfold_scores_of_all_rows(eigenvalues, Q, Y, weights, alphas, blocks, folds):
+def kfold_scores_of_all_rows(decomposition, Y, weights, alphas, blocks, folds):
     """Return what `kfold_scores` does, from one decomposition of all rows and none of the folds.
 
     This holds where nothing is z-scored and Q is a basis of all dimensions. Let H be the hat matrix
@@ -113,22 +113,23 @@ def kfold_scores_of_all_rows(eigenvalues, Q, Y, weights, alphas, blocks, folds):
 
     Parameters
     ----------
-    eigenvalues, Q : float64 tensors (n_samples,), (n_samples, n_samples)
-        Of X_c X_c'.
+    decomposition : Decomposition
+        Complete.
     Y, weights, alphas, blocks, folds
         As in `kfold_scores`.
     """
-    root, Q_in_blocks = weights.sqrt(), Q.to(Y.dtype)
+    eigenvalues, Q, root = decomposition.eigenvalues, decomposition.exact_Q, weights.sqrt()
     u = root / root.norm()
     to_residuals = Y.new_empty(len(alphas), *Q.shape)
     for matrix, alpha in zip(to_residuals, alphas, strict=True):
         rest = Q * (alpha / (eigenvalues + alpha)) - u[:, None] * (u @ Q)  # (I - H) Q
         for _, test in folds:
-            matrix[test] = torch.linalg.solve(rest[test] @ Q[test].T, rest[test]).to(Y.dtype)
+            of_test = rest[test]
+            matrix[test] = (torch.linalg.inv(of_test @ Q[test].T) @ of_test).to(Y.dtype)
     error = Y.new_zeros(len(alphas), Y.shape[1])
     error_of_mean, rounding = Y.new_zeros(2, Y.shape[1])
     for block in blocks:
-        projected, centred, mean = project(Q_in_blocks, Y[:, block], weights)
+        projected, centred, mean = project(decomposition.Q, Y[:, block], weights)
         for i, matrix in enumerate(to_residuals):
             error[i, block] = (matrix @ projected).square_().sum(0)
         for train, test in folds:

@@ -28,6 +28,7 @@ class Decomposition(NamedTuple):
     P: torch.Tensor  # (n_features, rank)
     Q: torch.Tensor  # (n_samples, rank)
     complete: bool  # whether Q is an orthonormal basis of all n_samples dimensions
+    exact_Q: torch.Tensor | None  # Q in float64, where it is complete
 
 
 def standardise(X, weights, zscore):
@@ -69,35 +70,21 @@ def gram(rows):
     return products
 
 
-def decompose_inner_products(X, weights):
-    """Return eigenvalues and eigenvectors of X_c X_c', float64: (n_samples,), (n_samples, n_samples)."""
-    rows, _, _ = standardise(X, weights, zscore=False)
-    return eigenvectors(gram(rows * weights.sqrt()[:, None]))
-
-
-def decompose(X, weights, zscore, known=None):
-    """Return the decomposition of all rows.
-
-    Parameters
-    ----------
-    X : tensor (n_samples, n_features)
-    weights : float64 tensor (n_samples,)
-    zscore : bool
-    known : pair of tensors, optional
-        From `decompose_inner_products`, where they are known already.
-    """
+def decompose(X, weights, zscore):
+    """Return the decomposition of all rows."""
     dtype = X.dtype
     X, mean, scale = standardise(X, weights, zscore)
     X *= weights.sqrt()[:, None]
     complete = X.shape[0] <= X.shape[1]
     if complete:
-        eigenvalues, Q = eigenvectors(gram(X)) if known is None else known
+        eigenvalues, Q = eigenvectors(gram(X))
         P = X.T @ Q
     else:
         eigenvalues, P = eigenvectors(gram(X.T))
         Q = X @ P
     P = P / scale[:, None]
-    return Decomposition(mean.to(dtype), eigenvalues, P.to(dtype), Q.to(dtype), complete)
+    exact_Q = Q if complete else None
+    return Decomposition(mean.to(dtype), eigenvalues, P.to(dtype), Q.to(dtype), complete, exact_Q)
 
 
 def project(Q, Y, weights):

@@ -7,7 +7,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from latentcortex.ridge.cross_validation import gcv_scores, kfold_scores, kfold_scores_of_all_rows
-from latentcortex.ridge.decomposition import decompose, decompose_inner_products, project
+from latentcortex.ridge.decomposition import decompose, project
 from latentcortex.ridge.rows import all_finite, as_numpy, check_finite, plain, refuse_masked
 
 CRITERIA = ("predicted", "variance_weighted", "uniform_average")
@@ -140,13 +140,11 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
         folds = self._folds(X, groups) if len(alphas) > 1 else []
         scores, spread = X.new_zeros(len(alphas), Y.shape[1]), X.new_zeros(Y.shape[1])
-        known = None
-        if folds and not self.zscore and len(X) <= X.shape[1]:
-            known = decompose_inner_products(X, weights)
-            scores, spread = kfold_scores_of_all_rows(*known, Y, weights, alphas, blocks, folds)
+        decomposition = decompose(X, weights, self.zscore)
+        if folds and decomposition.complete and not self.zscore:
+            scores, spread = kfold_scores_of_all_rows(decomposition, Y, weights, alphas, blocks, folds)
         elif folds:
             scores, spread = kfold_scores(X, Y, weights, alphas, blocks, folds, self.zscore)
-        decomposition = decompose(X, weights, self.zscore, known)
         if folds is None and not self.alpha_per_target:
             for block in blocks:
                 parts = project(decomposition.Q, Y[:, block], weights)
