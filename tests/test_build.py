@@ -83,9 +83,6 @@ def fakes(monkeypatch):
     return drawn
 
 
-# --- the whole tree -------------------------------------------------------------------------------
-
-
 @pytest.mark.usefixtures("fakes")
 def test_the_reader_of_nsd_reads_the_tree(tmp_path):
     root = build.open_tree(seed=3, cache=tmp_path, sizes=SIZES)
@@ -237,9 +234,6 @@ def test_seed_and_sizes_make_other_trees_and_the_same_seed_the_same(tmp_path):
     assert larger.name != first.name
 
 
-# --- built once, whole or not at all --------------------------------------------------------------
-
-
 def fill(tree, steps, log, pause=0.0):
     (tree / "half").touch()
     with log.open("a") as file:
@@ -338,9 +332,6 @@ def test_whole_numbers_of_any_kind_name_the_same_tree(fakes, tmp_path):
             build.open_tree(seed=wrong, cache=tmp_path, sizes=SIZES)
     with pytest.raises(ValueError, match=r"n_own: sizes are whole numbers, got 1\.5"):
         build.Sizes(n_own=1.5)
-
-
-# --- the writers ----------------------------------------------------------------------------------
 
 
 def test_writers_refuse_what_does_not_fit(tmp_path):

@@ -62,10 +62,11 @@ def state(path, scripts):
     if name not in scripts:
         return f"no script {name}"
     code = keys.code_of(scripts[name])
+    agreement = provenance.get("agreement", {})
     if provenance.get("code") == code:
         return "yes"
-    if provenance.get("compared", {}).get("code") == code:
-        return f"compared: {provenance['compared']['text']}"
+    if agreement.get("code") == code:
+        return f"made by older code; {agreement['text']}"
     return f"no: 'latentcortex run {name}' makes it again"
 
 
