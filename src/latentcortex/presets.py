@@ -190,14 +190,14 @@ PRESETS = {
         n_tokens=24,
         dtype=torch.float32,
         alphas=None,
-        # rescale, strength and guidance_scale: data_scripts/6_choose_settings.py, on validation
+        # rescale, strength and guidance_scale: data_scripts/ch06_choose_settings.py, on validation
         # images. The published strength of 0.8 would erase z: at equal noise a 16x16 latent loses
         # what a 64x64 one keeps by averaging over space.
         rescale=True,
         strength=0.6,
         n_steps=20,
         guidance_scale=5.0,
-        # data_scripts/8_choose_guidance.py, on validation images; the published 300,000 would send
+        # data_scripts/ch08_choose_guidance.py, on validation images; the published 300,000 would send
         # the picture away by many times its own length.
         feature_scale=100.0,
         guided_share=0.2,
