@@ -144,7 +144,7 @@ def gather(study, load, parts):
         "forms": FORMS,
         "primary_form": PRIMARY_FORM,
         "layers": GROUPS["g"],
-        "compared": COMPARED,
+        "compared_methods": COMPARED,
         "axes": AXES,
         "scores": "per image in the last axis, but r",
         "test_responses": "means of all showings in all sessions, for every amount",

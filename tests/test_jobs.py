@@ -50,10 +50,10 @@ def log(tmp_path):
 
 def test_two_shares_make_every_part_once_and_a_third_run_makes_none(job, tmp_path):
     toy = job(range(6))
-    assert toy.run((0, 2)) == 3
+    assert toy.run((0, 2)) == (3, [])
     assert [number for number, _ in log(tmp_path)] == ["0", "1", "2"]
-    assert toy.run((1, 2)) == 0
-    assert toy.run() == 0
+    assert toy.run((1, 2)) == (0, [])
+    assert toy.run() == (0, [])
     assert [number for number, _ in log(tmp_path)] == list("012345")
     (path,) = toy.write(tmp_path)
     np.testing.assert_array_equal(store.load(path)["squares"], np.arange(6) ** 2)
@@ -68,13 +68,14 @@ def test_a_damaged_part_is_named_and_made_again(job, tmp_path, caplog):
     path = toy.shelf.path(toy.parts[1])
     path.write_bytes(path.read_bytes()[:-20])
     with caplog.at_level(logging.WARNING):
-        assert toy.run() == 0
+        assert toy.run() == (0, [])
     assert str(path) in caplog.text and "made again" in caplog.text
     assert [number for number, _ in log(tmp_path)] == ["0", "1", "1"]
 
 
 def test_a_part_whose_numbers_explode_is_named_after_all_others(job, tmp_path, capsys):
-    assert job([1, 13, 2]).run() == 1
+    left, failed = job([1, 13, 2]).run()
+    assert left == 1 and len(failed) == 1
     assert [number for number, _ in log(tmp_path)] == ["1", "13", "2"]
     assert "13" in capsys.readouterr().err
 
@@ -113,7 +114,7 @@ def test_a_killed_worker_costs_its_part_once_more_and_the_product_is_the_same(jo
             return number
 
         killed = pool.submit(kill_when_busy)
-        assert toy.run(scheduler=cluster.scheduler_address) == 0
+        assert toy.run(scheduler=cluster.scheduler_address) == (0, [])
         lost = killed.result()
     numbers = [number for number, _ in log(tmp_path)]
     assert sorted(set(numbers)) == list("01234567")

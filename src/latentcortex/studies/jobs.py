@@ -63,9 +63,14 @@ class Job:
         return None
 
     def run(self, shard=(0, 1), scheduler=None):
-        """Make the missing parts of one share, here or on a Dask cluster; return how many are left.
+        """Make the missing parts of one share, here or on a Dask cluster.
 
-        Parts that fail because numbers are no longer finite are named at the end, after all others.
+        Returns
+        -------
+        n_left : int
+            How many parts of the job are missing now.
+        failed : list of str
+            Those that failed because numbers are no longer finite. They are also printed, after all others.
         """
         mine = [part for part in share_of(self.parts, *shard) if not self._holds(part)]
         show = {"total": len(mine), "desc": self.name, "unit": "part"}
@@ -77,9 +82,10 @@ class Job:
             with Client(scheduler) as client:  # a worker that dies costs its part once more
                 futures = client.map(self.keep, mine, pure=False, retries=2)
                 failed = [future.result() for future in tqdm(as_completed(futures), **show)]
-        for error in filter(None, failed):
+        failed = list(filter(None, failed))
+        for error in failed:
             print(error, file=sys.stderr)
-        return sum(not self.shelf.path(part).is_file() for part in self.parts)
+        return sum(not self.shelf.path(part).is_file() for part in self.parts), failed
 
     def _holds(self, part):
         return self.shelf.load(self.shelf.path(part)) is not None
@@ -145,9 +151,11 @@ def main(doc, make_job, add=None):
     args = parser.parse_args()
     study = open_study(presets.get(args.preset), n_images=getattr(args, "images", None))
     job = make_job(study, args)
-    left = job.run(args.shard, args.scheduler)
+    left, failed = job.run(args.shard, args.scheduler)
     if left:
         print(f"{left} of {len(job.parts)} parts are left to other shards, or failed.")
+        if failed:
+            sys.exit(1)
         return
     with torch.no_grad():
         for path in job.write(args.results or results.folder_to_write(job)):
