@@ -135,15 +135,15 @@ def options(subjects=None, seeds=1, sessions=("1",)):
 
 def test_a_slice_is_run_by_two_shares_and_left_in_the_cache(study, trained):
     job = script.make_job(study, options(subjects=[2]))
-    assert job.is_slice and job.run(shard=(0, 2)) == 3
-    assert job.run(shard=(1, 2)) == 0
+    assert job.is_slice and job.run(shard=(0, 2)) == (3, [])
+    assert job.run(shard=(1, 2)) == (0, [])
     n = len(trained)
     assert n == 6  # z and c in both stages and from scratch
     (path,) = job.write(job.shelf.folder)
     arrays = store.load(path)
     assert arrays["network_identified"].shape == (1, 1, 2, 1, 2, 3, 8)
     assert np.isfinite(arrays["network_r"]).all() and np.isfinite(arrays["ridge_r"]).all()
-    assert job.run() == 0 and len(trained) == n
+    assert job.run() == (0, []) and len(trained) == n
     assert not script.make_job(study, options(seeds=script.N_SEEDS, sessions=AMOUNTS)).is_slice
 
 
@@ -157,7 +157,7 @@ def test_a_training_that_fails_costs_no_other(study, monkeypatch, capsys):
 
     monkeypatch.setattr(shared_space, "train", fail)
     job = script.make_job(study, options())
-    assert job.run() == 6
+    assert job.run()[0] == 6
     left = [part for part in job.parts if not job.shelf.path(part).is_file()]
     assert {part[:3] for part in left} == {
         ("subj01", 0, "pretrained"),
