@@ -55,8 +55,8 @@ MUTANTS = [
     (
         "held-out residuals without the intercept",
         "ridge/cross_validation.py",
-        "alpha / (eigenvalues + alpha)) - u[:, None] * (u @ Q)  # (I - H) Q",
-        "alpha / (eigenvalues + alpha))",
+        "    Q = Q - u[:, None] * (u @ Q)\n",
+        "",
         "test_ridge.py::test_grouped_folds_equal_brute_force",
     ),
     (

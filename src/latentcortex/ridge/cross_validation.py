@@ -105,11 +105,11 @@ def kfold_scores_of_all_rows(decomposition, Y, weights, alphas, blocks, folds):
     of all rows, each times sqrt(w_i), and T the rows of a fold. The residuals of rows that are not
     fitted are those of the fit to all rows, times the inverse of their own block:
 
-        (I - H)_TT^-1 (I - H)_T y,    I - H = (Q diag(alpha / (eigenvalues + alpha)) - uu'Q) Q'
+        (I - H)_TT^-1 (I - H)_T y,    I - H = Q diag(alpha / (eigenvalues + alpha)) Q'
 
-    The unit vector u is proportional to sqrt(w_i): the intercept takes this direction, whatever the
-    penalty. It is taken out in float64, before anything is multiplied with the targets. One matrix
-    (n_samples, n_samples) is held for each penalty.
+    Here Q has lost its part along the unit vector u that is proportional to sqrt(w_i), because the
+    intercept takes this direction, whatever the penalty. That is done in float64, before anything
+    is multiplied with the targets. One matrix (n_samples, n_samples) is held for each penalty.
 
     Parameters
     ----------
@@ -118,14 +118,15 @@ def kfold_scores_of_all_rows(decomposition, Y, weights, alphas, blocks, folds):
     Y, weights, alphas, blocks, folds
         As in `kfold_scores`.
     """
-    eigenvalues, Q, root = decomposition.eigenvalues, decomposition.exact_Q, weights.sqrt()
+    Q, root = decomposition.exact_Q, weights.sqrt()
     u = root / root.norm()
+    Q = Q - u[:, None] * (u @ Q)
+    shrinkage = alphas[:, None] / (decomposition.eigenvalues + alphas[:, None])
     to_residuals = Y.new_empty(len(alphas), *Q.shape)
-    for matrix, alpha in zip(to_residuals, alphas, strict=True):
-        rest = Q * (alpha / (eigenvalues + alpha)) - u[:, None] * (u @ Q)  # (I - H) Q
-        for _, test in folds:
-            of_test = rest[test]
-            matrix[test] = (torch.linalg.inv(of_test @ Q[test].T) @ of_test).to(Y.dtype)
+    for _, test in folds:
+        of_test = Q[test]
+        for matrix, shrunk in zip(to_residuals, of_test * shrinkage[:, None], strict=True):
+            matrix[test] = (torch.linalg.inv(shrunk @ of_test.T) @ shrunk).to(Y.dtype)
     error = Y.new_zeros(len(alphas), Y.shape[1])
     error_of_mean, rounding = Y.new_zeros(2, Y.shape[1])
     for block in blocks:

@@ -82,7 +82,8 @@ def decompose(X, weights, zscore):
     else:
         eigenvalues, P = eigenvectors(gram(X.T))
         Q = X @ P
-    P = P / scale[:, None]
+    if zscore:
+        P /= scale[:, None]
     exact_Q = Q if complete else None
     return Decomposition(mean.to(dtype), eigenvalues, P.to(dtype), Q.to(dtype), complete, exact_Q)
 
