@@ -37,8 +37,8 @@ def make(study, subject, n_images, *cell):
 
 def make_job(study, args):
     """Cut the work into parts."""
-    numbers, n_images = args.subjects or study.preset.subjects[:1], args.validation_images
-    subjects = [f"subj{number:02d}" for number in numbers]
+    n_images, default = args.validation_images, study.preset.subjects[:2]
+    subjects = validation.subjects_of(study, args.subjects, default)
     parts = [(subject, n_images, *cell) for subject in subjects for cell in CELLS]
     # Cells don't depend on what the preset says of the settings to choose.
     described = study.description(*drawings.NETWORKS, "judge", ignoring=COLUMNS, n_validation=n_images)
@@ -60,7 +60,7 @@ def make_job(study, args):
         }
         return {"": ({**columns, "scores": scores[table.index]}, provenance)}
 
-    is_slice = n_images != validation.N_VALIDATION
+    is_slice = n_images != validation.N_VALIDATION or subjects != validation.subjects_of(study, None, default)
     return jobs.Job(study, parts, make, gather, described, is_slice)
 
 

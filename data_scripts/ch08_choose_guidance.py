@@ -91,8 +91,9 @@ def gather_targets(whose, cells, rows):
 
 def make_job(study, args):
     """Cut the work into parts."""
-    numbers, n_images = args.subjects or study.preset.subjects, args.validation_images
-    subjects, grid = [f"subj{number:02d}" for number in numbers], GRIDS[args.grid]
+    n_images, grid = args.validation_images, GRIDS[args.grid]
+    default = study.preset.subjects[: 1 if args.grid == "network" else None]  # each network is trained
+    subjects = validation.subjects_of(study, args.subjects, default)
     parts = [(s, n_images, whose, *cell) for s in subjects for whose, cells in grid.items() for cell in cells]
     # Cells don't depend on what the preset says of the settings to choose.
     described = study.description(*drawings.NETWORKS, "judge", ignoring=COLUMNS[:2], n_validation=n_images)
@@ -110,7 +111,7 @@ def make_job(study, args):
         }
         return {"" if args.grid == "ridge" else f"-{args.grid}": (arrays, provenance)}
 
-    is_slice = n_images != validation.N_VALIDATION
+    is_slice = n_images != validation.N_VALIDATION or subjects != validation.subjects_of(study, None, default)
     return jobs.Job(study, parts, make, gather, described, is_slice)
 
 

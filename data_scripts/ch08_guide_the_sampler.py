@@ -73,13 +73,13 @@ def strengths_of(study):
         product = results.product("ch08_choose_guidance", study.root, ending, preset)
         chosen[name] = {f: float(product[f"{whose}_{f}"][0]) for f in own} if product else own
         if name == "true" and product:
-            chosen[name] = {**chosen[name], "max_relative_step": float(product["true_max_relative_step"][0])}
+            limit = float(product["true_max_relative_step"][0])
+            chosen[name] = {**chosen[name], "max_relative_step": None if np.isinf(limit) else limit}
     return chosen
 
 
-def recipes_of(study):
+def recipes_of(study, strengths):
     """Return the recipes by group and name, those of CALIBRATED before their strength is calibrated."""
-    strengths = strengths_of(study)
     true = Recipe(guide=Guide(targets="true", **strengths["true"]))
     free = Recipe(guide=Guide(targets="true", **strengths["true, no limit"]))
     decoded = Recipe(guide=Guide(**strengths["decoded"]))
@@ -155,18 +155,18 @@ def first_step(study, subject, recipe):
     return float(shelf.get((subject,), make)["length"])
 
 
-def calibrated(study, subject, name, recipe):
+def calibrated(study, recipes, subject, name, recipe):
     """Give a guide of another kind the strength at which its first step is as long as with true g."""
     if name not in CALIBRATED:
         return recipe
-    lengths = [first_step(study, subject, one) for one in (recipes_of(study)["hard"]["true"], recipe)]
+    lengths = [first_step(study, subject, one) for one in (recipes["hard"]["true"], recipe)]
     return recipe.guided(feature_scale=recipe.guide.feature_scale * lengths[0] / lengths[1])
 
 
-def images_of(study, subject, group, name, repeat=0):
+def images_of(study, recipes, subject, group, name, repeat=0):
     """Return the drawings of one name in a group: (n, 3, h, w). What groups share is drawn once."""
-    recipes, ids = recipes_of(study), image_ids_of(study, GROUPS[group][0])
-    recipe = calibrated(study, subject, name, recipes[group][name])
+    ids = image_ids_of(study, GROUPS[group][0])
+    recipe = calibrated(study, recipes, subject, name, recipes[group][name])
     if repeat == 0 and recipe in (*recipes["hard"].values(), *recipes["systems"].values()):
         return drawings.drawings(study, subject, recipe)[rows_of(study.image_ids, ids)]
     return drawings.drawings(study, subject, recipe, repeat, ids)
@@ -180,13 +180,13 @@ def brain_correlations(study, subject, extracted, ids):
     return np.stack([metrics.brain_correlation(betas, encoded) for betas in shown], axis=1)
 
 
-def make(study, subject, group, name):
+def score(study, recipes, subject, group, name):
     """Score the drawings of one name in a group."""
     ids = image_ids_of(study, GROUPS[group][0])
     scorer = scores.scorer_of(study, tuple(ids))
     if name == ORIGINALS:
         return {"responses": brain_correlations(study, subject, scorer.true, ids)}
-    drawn = [images_of(study, subject, group, name, repeat) for repeat in range(GROUPS[group][2])]
+    drawn = [images_of(study, recipes, subject, group, name, repeat) for repeat in range(GROUPS[group][2])]
     extracted = [scorer.extract(images) for images in drawn]
     centre, key = train_mean_image(study, subject), scorer.key("AlexNet(5)")
     found = {
@@ -213,14 +213,14 @@ def gather_pictures(study, subject, recipes):
         at = rows_of(
             image_ids_of(study, GROUPS[group][0]), chosen[: N_REPEATED_PICTURES if is_repeat else None]
         )
-        images = images_of(study, subject, group, name, repeat)[at]
+        images = images_of(study, recipes, subject, group, name, repeat)[at]
         pictures[f"{group} {name} {repeat}" if is_repeat else f"{group} {name}"] = drawings.to_bytes(images)
     return pictures
 
 
-def gather(study, load):
+def stack(study, recipes, strengths, load):
     """Stack what the parts give, by group; the axes stand in the provenance."""
-    recipes, arrays, names = recipes_of(study), {}, {}
+    arrays, names = {}, {}
     for group, (n_images, n_subjects, _) in GROUPS.items():
         subjects, ids = study.subjects[:n_subjects], image_ids_of(study, n_images)
         rows = [[load(subject, group, name) for name in recipes[group]] for subject in subjects]
@@ -238,7 +238,10 @@ def gather(study, load):
         arrays[f"checked_{name}"] = decoded[rows_of(study.image_ids, checked)].numpy()
     arrays["checked_ids"] = checked
     calibrated_scales = {
-        name: [calibrated(study, s, name, recipe).guide.feature_scale for s in study.subjects[:N_ABLATED]]
+        name: [
+            calibrated(study, recipes, s, name, recipe).guide.feature_scale
+            for s in study.subjects[:N_ABLATED]
+        ]
         for group in ("ablations", "brain")
         for name, recipe in recipes[group].items()
         if name in CALIBRATED
@@ -246,7 +249,7 @@ def gather(study, load):
     provenance = {
         "subjects": study.subjects,
         "recipes": {group: list(some) for group, some in recipes.items()},
-        "strengths": strengths_of(study),
+        "strengths": strengths,
         "calibrated": calibrated_scales,
         "scores": names,
         "axes": {
@@ -264,8 +267,19 @@ def gather(study, load):
 
 
 def make_job(study, args):
-    """Cut the work into parts, by subject: what is decoded for one serves all groups."""
-    recipes = recipes_of(study)
+    """Cut the work into parts, by subject: what is decoded for one serves all groups.
+
+    Strengths are read here, once, and travel with the parts: another process may find other products.
+    """
+    strengths = strengths_of(study)
+    recipes = recipes_of(study, strengths)
+
+    def make(study, *part):
+        return score(study, recipes, *part)
+
+    def gather(study, load):
+        return stack(study, recipes, strengths, load)
+
     parts = [
         (subject, group, name)
         for subject in study.subjects
@@ -273,9 +287,8 @@ def make_job(study, args):
         if subject in study.subjects[:n_subjects]
         for name in (*recipes[group], *([ORIGINALS] if group == "brain" else []))
     ]
-    described = study.description(
-        *drawings.NETWORKS, instruments=study.weights("judge", "alexnet"), strengths=strengths_of(study)
-    )
+    instruments = study.weights("judge", "alexnet")
+    described = study.description(*drawings.NETWORKS, instruments=instruments, strengths=strengths)
     return jobs.Job(study, parts, make, gather, described, is_slice=args.images is not None)
 
 

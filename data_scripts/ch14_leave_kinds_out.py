@@ -7,7 +7,6 @@ What is in an image is read from the ground truth of a simulated tree; for anoth
 written first. A second file, ``-pictures``, holds a few images drawn at random.
 """
 
-import functools
 import json
 
 import numpy as np
@@ -46,7 +45,6 @@ def contents(root, name, ids):
     return {"setting": np.stack(settings, axis=1), "kind": np.stack(kinds, axis=1)}
 
 
-@functools.cache
 def choices(study, subject):
     """Choose images for each label that a test image shows.
 

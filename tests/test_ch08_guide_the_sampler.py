@@ -21,6 +21,18 @@ STRENGTHS = {
 }
 
 
+def recipes_of(study):
+    return script.recipes_of(study, STRENGTHS)
+
+
+def calibrated(study, name, recipe):
+    return script.calibrated(study, recipes_of(study), "subj01", name, recipe)
+
+
+def images_of(study, *part):
+    return script.images_of(study, recipes_of(study), *part)
+
+
 @pytest.fixture
 def drawn(tmp_path, monkeypatch):
     """What is drawn. A drawing tells which image it is of; only true g moves the first step by 0.5."""
@@ -32,7 +44,7 @@ def drawn(tmp_path, monkeypatch):
         asked.append((subject, recipe, repeat, tuple(image_ids)))
         if watch is not None:
             plain = recipe.guide == dataclasses.replace(
-                script.recipes_of(study)["hard"]["true"].guide,
+                recipes_of(study)["hard"]["true"].guide,
                 feature_scale=1.0,
                 max_relative_step=None,
                 guided_share=recipe.guide.guided_share,
@@ -46,7 +58,7 @@ def drawn(tmp_path, monkeypatch):
 
 
 def test_strengths_and_limits_follow_from_whether_the_guide_knows_the_truth(study, drawn):
-    recipes = script.recipes_of(study)
+    recipes = recipes_of(study)
     for group, some in recipes.items():
         for name, recipe in some.items():
             guide = recipe.guide
@@ -64,32 +76,34 @@ def test_strengths_and_limits_follow_from_whether_the_guide_knows_the_truth(stud
 
 
 def test_other_guides_take_first_steps_as_long_as_that_with_true_features(study, drawn):
-    recipe = script.recipes_of(study)["ablations"]["layer 3 alone"]
-    found = script.calibrated(study, "subj01", "layer 3 alone", recipe)
+    recipe = recipes_of(study)["ablations"]["layer 3 alone"]
+    found = calibrated(study, "layer 3 alone", recipe)
     assert found == recipe.guided(feature_scale=pytest.approx(900 * 5))
     guides = [recipe.guide for _, recipe, *_ in drawn]
     assert {guide.feature_scale for guide in guides} == {1.0}
     assert {guide.max_relative_step for guide in guides} == {None}  # else all steps were as long
     n_steps = int(study.preset.n_steps * study.preset.strength)
     assert [int(n_steps * guide.guided_share) for guide in guides] == [1, 1]
-    assert script.calibrated(study, "subj01", "layer 3 alone", recipe) == found
+    assert calibrated(study, "layer 3 alone", recipe) == found
     assert len(drawn) == 2  # measured once
-    true = script.recipes_of(study)["hard"]["true"]
-    assert script.calibrated(study, "subj01", "true g", true) is true
+    true = recipes_of(study)["hard"]["true"]
+    assert calibrated(study, "true g", true) is true
     name = "brain, no limit"  # compared with true features without a limit
-    free = script.calibrated(study, "subj01", name, script.recipes_of(study)["brain"][name])
+    free = script.calibrated(study, recipes_of(study), "subj01", name, recipes_of(study)["brain"][name])
     assert free.guide.feature_scale == pytest.approx(500 * 5) and free.guide.max_relative_step is None
 
 
 def test_a_guide_that_is_redefined_is_measured_again(study, drawn, monkeypatch):
     """Kept strengths once survived a change of the guide that they belong to."""
-    recipe = script.recipes_of(study)["ablations"]["true colours"]
-    script.calibrated(study, "subj01", "true colours", recipe)
+    recipe = recipes_of(study)["ablations"]["true colours"]
+    calibrated(study, "true colours", recipe)
     assert len(drawn) == 2
-    script.calibrated(study, "subj01", "true colours", recipe.guided(targets="ridge"))
+    script.calibrated(study, recipes_of(study), "subj01", "true colours", recipe.guided(targets="ridge"))
     assert len(drawn) == 3
     monkeypatch.setitem(STRENGTHS, "true", {**STRENGTHS["true"], "feature_scale": 800.0})
-    script.calibrated(study, "subj01", "true colours", script.recipes_of(study)["ablations"]["true colours"])
+    script.calibrated(
+        study, recipes_of(study), "subj01", "true colours", recipes_of(study)["ablations"]["true colours"]
+    )
     assert len(drawn) == 3  # a strength is multiplied, not measured
 
 
@@ -104,7 +118,7 @@ def test_drawings_that_groups_share_are_made_once_and_rows_are_found_by_id(study
     assert len(set(parts)) == len(parts)
     for subject, group, name in parts:
         for repeat in range(script.GROUPS[group][2]):
-            images = script.images_of(study, subject, group, name, repeat)
+            images = script.images_of(study, recipes_of(study), subject, group, name, repeat)
             level = (images[:, 0, 0, 0] * 255).round().int().numpy()
             expected = script.image_ids_of(study, script.GROUPS[group][0])
             np.testing.assert_array_equal(study.image_ids[level], expected)
@@ -112,27 +126,26 @@ def test_drawings_that_groups_share_are_made_once_and_rows_are_found_by_id(study
     full = {
         one
         for one in whole
-        if one[1]
-        in (*script.recipes_of(study)["hard"].values(), *script.recipes_of(study)["systems"].values())
+        if one[1] in (*recipes_of(study)["hard"].values(), *recipes_of(study)["systems"].values())
     }
     # Eight recipes of two subjects; the other groups take their first drawings from there.
     assert len(full) == 16
     n_drawn = len(drawn)
     for subject, group, name in parts:
-        script.images_of(study, subject, group, name)
+        images_of(study, subject, group, name)
     assert len(drawn) == n_drawn == len(set(drawn))
 
 
 def test_without_a_tiny_autoencoder_nothing_is_drawn_through_it(study, drawn, monkeypatch):
-    whole = set(script.recipes_of(study)["ablations"])
+    whole = set(recipes_of(study)["ablations"])
     monkeypatch.setitem(vars(study), "decoders", {"full": None})
-    assert whole - set(script.recipes_of(study)["ablations"]) == {"tiny decoder", "tiny, without U-Net"}
+    assert whole - set(recipes_of(study)["ablations"]) == {"tiny decoder", "tiny, without U-Net"}
     assert not drawn
 
 
 def test_a_part_is_scored_as_its_drawings_are(study, monkeypatch):
     monkeypatch.setattr(script, "strengths_of", lambda _: STRENGTHS)
-    part = script.make(study, "subj01", "systems", "A")
+    part = script.score(study, recipes_of(study), "subj01", "systems", "A")
     scorer = scores.scorer_of(study, tuple(study.image_ids))
     assert part["scores"].shape == (8, 1, len(scorer.names)) and part["loss"].shape == (8, 1)
     images = drawings.drawings(study, "subj01", Recipe())

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from latentcortex import store
-from latentcortex.studies import jobs, keys
+from latentcortex.studies import jobs, keys, results
 from latentcortex.studies.kept import Shelf
 
 
@@ -78,6 +78,39 @@ def test_a_part_whose_numbers_explode_is_named_after_all_others(job, tmp_path, c
     assert left == 1 and len(failed) == 1
     assert [number for number, _ in log(tmp_path)] == ["1", "13", "2"]
     assert "13" in capsys.readouterr().err
+
+
+def test_a_worker_with_another_version_of_the_package_is_told_so(job, monkeypatch):
+    toy = job([1])
+    monkeypatch.setattr(keys, "package_code", lambda: "another")
+    with pytest.raises(RuntimeError, match="another version of latentcortex"):
+        toy.run()
+
+
+def test_a_slice_never_takes_the_name_of_the_whole(job, study, tmp_path):
+    toy = job(range(2))
+    part = jobs.Job(study, toy.parts, make, gather, {"toy": 1}, is_slice=True)
+    part.run()
+    assert results.folder_to_write(part) == part.shelf.folder != results.folder_to_write(toy)
+    assert part.write(tmp_path)[0].name != toy.write(tmp_path)[0].name
+
+
+def test_threads_of_a_worker_make_one_part_at_a_time(study, tmp_path, monkeypatch):
+    """Networks give their layers to hooks, which threads of a process share."""
+    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path))
+    at_work, most = [], []
+
+    def busy(_study, number):
+        at_work.append(number)
+        most.append(len(at_work))
+        time.sleep(0.05)
+        at_work.remove(number)
+        return {"x": np.zeros(1)}
+
+    toy = jobs.Job(study, [(k,) for k in range(6)], busy, gather, {"toy": 3})
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(toy.keep, toy.parts))
+    assert max(most) == 1
 
 
 def test_other_settings_keep_their_parts_elsewhere(job, study):

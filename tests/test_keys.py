@@ -1,5 +1,6 @@
 """Keys follow the code that decides a result, and nothing else."""
 
+import numpy as np
 import pytest
 
 from latentcortex.studies import drawings, keys, shared_training, targets
@@ -34,6 +35,7 @@ FILES = {
 def key(tmp_path, monkeypatch):
     """Write a small package and a script, some of it changed; return the script's key."""
     monkeypatch.setattr(keys, "PACKAGE", tmp_path / "latentcortex")
+    monkeypatch.setattr(keys, "_STARTED", np.inf)
 
     def key_with(file=None, old="", new=""):
         for name, text in FILES.items():
@@ -86,6 +88,14 @@ def test_comments_docstrings_and_what_is_not_reached_change_nothing(key, file, o
     assert key(file, old, new) == key()
 
 
+def test_code_that_changed_since_the_process_started_gives_no_key(key, monkeypatch):
+    """What such a process keeps would bear the name of code that did not make it."""
+    key()
+    monkeypatch.setattr(keys, "_STARTED", 0.0)
+    with pytest.raises(RuntimeError, match="has changed since this process started"):
+        key()
+
+
 def test_settings_are_part_of_the_key():
     assert keys.key_of([Study], {"seed": 0}) != keys.key_of([Study], {"seed": 1})
 
@@ -96,7 +106,7 @@ def names(*functions):
 
 
 def test_a_drawing_knows_its_sampler_its_decoder_and_its_responses_and_no_metric():
-    reached = names(drawings.reconstruct, drawings.SOURCES["ridge"], Study)
+    reached = names(drawings.reconstruct, drawings.to_bytes, drawings.SOURCES["ridge"], Study)
     assert reached >= {
         "sampler/loop.py:sample",
         "features/latents.py:decode_latents",

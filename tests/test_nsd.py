@@ -342,5 +342,5 @@ def test_a_subjects_own_regions(tiny_tree, tiny_truth):
 def test_unknown_regions_are_answered_with_those_that_exist(tiny_tree):
     with pytest.raises(ValueError, match=r"\['V1'\] in streams.*Unknown, early, ventral"):
         nsd.roi_mask(tiny_tree, "streams", ["early", "V1"])
-    with pytest.raises(FileNotFoundError, match="'stream'.*floc-faces, streams"):
+    with pytest.raises(FileNotFoundError, match="'stream'.*floc-faces, nsdgeneral, streams"):
         nsd.roi_mask(tiny_tree, "stream", "early")

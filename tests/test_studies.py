@@ -196,6 +196,10 @@ def test_the_identity_of_data_is_that_of_files_not_of_folders(study, tiny_tree, 
     path.write_bytes(path.read_bytes()[:-4] + b"\x00\x00\x00\x01")
     assert nsd.identity(changed, names) != first
     assert nsd.identity(changed, names[:1]) == nsd.identity(tiny_tree, names[:1])
+    renamed = shutil.copytree(tiny_tree, tmp_path / "renamed")
+    path = renamed / "nsddata/experiments/nsd/nsd_stim_info_merged.csv"  # decides which captions an image has
+    path.write_text(path.read_text().replace("train2017", "val2017", 1))
+    assert nsd.identity(renamed, names) != first
     fewer = shutil.copytree(tiny_tree, tmp_path / "fewer")
     next(fewer.glob("nsddata_betas/ppdata/subj01/fsaverage/*/rh.betas_session03.mgh")).unlink()
     assert nsd.identity(fewer, names) != first

@@ -24,7 +24,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     try:
         return args.run(args) or 0
-    except (FileNotFoundError, ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(f"latentcortex {args.command}: {error}", file=sys.stderr)
         return 1
 
@@ -69,10 +69,9 @@ def _results(_args):
 
     rows, scripts = [("product", "script", "made", "size", "belongs to this code")], _scripts()
     for path in results.products():
-        made = store.provenance(path)
-        size = f"{path.stat().st_size / 1e6:.1f} MB"
-        words = path.stem, made.get("script", "?"), made.get("date", "?"), size, results.state(path, scripts)
-        rows.append(tuple(map(str, words)))
+        state, size = results.state(path, scripts), f"{path.stat().st_size / 1e6:.1f} MB"
+        made = {} if state.startswith("damaged") else store.provenance(path)
+        rows.append((path.stem, made.get("script", "?"), made.get("date", "?"), size, state))
     _print_table(rows)
     print(f"\nLooked for in {' and '.join(map(str, results.folders()))}.")
 
@@ -98,7 +97,8 @@ def _cache(args):
         print(f"\n{total / 1e6:,.0f} MB in {store.cache_folder()}; all of it can be computed again.")
         return
     chosen = [entry for entry in entries if {entry.name, entry.kind} & set(args.remove)]
-    unknown = set(args.remove) - {word for entry in chosen for word in (entry.name, entry.kind)}
+    kinds = {"world", "products", "kept parts", "temporary", "unknown"}  # nothing may be left of one
+    unknown = set(args.remove) - {entry.name for entry in chosen} - kinds
     if unknown:
         raise ValueError(f"The cache has no {', '.join(sorted(unknown))}: 'latentcortex cache' lists it.")
     store.remove_cached(chosen)

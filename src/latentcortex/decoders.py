@@ -145,7 +145,7 @@ class LinearDecoder(BaseEstimator):
 
         Returns
         -------
-        array of shape (n_trials, *feature_shape_)
+        array of shape (n_trials, ...), as the features fitted
 
         Raises
         ------
@@ -172,7 +172,7 @@ class LinearDecoder(BaseEstimator):
     def score(self, betas, features):
         """Return R2 of every number of the features, of shape `feature_shape_`.
 
-        betas (n_trials, n_voxels) and features (n_trials, *feature_shape_) are checked as in `fit`.
+        Betas ``(n_trials, n_voxels)`` and features ``(n_trials, *feature_shape_)`` are checked as in `fit`.
         """
         check_is_fitted(self)
         betas = checked_rows(betas, "betas", (self.ridge_.n_features_in_,))

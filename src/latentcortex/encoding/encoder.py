@@ -99,7 +99,7 @@ class VoxelwiseEncoder(BaseEstimator):
 
         Parameters
         ----------
-        features : array of shape (n_images, *feature_shape_)
+        features : array of shape (n_images, ...), as fitted
         image_ids : array of int, shape (n_images,), optional
             Of these rows, where the predictions are to be tested. Images that the encoder has
             learned from are then an error, and so are several rows of one image: neither are

@@ -53,12 +53,18 @@ def _files(root, subjects, space):
     yield existing_path(root, "nsddata/experiments/nsd/nsd_expdesign.mat")
     yield existing_path(root, "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
     yield from Path(root, "annotations").glob("captions_*.json")
+    beside = (
+        "nsddata/experiments/nsd/nsd_stim_info_merged.csv",
+        "simulation/*",
+        "nsddata*/**/nsdsynthetic*/*",
+    )
+    yield from {path for pattern in beside for path in root.glob(pattern) if path.is_file()}
     yield from existing_path(root, "nsddata/freesurfer/fsaverage/label").glob("*.mg*")
     for subject in subjects:
         yield existing_path(root, f"nsddata/ppdata/{subject}/behav/responses.tsv")
         yield from Path(root, f"nsddata/ppdata/{subject}").glob("*/roi/*.nii.gz")
         folder = open_space(root, subject, space, "betas_fithrf_GLMdenoise_RR")[1]
-        names = {session_name(session) for session in sessions(root, subject, space)}
+        names = {session_name(session) for session in sessions(root, subject, space)} | {"ncsnr"}
         yield from (
             path for path in folder.iterdir() if path.is_file() and any(n in path.name for n in names)
         )

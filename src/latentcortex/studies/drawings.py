@@ -51,10 +51,14 @@ SOURCES = {"true": _from_truth, "empty": _from_nothing, "ridge": _from_ridge, "n
 
 def z_and_c(study, subject, source):
     """Return z (n, 4, h, w) and c (n, n_tokens, d) of all test images, see `recipes.Recipe`."""
-    kind, *words = source.split()
+    return _source_of(source)(study, subject, *source.split()[1:])
+
+
+def _source_of(source):
+    kind = source.split()[0]
     if kind not in SOURCES:
         raise ValueError(f"Expected z and c from one of {', '.join(SOURCES)}, got {source!r}.")
-    return SOURCES[kind](study, subject, *words)
+    return SOURCES[kind]
 
 
 @torch.no_grad()  # not inference mode, since a guide needs gradients
@@ -63,10 +67,15 @@ def draw(study, subject, recipe, repeat, image_ids, watch=None):
 
     ``watch`` is called with every guided step, see `sampler.Guidance`.
     """
-    rows = rows_of(study.image_ids, image_ids, "the test images")
-    z, c = (values[rows] for values in z_and_c(study, subject, recipe.source))
+    z, c = _rows(study, image_ids, z_and_c(study, subject, recipe.source))
     guidance = None if recipe.guide is None else guidance_of(study, subject, recipe.guide, watch)
     return reconstruct(study, recipe, repeat, image_ids, z, c, guidance)
+
+
+def _rows(study, image_ids, features):
+    """Return the rows of some test images of each kind of features."""
+    rows = rows_of(study.image_ids, image_ids, "the test images")
+    return [values[rows] for values in features]
 
 
 def reconstruct(study, recipe, repeat, image_ids, z, c, guidance=None, **changes):
@@ -98,7 +107,7 @@ def _shelf(study, recipe):
     networks = [*NETWORKS, *(["tiny_vae"] if study.preset.tiny_vae else [])]
     described = study.description(*networks, recipe=dataclasses.asdict(recipe))
     # A change of the guides draws nothing again that has none, and so on.
-    code = [reconstruct, SOURCES[recipe.source.split()[0]], *([guidance_of] if recipe.guide else [])]
+    code = [reconstruct, to_bytes, _rows, _source_of(recipe.source), *([guidance_of] if recipe.guide else [])]
     return study.shelf("drawings", code, described)
 
 

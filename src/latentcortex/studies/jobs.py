@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from latentcortex import presets, store
 from latentcortex.studies import keys, results
 from latentcortex.studies.kept import Shelf
 from latentcortex.studies.study import Study, open_study
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Job:
     is_slice : bool
         Whether `parts` are only some of those of the product: what is gathered from them stays in the
         cache.
-    name, shelf : str, Shelf
-        The name of the script, and where parts are kept.
+    name, code, shelf : str, str, Shelf
+        The name of the script, the hash of the package's code, and where parts are kept.
     """
 
     study: Study
@@ -47,19 +50,28 @@ class Job:
     depends_on: dict
     is_slice: bool = False
     name: str = field(init=False)
+    code: str = field(init=False)
     shelf: Shelf = field(init=False)
 
     def __post_init__(self):
         set_ = object.__setattr__
         set_(self, "name", Path(self.make.__code__.co_filename).stem)
+        set_(self, "code", keys.package_code())
         set_(self, "shelf", self.study.shelf(self.name, [self.make], self.depends_on))
 
     def keep(self, part):
         """Make a part unless it is kept; return an error of the numbers in words, else None."""
-        try:
-            self.shelf.get(part, lambda: self.make(self.study, *part))
-        except FloatingPointError as error:
-            return f"{part}: {error}"
+        if keys.package_code() != self.code:
+            raise RuntimeError(
+                f"This worker has another version of latentcortex than the process that sent it {part}. "
+                "Install the same version on both, and start the worker again."
+            )
+        # A worker may have several threads, and networks give their layers to hooks that threads share.
+        with _ONE_AT_A_TIME:
+            try:
+                self.shelf.get(part, lambda: self.make(self.study, *part))
+            except FloatingPointError as error:
+                return f"{part}: {error}"
         return None
 
     def run(self, shard=(0, 1), scheduler=None):
@@ -77,15 +89,15 @@ class Job:
         if scheduler is None:
             failed = [self.keep(part) for part in tqdm(mine, **show)]
         else:
-            from dask.distributed import Client, as_completed
-
-            with Client(scheduler) as client:  # a worker that dies costs its part once more
-                futures = client.map(self.keep, mine, pure=False, retries=2)
-                failed = [future.result() for future in tqdm(as_completed(futures), **show)]
+            distributed = _import_dask()
+            # The scheduler gives the parts of a worker that dies to another one, so nothing is retried here.
+            with distributed.Client(scheduler) as client:
+                futures = client.map(self.keep, mine, pure=False)
+                failed = [future.result() for future in tqdm(distributed.as_completed(futures), **show)]
         failed = list(filter(None, failed))
         for error in failed:
             print(error, file=sys.stderr)
-        return sum(not self.shelf.path(part).is_file() for part in self.parts), failed
+        return sum(not self._holds(part) for part in self.parts), failed
 
     def _holds(self, part):
         return self.shelf.load(self.shelf.path(part)) is not None
@@ -93,7 +105,9 @@ class Job:
     def write(self, folder):
         """Gather the parts and write the product, one file for each ending; return the paths."""
         gathered = self.gather(self.study, lambda *part: store.load(self.shelf.path(part)))
-        stem = f"{self.name}-{results.label(self.study.preset, self.study.root)}"
+        # A slice never takes the name of the whole.
+        name = f"{self.name}-slice" if self.is_slice else self.name
+        stem = f"{name}-{results.label(self.study.preset, self.study.root)}"
         common = {**self.depends_on, **self.written()}
         return [
             store.save(Path(folder) / f"{stem}{ending}.npz", provenance={**common, **provenance}, **arrays)
@@ -105,6 +119,16 @@ class Job:
         code = keys.code_of(self.make.__code__.co_filename)
         today = datetime.date.today().isoformat()
         return {"script": self.name, "date": today, "code": code, "device": self.study.preset.device}
+
+
+def _import_dask():
+    try:
+        from dask import distributed
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            "A scheduler is Dask's, which is not installed: pip install latentcortex[cluster]"
+        ) from error
+    return distributed
 
 
 def share_of(parts, shard, n_shards):
@@ -151,6 +175,9 @@ def main(doc, make_job, add=None):
     args = parser.parse_args()
     study = open_study(presets.get(args.preset), n_images=getattr(args, "images", None))
     job = make_job(study, args)
+    folder = store.make_folder(args.results or results.folder_to_write(job))  # before hours of work
+    if args.scheduler is not None:
+        _import_dask()
     left, failed = job.run(args.shard, args.scheduler)
     if left:
         print(f"{left} of {len(job.parts)} parts are left to other shards, or failed.")
@@ -158,5 +185,5 @@ def main(doc, make_job, add=None):
             sys.exit(1)
         return
     with torch.no_grad():
-        for path in job.write(args.results or results.folder_to_write(job)):
+        for path in job.write(folder):
             print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -78,7 +78,10 @@ class Shelf:
             (``image_ids`` are the ids of all rows), with or without ``provenance``.
         """
         path = self.path(part)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        found = self.load(path)  # without a lock: files are replaced at once, and a cache may be read-only
+        if found is not None:
+            return found
+        store.make_folder(path.parent)
         with FileLock(path.with_suffix(".lock")):
             found = self.load(path)
             if found is None:

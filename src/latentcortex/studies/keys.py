@@ -10,12 +10,14 @@ import dataclasses
 import functools
 import inspect
 import sys
+import time
 from pathlib import Path
 
 import latentcortex
 from latentcortex import store
 
 PACKAGE = Path(latentcortex.__file__).resolve().parent
+_STARTED = time.time()
 
 
 def key_of(functions, settings):
@@ -37,6 +39,12 @@ def code_of(file):
     """Return the hash of all code that a file reaches: 64 hexadecimal digits."""
     file = Path(file).resolve()
     return store.source_hash([], _code([(file, name) for name in _module(file)[0]]))
+
+
+@functools.cache
+def package_code():
+    """Return the hash of all code of the package."""
+    return store.source_hash(PACKAGE.rglob("*.py"))
 
 
 def _code(starts):
@@ -84,6 +92,11 @@ def _text(file, name):
 @functools.cache
 def _module(file):
     """Parse a file: its definitions by name, and where each imported name comes from."""
+    if file.is_relative_to(PACKAGE) and file.stat().st_mtime > _STARTED:
+        raise RuntimeError(
+            f"{file} has changed since this process started, so results would be kept under the name of code "
+            "that did not make them. Start the process (or kernel, or worker) again."
+        )
     tree, definitions, imports = ast.parse(file.read_bytes()), {"": []}, {}
     for node in tree.body:
         for name in _names_defined(node):

@@ -1,6 +1,7 @@
 """Products: what takes too long for a chapter, found by name and held against what a page computes."""
 
 import functools
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,15 +30,14 @@ def shipped_folder(name):
 
 
 def folders():
-    """List where products are looked for: those of this reader first, then those that were shipped."""
-    return [store.cache_folder() / "results", shipped_folder("results")]
+    """List where products are looked for: in a clone its own, else the reader's before those shipped."""
+    shipped = shipped_folder("results")
+    return [shipped] if shipped == _CLONE / "results" else [store.cache_folder() / "results", shipped]
 
 
 def folder_to_write(job):
-    """Return where a job's product goes: into a clone's results, else into the cache."""
-    if job.is_slice:
-        return job.shelf.folder
-    return _CLONE / "results" if (_CLONE / "pyproject.toml").is_file() else folders()[0]
+    """Return where a job's product goes: to where it is looked for first, or, of a slice, to its parts."""
+    return job.shelf.folder if job.is_slice else folders()[0]
 
 
 def products():
@@ -57,7 +57,10 @@ def state(path, scripts):
     scripts : dict of str to path
         By name.
     """
-    provenance = store.provenance(path)
+    try:
+        provenance = store.provenance(path)
+    except store.DamagedFileError:
+        return "damaged: delete it"
     name = provenance.get("script")
     if name not in scripts:
         return f"no script {name}"
@@ -124,19 +127,30 @@ class Product:
         ValueError
             If they differ by more, or by NaN on one side alone.
         """
-        limits = self.provenance["tolerance"]
-        limits = {name: limits[name] for name in (limits if statistics is None else statistics)}
-        found = dict.fromkeys(limits, 0.0)
+        known = self.provenance.get("tolerance", {})
+        asked = list(known) if statistics is None else list(statistics)
+        unknown = [name for name in asked if name not in known]
+        if unknown or not asked or not live:
+            raise ValueError(
+                f"{self.path.name} has limits for {', '.join(known) or 'nothing'}; asked for were "
+                f"{', '.join(asked) or 'none'} of {len(live)} scores. Compare at least one score by those."
+            )
+        limits, found = {name: known[name] for name in asked}, {name: [] for name in asked}
         for name, values in live.items():
+            if name not in stored:
+                raise ValueError(f"{self.path.name} has no {name} to be compared.")
             pair = np.asarray(values, float), np.asarray(stored[name], float)
-            if pair[0].shape != pair[1].shape or (np.isnan(pair[0]) != np.isnan(pair[1])).any():
+            finite = [np.isfinite(of) for of in pair]
+            if pair[0].shape != pair[1].shape or (finite[0] != finite[1]).any() or not finite[0].any():
                 raise ValueError(
                     f"{name}: this page has {pair[0].shape}, {self.path.name} {pair[1].shape}, or one of "
-                    "them holds NaN where the other does not. Are they of the same images?"
+                    "them holds NaN or infinity where the other does not, or nothing else. Are they of the "
+                    "same images?"
                 )
-            difference = (pair[0] - pair[1])[~np.isnan(pair[0])]
-            for statistic in limits:
-                found[statistic] = max(found[statistic], float(STATISTICS[statistic](difference)))
+            difference = (pair[0] - pair[1])[finite[0]]
+            for statistic, values_found in found.items():
+                values_found.append(STATISTICS[statistic](difference))
+        found = {name: float(np.max(values_found)) for name, values_found in found.items()}
         shown = ", ".join(f"{name} difference {value:.1e}" for name, value in found.items())
         print(f"Compared with {self.path.name}: {shown}.")
         if not all(found[name] <= limits[name] for name in limits):
@@ -169,9 +183,20 @@ def product(name, root, ending="", preset=None):
     file = f"{name}-{label(preset, root)}{ending}.npz"
     for folder in folders():
         if (folder / file).is_file():
-            return Product(name, folder / file)
+            found = Product(name, folder / file)
+            other = _other_settings(found.provenance.get("settings", {}), preset)
+            if not other:
+                return found
+            print(f"{folder / file} was made with other settings ({other}) and is not used.")
     print(
         f"There is no {file}, so what it holds is left out here. 'latentcortex run {name}' makes it "
         "(how long that takes stands in the script)."
     )
     return Product(name, None)
+
+
+def _other_settings(made_with, preset):
+    """Name the settings of a product that are not the preset's."""
+    own = json.loads(json.dumps(keys.settings_of(preset)))
+    pairs = {name: (value, own.get(name)) for name, value in made_with.items() if value != own.get(name)}
+    return ", ".join(f"{name} {value}, now {now}" for name, (value, now) in pairs.items())

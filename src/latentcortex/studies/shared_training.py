@@ -193,14 +193,15 @@ class Trainings:
     @torch.enable_grad()  # predictions may be asked for where drawings are made, without gradients
     def _train(self, stage, model, trials, group, settings, held, state):
         """Train a network in place; return its curves as arrays (n_epochs, ...)."""
-        history = shared_space.train(
+        model, options = (
             model.to(self.study.preset.device),
-            trials,
-            self.targets(group),
-            settings,
-            validation_image_ids=held,
-            checkpoint=state,
+            {"validation_image_ids": held, "checkpoint": state},
         )
+        try:
+            history = shared_space.train(model, trials, self.targets(group), settings, **options)
+        except store.DamagedFileError:  # before the first step: the state can't be read
+            state.unlink()
+            history = shared_space.train(model, trials, self.targets(group), settings, **options)
         retrieval = [epoch.get("retrieval", {}) for epoch in history]
         return {
             f"{stage}_loss": np.array([epoch["loss"] for epoch in history]),

@@ -66,6 +66,8 @@ class Study:
         ids = np.array(tests.pop())
         if self.n_images is None:
             return ids
+        if not 0 < self.n_images <= len(ids):
+            raise ValueError(f"Expected 1 to {len(ids)} test images, got {self.n_images}.")
         rng = np.random.default_rng(SEED_OF_IMAGES)
         return np.sort(rng.choice(ids, self.n_images, replace=False))
 
@@ -135,7 +137,7 @@ def open_study(preset, root=None, n_images=None):
     n_images : int, optional
         Only so many test images, drawn at random.
     """
-    return _open(preset, preset.open() if root is None else Path(root), n_images)
+    return _open(preset, preset.open() if root is None else Path(root).resolve(), n_images)
 
 
 @functools.cache

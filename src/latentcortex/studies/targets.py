@@ -66,6 +66,8 @@ def targets(study, names, image_ids):
     -------
     dict of str to float32 tensor (n, ...)
     """
+    if not len(image_ids):
+        raise ValueError("Expected the ids of at least one image, got none.")
     found = {}
     for kind, (of_kind, _) in KINDS.items():
         wanted = [name for name in of_kind if name in names]
@@ -96,7 +98,7 @@ def _shelf(study, kind):
 def _read(study, kind, image_ids, names):
     """Read the rows of images from the files that hold them, and write files for new images first."""
     shelf = _shelf(study, kind)
-    shelf.folder.mkdir(parents=True, exist_ok=True)
+    store.make_folder(shelf.folder)
     with FileLock(shelf.folder / "growing.lock"):
         found, missing = _gather(shelf, image_ids, names)
         for start in range(0, len(missing), N_IN_FILE):

@@ -128,6 +128,16 @@ def rank(cells, means, order, loss=None):
     return table
 
 
+def subjects_of(study, numbers, default):
+    """Return the names of the subjects that settings are chosen on; ``numbers`` None takes the default."""
+    names = [f"subj{number:02d}" for number in numbers or default]
+    if len(set(names)) < len(names) or not set(names) <= set(study.subjects):
+        raise ValueError(
+            f"Expected different subjects of {', '.join(study.subjects)}, got {', '.join(names)}."
+        )
+    return names
+
+
 def add_options(parser):
     """Add the options of scripts that choose settings."""
     parser.add_argument("--subjects", type=int, nargs="+", help="numbers, such as 1 2")
