@@ -74,7 +74,7 @@ def test_a_page_that_agrees_passes_and_one_that_does_not_is_stopped(saved, capsy
         ({"r": np.zeros(0)}, {"r": np.zeros(0)}, ["mean"], "nothing else"),
         ({}, {}, None, "at least one score"),
         ({"r": np.zeros(2)}, {}, None, "has no r"),
-        ({"r": np.zeros(2)}, {"r": np.zeros(2)}, ["most"], "limits for largest, median, mean"),
+        ({"r": np.zeros(2)}, {"r": np.zeros(2)}, ["most"], "limits for largest, mean, median"),
     ],
 )
 def test_what_can_not_be_compared_does_not_pass(saved, live, stored, statistics, message):
