@@ -2,8 +2,10 @@
 
 Reads nothing, writes nothing, prints a table for each of three shapes. Every contender chooses one
 of ten penalties for each target, fits again on all rows and predicts new rows, with an intercept;
-each runs in a process of its own. Seconds are those of the fastest of --repeats runs, without
-imports; memory is the most that was held above data and libraries (Linux).
+each runs in a process of its own. A process gives the seconds of the fastest of --repeats runs,
+without imports; memory is the most that was held above data and libraries (Linux). The contenders
+take turns, --rounds times. Printed are the median seconds, and the median ratio to our five folds
+in the same round, which a machine with other work distorts less.
 
 How the penalty is chosen is each contender's own: ours by generalised cross-validation or by five
 folds, himalaya's by five folds, scikit-learn's by leaving out one row at a time, in float64, to
@@ -85,7 +87,8 @@ def fit_sklearn(mode):
     return lambda X, Y, alphas: RidgeCV(alphas, alpha_per_target=True, gcv_mode=mode).fit(X, Y).predict
 
 
-CONTENDERS = {"latentcortex, gcv": (fit_ours, "gcv"), "latentcortex, K-fold": (fit_ours, N_FOLDS)}
+OURS = "latentcortex, K-fold"
+CONTENDERS = {"latentcortex, gcv": (fit_ours, "gcv"), OURS: (fit_ours, N_FOLDS)}
 for peer in ("RidgeCV", "KernelRidgeCV"):
     for backend in ("numpy", "torch"):
         for batch in (None, BATCH):
@@ -115,6 +118,8 @@ def needed_products(name, n, p, t):
     predict = 2 * t * n * p
     if "gcv" in name:  # leave-one-out is a pass over rank x targets for each penalty
         return refit + predict
+    if n <= p:  # one matrix of rows x rows for each penalty serves all folds
+        return refit + predict + 2 * t * n * n * N_ALPHAS
     in_folds = min(n * (N_FOLDS - 1) // N_FOLDS, p)
     project = 2 * t * in_folds * n * (N_FOLDS - 1)
     return refit + predict + project + 2 * t * in_folds * n * N_ALPHAS
@@ -144,6 +149,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--one", choices=CONTENDERS, help="run this contender alone, print JSON")
     args = parser.parse_args()
     if args.one:
@@ -157,22 +163,33 @@ def main():
     for case in args.cases:
         n, p, t = CASES[case]
         print(f"\n{case}: X ({n}, {p}), Y ({n}, {t}), float32, {N_ALPHAS} penalties")
-        print(f"{'seconds':>8} {'GB':>6} {'r':>7} {'of rate':>8}")
-        for name, (_, *settings) in CONTENDERS.items():
-            if BATCH in settings and t <= BATCH:
-                continue  # one batch holds all targets
-            command = [sys.executable, __file__, "--one", name, "--cases", case]
-            command += ["--repeats", str(args.repeats)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                reason = (done.stderr.strip().splitlines() or ["killed"])[-1]
-                print(f"{'failed':>8} {name}: {reason[:80]}", flush=True)
+        # One batch holds all targets where there are few.
+        names = [name for name, (_, *of) in CONTENDERS.items() if not (BATCH in of and t <= BATCH)]
+        found = {name: [] for name in names}
+        for k in range(args.rounds):
+            for name in names:
+                print(f"round {k + 1}, {name}", end="\r", file=sys.stderr)
+                found[name].append(run_process(name, case, args.repeats))
+        print(f"{'seconds':>8} {'ratio':>6} {'GB':>6} {'r':>7} {'of rate':>8}")
+        for name, made in found.items():
+            if isinstance(made[0], str):
+                print(f"{'failed':>8} {name}: {made[0]}", flush=True)
                 continue
-            made = json.loads(done.stdout.splitlines()[-1])
-            share = needed_products(name, n, p, t) / made["seconds"] / made["rate"]
-            share = f"{share:.0%}" if "latentcortex" in name else "-"
-            numbers = f"{made['seconds']:8.2f} {made['gigabytes']:6.2f} {made['r']:7.4f} {share:>8}"
-            print(f"{numbers}  {name}", flush=True)
+            seconds, rate = (np.median([one[key] for one in made]) for key in ("seconds", "rate"))
+            ratio = np.median([a["seconds"] / b["seconds"] for a, b in zip(made, found[OURS], strict=True)])
+            share = f"{needed_products(name, n, p, t) / seconds / rate:.0%}"
+            share = share if "latentcortex" in name else "-"
+            numbers = f"{seconds:8.2f} {ratio:6.2f} {made[0]['gigabytes']:6.2f} {made[0]['r']:7.4f}"
+            print(f"{numbers} {share:>8}  {name}", flush=True)
+
+
+def run_process(name, case, repeats):
+    """Run one contender in a process of its own; return what `run_one` does, or why it failed."""
+    command = [sys.executable, __file__, "--one", name, "--cases", case, "--repeats", str(repeats)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or ["killed"])[-1][:80]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 if __name__ == "__main__":
