@@ -106,7 +106,9 @@ def train_classical_judge(args, vae, images, labels):
     rows = np.random.default_rng(SEED).permutation(len(X)) < 0.9 * len(X)
     Y = np.hstack([*one_hot, there])
     alphas = X.shape[1] * np.logspace(-3, 1, 9)
-    ridge = Ridge(alphas, zscore=True, alpha_per_target=False).fit(X[rows], Y[rows])
+    # The criterion that the shipped judge was made with.
+    shared = {"alpha_per_target": False, "criterion": "uniform_average"}
+    ridge = Ridge(alphas, zscore=True, **shared).fit(X[rows], Y[rows])
     # Rare answers are seldom above one half: each kind says yes from where its F1 is best.
     answers = ridge.predict(X[~rows])[:, -there.shape[1] :]
     thresholds = np.linspace(0.1, 0.7, 61)
