@@ -67,12 +67,17 @@ def _results(_args):
     from latentcortex import store
     from latentcortex.studies import results
 
-    rows, scripts = [("product", "script", "made", "size", "belongs to this code")], _scripts()
+    rows, scripts, details = [("product", "made", "size", "belongs to this code")], _scripts(), {}
     for path in results.products():
         state, size = results.state(path, scripts), f"{path.stat().st_size / 1e6:.1f} MB"
         made = {} if state.startswith("damaged") else store.provenance(path)
-        rows.append((path.stem, made.get("script", "?"), made.get("date", "?"), size, state))
+        short, _, detail = state.partition("; ")
+        rows.append((path.stem, made.get("date", "?"), size, short))
+        if detail:
+            details[made["script"]] = detail
     _print_table(rows)
+    for script, detail in details.items():
+        print(f"\n{script}: {detail}.")
     print(f"\nLooked for in {' and '.join(map(str, results.folders()))}.")
 
 
