@@ -85,7 +85,7 @@ def test_networks_of_the_other_script_are_not_trained_again(study, trained):
 
 def test_the_product_is_shared_out_and_holds_what_its_axes_say(study):
     job = script.make_job(study, SimpleNamespace(seeds=1))
-    assert job.is_slice and job.run(shard=(0, 2)) == 10 and job.run(shard=(1, 2)) == 0
+    assert job.is_slice and job.run(shard=(0, 2)) == (10, []) and job.run(shard=(1, 2)) == (0, [])
     (path,) = job.write(job.shelf.folder)
     arrays, described = store.load(path), store.provenance(path)
     n = len(study.image_ids)
