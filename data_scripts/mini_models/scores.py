@@ -185,7 +185,7 @@ def score_alexnet(args, test):
 
 
 def generate(model, captions, n_steps=25, guidance_scale=3.0):
-    """Draw one image a caption from noise alone, (n, 3, 64, 64) in [0, 1]."""
+    """Draw one image per caption from noise alone, (n, 3, 64, 64) in [0, 1]."""
     states = features.encode_captions(
         model.text_encoder, model.tokenizer, [[str(caption)] for caption in captions]
     )

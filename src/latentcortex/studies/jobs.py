@@ -1,4 +1,4 @@
-"""Long work cut into parts. Each part is made once and kept; whoever finishes last gathers them."""
+"""Long work cut into parts. Each part is made once and kept; who makes the last one gathers them all."""
 
 import argparse
 import datetime

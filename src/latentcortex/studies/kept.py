@@ -1,4 +1,4 @@
-"""Results on disk that are made once, by whoever needs them first."""
+"""Results on disk that are made once, by the process that needs them first."""
 
 import hashlib
 import logging
