@@ -150,6 +150,7 @@ def main():
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="of these, and our folds")
     parser.add_argument("--one", choices=CONTENDERS, help="run this contender alone, print JSON")
     args = parser.parse_args()
     if args.one:
@@ -165,6 +166,7 @@ def main():
         print(f"\n{case}: X ({n}, {p}), Y ({n}, {t}), float32, {N_ALPHAS} penalties")
         # One batch holds all targets where there are few.
         names = [name for name, (_, *of) in CONTENDERS.items() if not (BATCH in of and t <= BATCH)]
+        names = [name for name in names if name == OURS or any(text in name for text in args.only)]
         found = {name: [] for name in names}
         for k in range(args.rounds):
             for name in names:

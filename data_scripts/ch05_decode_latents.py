@@ -58,12 +58,17 @@ def from_region(study, subject, region):
     read = decoding.read(study, subject)
     sizes = {name: int(read.mask(one).sum()) for name, one in REGIONS.items()}
     (betas, ids, _), (test, test_ids, _) = read.averages(REGIONS[region])
-    true_train, true_test, scores = flat(study, ids), flat(study, test_ids), []
-    for number in range(N_SUBSAMPLES):
-        voxels = matched_voxels(sizes, number)[region]
-        part = test[:, voxels], test_ids
-        scores.append([decode(part, true_test[t], betas[:, voxels], true_train[t], ids)[0] for t in TARGETS])
-    return {**stacked(zip(*scores, strict=True)), "n_voxels": np.array(len(voxels))}
+    true_train, true_test = flat(study, ids), flat(study, test_ids)
+    subsamples = [matched_voxels(sizes, number)[region] for number in range(N_SUBSAMPLES)]
+
+    def scored(name, number):
+        voxels = subsamples[number]
+        return decode((test[:, voxels], test_ids), true_test[name], betas[:, voxels], true_train[name], ids)[
+            0
+        ]
+
+    scores = jobs.stacked(scored, TARGETS, range(N_SUBSAMPLES))
+    return {**scores, "n_voxels": np.array(min(sizes.values()))}
 
 
 def from_all_voxels(study, subject):
@@ -71,11 +76,9 @@ def from_all_voxels(study, subject):
     (betas, ids, _), test = decoding.read(study, subject).averages(VISUAL_CORTEX)
     true_train, true_test, rng = flat(study, ids), flat(study, test[1]), np.random.default_rng([SEED, 1])
     is_fit = np.isin(ids, nsd.validation_split(ids, N_VALIDATION, rng=rng)[0])
-    scores = []
-    for name in TARGETS:
-        data = test[:2], true_test[name], betas, true_train[name], ids
-        scores.append([*decode(*data), *decode(*data, is_fit)])
-    return stacked(zip(*scores, strict=True))
+    data = {name: (test[:2], true_test[name], betas, true_train[name], ids) for name in TARGETS}
+    scores = {name: [*decode(*of), *decode(*of, is_fit)] for name, of in data.items()}
+    return jobs.stacked(lambda fit, name: scores[name][fit], range(len(FITS)), TARGETS)
 
 
 def measured(table, sessions, n_repeats):
@@ -110,12 +113,6 @@ def power(study, subject):
         r[i, k] = [decode(test, true_test[t], betas, true[t], ids)[0]["r"] for t in "zc"]
         n_trained[i, k] = len(ids), rows.sum()
     return {"power": r, "n_trained": n_trained}
-
-
-def stacked(scores):
-    """Stack a table of dictionaries: an array (row, column, ...) for each of their keys."""
-    scores = [list(row) for row in scores]
-    return {name: np.array([[one[name] for one in row] for row in scores]) for name in scores[0][0]}
 
 
 def ceiling_of_means(values, groups):
@@ -155,11 +152,11 @@ def make(study, subject, name):
 
 def gather(study, load):
     """Stack the scores of all subjects, subjects first."""
-    regions = [[load(subject, region) for region in REGIONS] for subject in study.subjects]
-    whole = [[load(subject, "all voxels")] for subject in study.subjects]
-    curves = stacked([[load(subject, "power")] for subject in study.subjects])
-    arrays = stacked(regions) | {f"whole_{name}": values[:, 0] for name, values in stacked(whole).items()}
-    arrays |= {"n_voxels": arrays["n_voxels"][:, 0]} | {name: v[:, 0] for name, v in curves.items()}
+    arrays = jobs.stacked(load, study.subjects, REGIONS)
+    arrays["n_voxels"] = arrays["n_voxels"][:, 0]
+    whole = jobs.stacked(lambda subject: load(subject, "all voxels"), study.subjects)
+    arrays |= {f"whole_{name}": values for name, values in whole.items()}
+    arrays |= jobs.stacked(lambda subject: load(subject, "power"), study.subjects)
     for whose in ("", "whole_"):
         identified = arrays[f"{whose}identified"]
         # Identified among all others, two at a time: retrieved.

@@ -25,7 +25,7 @@ CELLS = list(itertools.product(RESCALE, STRENGTHS, GUIDANCE_SCALES))
 COLUMNS = ["rescale", "strength", "guidance_scale"]
 
 
-def make(study, subject, n_images, *cell):
+def make(study, subject, n_images, cell):
     """Draw and score one cell of the grid: (n_images, n_criteria)."""
     settings = dict(zip(COLUMNS, cell, strict=True))
     held = validation.validation_of(study, subject, n_images)
@@ -37,30 +37,23 @@ def make(study, subject, n_images, *cell):
 
 def make_job(study, args):
     """Cut the work into parts."""
-    n_images, default = args.validation_images, study.preset.subjects[:2]
-    subjects = validation.subjects_of(study, args.subjects, default)
-    parts = [(subject, n_images, *cell) for subject in subjects for cell in CELLS]
+    n_images = args.validation_images
+    subjects, is_slice = validation.asked(study, args, study.preset.subjects[:2])
+    parts = [(subject, n_images, cell) for subject in subjects for cell in CELLS]
     # Cells don't depend on what the preset says of the settings to choose.
     described = study.description(*drawings.NETWORKS, "judge", ignoring=COLUMNS, n_validation=n_images)
 
     def gather(_study, load):
-        scores = np.array(
-            [[load(subject, n_images, *cell)["scores"] for subject in subjects] for cell in CELLS]
-        )
-        scores = scores.astype(np.float16)
-        cells = pd.DataFrame(CELLS, columns=COLUMNS)
+        scores = jobs.stacked(load, subjects, [n_images], CELLS)["scores"][:, 0].swapaxes(0, 1)
+        scores, cells = scores.astype(np.float16), pd.DataFrame(CELLS, columns=COLUMNS)
         means = scores.mean(axis=(1, 2), dtype=float)
         table = validation.rank(cells, means, ["guidance_scale", "strength", "rescale"])
         print(table.to_string(index=False, float_format="{:.3f}".format))
         columns = {name: table[name].to_numpy() for name in table.columns}
-        provenance = {
-            "subjects": subjects,
-            "criteria": validation.CRITERIA,
-            "axes": {"scores": ["cell", "subject", "validation image", "criterion"]},
-        }
+        axes = {"scores": ["cell", "subject", "validation image", "criterion"]}
+        provenance = {"subjects": subjects, "criteria": validation.CRITERIA, "axes": axes}
         return {"": ({**columns, "scores": scores[table.index]}, provenance)}
 
-    is_slice = n_images != validation.N_VALIDATION or subjects != validation.subjects_of(study, None, default)
     return jobs.Job(study, parts, make, gather, described, is_slice)
 
 

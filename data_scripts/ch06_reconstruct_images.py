@@ -42,8 +42,7 @@ def make(study, subject, condition):
 
 def gather(study, load):
     """Stack what the parts give: (subject, condition, ...)."""
-    parts = [[load(subject, condition) for condition in sampler.CONDITIONS] for subject in study.subjects]
-    stacked = {name: np.array([[part[name] for part in row] for row in parts]) for name in parts[0][0]}
+    stacked = jobs.stacked(load, study.subjects, sampler.CONDITIONS)
     provenance = {"subjects": study.subjects, "conditions": sampler.CONDITIONS}
     shuffles = {name: stacked[name] for name in ("shuffled", "unshuffled")}
     pictures = {"image_ids": picture_ids(study), "pictures": np.moveaxis(stacked["pictures"], 2, 0)}

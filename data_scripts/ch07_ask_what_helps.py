@@ -16,9 +16,8 @@ import itertools
 import numpy as np
 
 from latentcortex.studies import jobs
-from latentcortex.studies.shared_training import score, trainings_of
+from latentcortex.studies.shared_training import N_SEEDS, add_seeds, score, trainings_of
 
-N_SEEDS = 3
 AMOUNT = "1"
 TARGETS = ("z", "c")
 # By name: the method of the shared space, and what is changed.
@@ -43,12 +42,8 @@ def make(study, subject, seed, name, target):
 
 def gather(study, load, n_seeds):
     """Stack the scores."""
-    axes = study.subjects, range(n_seeds), METHODS, TARGETS
-    parts = [load(*part) for part in itertools.product(*axes)]
-    arrays = {"test_image_ids": study.image_ids}
-    for what in parts[0]:
-        values = np.array([part[what] for part in parts])
-        arrays[what] = values.reshape(*map(len, axes), *values.shape[1:])
+    scores = jobs.stacked(load, study.subjects, range(n_seeds), METHODS, TARGETS)
+    arrays = {"test_image_ids": study.image_ids, **scores}
     provenance = {
         "methods": list(METHODS),
         "sessions": AMOUNT,
@@ -57,11 +52,6 @@ def gather(study, load, n_seeds):
         "axes": ["subject", "training", "method", "target", "image (but r)"],
     }
     return {"": (arrays, provenance)}
-
-
-def add_options(parser):
-    """Add the option of a slice, whose product stays in the cache."""
-    parser.add_argument("--seeds", type=int, default=N_SEEDS, help="trainings of each network")
 
 
 def make_job(study, args):
@@ -73,4 +63,4 @@ def make_job(study, args):
 
 
 if __name__ == "__main__":
-    jobs.main(__doc__, make_job, add_options)
+    jobs.main(__doc__, make_job, add_seeds)

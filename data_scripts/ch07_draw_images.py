@@ -38,10 +38,9 @@ def make(study, subject, method, amount):
 def gather(study, load):
     """Stack the scores, and some of the first subject's pictures."""
     ids, subjects = drawn_ids(study), study.subjects
-    parts = [[[load(subject, m, a) for a in AMOUNTS] for m in METHODS] for subject in subjects]
-    scores = np.array([[[part["scores"] for part in row] for row in rows] for rows in parts])
+    parts = jobs.stacked(load, subjects, METHODS, AMOUNTS)
     chosen = np.random.default_rng([SEED, 2]).permutation(len(ids))[:N_PICTURES]
-    pictures = np.array([[part["images"][chosen] for part in row] for row in parts[0]])
+    pictures = parts["images"][0][:, :, chosen]
     provenance = {
         "subjects": subjects,
         "methods": METHODS,
@@ -49,7 +48,7 @@ def gather(study, load):
         "scores": scorer_of(study, tuple(ids)).names,
         "tolerance": TOLERANCE,
     }
-    scored = {"image_ids": ids, "scores": np.moveaxis(scores, 3, 0)}
+    scored = {"image_ids": ids, "scores": np.moveaxis(parts["scores"], 3, 0)}
     axes = {"scores": ["image", "subject", "method", "sessions", "score"]}
     shown = {"picture_ids": ids[chosen], "pictures": pictures}
     axes_shown = {"pictures": ["method", "sessions", "image"]}

@@ -51,7 +51,7 @@ GRIDS = {
 }
 
 
-def make(study, subject, n_images, whose, *cell):
+def make(study, subject, n_images, whose, cell):
     """Draw and score one cell: scores (n, n_criteria), loss (n,), pictures, mean and largest step."""
     held = validation.validation_of(study, subject, n_images, by_network=whose == "network")
     guide, watched = sampler.feature_guide(study.guide, held.targets(whose)), []
@@ -73,45 +73,42 @@ def make(study, subject, n_images, whose, *cell):
     }
 
 
-def gather_targets(whose, cells, rows):
-    """Rank the cells of one grid; ``rows`` holds the parts by cell and subject."""
-    stacked = {name: np.array([[part[name] for part in row] for row in rows]) for name in rows[0][0]}
+def gather_targets(whose, cells, parts):
+    """Rank the cells of one grid; the arrays of parts are stacked (cell, subject, ...)."""
     settings = pd.DataFrame(cells, columns=COLUMNS).astype(float)
     settings["max_relative_step"] = settings["max_relative_step"].fillna(np.inf)
-    means = stacked["scores"].mean(axis=(1, 2), dtype=float)
+    means = parts["scores"].mean(axis=(1, 2), dtype=float)
     order = ["guided_share", "feature_scale", "max_relative_step"]
-    table = validation.rank(settings, means, order, stacked["loss"] if whose == "true" else None)
-    table["relative_step"], table["largest_step"] = stacked["relative_step"].mean(1)[table.index].T
+    table = validation.rank(settings, means, order, parts["loss"] if whose == "true" else None)
+    table["relative_step"], table["largest_step"] = parts["relative_step"].mean(1)[table.index].T
     print(f"\n{whose} features\n{table.to_string(index=False, float_format='{:.4f}'.format)}")
     columns = {name: table[name].to_numpy() for name in table.columns}
-    columns["scores"] = stacked["scores"][table.index].astype(np.float16)
-    columns["pictures"] = stacked["pictures"][table.index, 0]
+    columns["scores"] = parts["scores"][table.index].astype(np.float16)
+    columns["pictures"] = parts["pictures"][table.index, 0]
     return {f"{whose}_{name}": values for name, values in columns.items()}
 
 
 def make_job(study, args):
     """Cut the work into parts."""
     n_images, grid = args.validation_images, GRIDS[args.grid]
-    default = study.preset.subjects[: 1 if args.grid == "network" else None]  # each network is trained
-    subjects = validation.subjects_of(study, args.subjects, default)
-    parts = [(s, n_images, whose, *cell) for s in subjects for whose, cells in grid.items() for cell in cells]
+    # Networks are trained for each subject.
+    default = study.preset.subjects[: 1 if args.grid == "network" else None]
+    subjects, is_slice = validation.asked(study, args, default)
+    parts = [(s, n_images, whose, cell) for s in subjects for whose, cells in grid.items() for cell in cells]
     # Cells don't depend on what the preset says of the settings to choose.
     described = study.description(*drawings.NETWORKS, "judge", ignoring=COLUMNS[:2], n_validation=n_images)
 
     def gather(_study, load):
         arrays = {}
         for whose, cells in grid.items():
-            rows = [[load(subject, n_images, whose, *cell) for subject in subjects] for cell in cells]
-            arrays |= gather_targets(whose, cells, rows)
-        arrays["picture_ids"] = rows[0][0]["validation_ids"][:N_PICTURES]
-        provenance = {
-            "subjects": subjects,
-            "criteria": validation.CRITERIA,
-            "axes": {"..._scores": ["cell", "subject", "validation image", "criterion"]},
-        }
+            parts = jobs.stacked(load, subjects, [n_images], [whose], cells)
+            parts = {name: values[:, 0, 0].swapaxes(0, 1) for name, values in parts.items()}
+            arrays |= gather_targets(whose, cells, parts)
+        arrays["picture_ids"] = parts["validation_ids"][0, 0, :N_PICTURES]
+        axes = {"..._scores": ["cell", "subject", "validation image", "criterion"]}
+        provenance = {"subjects": subjects, "criteria": validation.CRITERIA, "axes": axes}
         return {"" if args.grid == "ridge" else f"-{args.grid}": (arrays, provenance)}
 
-    is_slice = n_images != validation.N_VALIDATION or subjects != validation.subjects_of(study, None, default)
     return jobs.Job(study, parts, make, gather, described, is_slice)
 
 

@@ -23,11 +23,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from latentcortex import metrics
 from latentcortex.store import rows_of
-from latentcortex.studies import decoding, drawings, encoders, guides, jobs, results, scores, shared_training
+from latentcortex.studies import drawings, encoders, guides, jobs, results, scores, shared_training
 from latentcortex.studies.recipes import Guide, Recipe
-from latentcortex.studies.responses import VISUAL_CORTEX
 from latentcortex.studies.study import LAYERS
 from latentcortex.studies.targets import train_mean_image
 
@@ -53,7 +51,7 @@ PICTURED = {
     "systems": ("B, no guide", "B"),
     "brain": ("unguided", "brain", "brain, no limit"),
 }
-CURVES = ("AlexNet(2)", "AlexNet(5)")  # scores whose layers encode responses
+SHOWINGS = ("two", "third")  # those that guide, and the one that judges
 ORIGINALS = "originals"
 # Guided steps amplify rounding, in a few images a thousandfold: with one and with two threads, 200
 # drawings by true features differ by 0.0004 (median) and up to 0.07, means of 20 by up to 0.007.
@@ -172,34 +170,19 @@ def images_of(study, recipes, subject, group, name, repeat=0):
     return drawings.drawings(study, subject, recipe, repeat, ids)
 
 
-def brain_correlations(study, subject, extracted, ids):
-    """Correlate encoded responses with the first two showings and with the third: (n, 2)."""
-    encoded = encoders.encoder_of_scores(study, subject, CURVES)(extracted).numpy()
-    read = decoding.read(study, subject)
-    shown = (read.showings(VISUAL_CORTEX, which, ids) for which in ("two", "third"))
-    return np.stack([metrics.brain_correlation(betas, encoded) for betas in shown], axis=1)
-
-
 def score(study, recipes, subject, group, name):
     """Score the drawings of one name in a group."""
     ids = image_ids_of(study, GROUPS[group][0])
     scorer = scores.scorer_of(study, tuple(ids))
     if name == ORIGINALS:
-        return {"responses": brain_correlations(study, subject, scorer.true, ids)}
+        return {"responses": encoders.brain_correlations(study, subject, scorer.true, SHOWINGS, ids)}
     drawn = [images_of(study, recipes, subject, group, name, repeat) for repeat in range(GROUPS[group][2])]
-    extracted = [scorer.extract(images) for images in drawn]
-    centre, key = train_mean_image(study, subject), scorer.key("AlexNet(5)")
-    found = {
-        "scores": np.stack([scorer(i, centre, e) for i, e in zip(drawn, extracted, strict=True)], axis=1),
-        "loss": np.stack([guides.own_loss(study, images, ids).numpy() for images in drawn], axis=1),
-        "agreement": np.full((len(ids), 2), np.nan),
-    }
-    if len(drawn) > 1:
-        repeats = np.stack([one[key] for one in extracted], axis=1)
-        found["agreement"] = np.stack(metrics.repeat_consistency(repeats, scorer.true[key]), axis=1)
+    found, agreement, extracted = scorer.of_drawings(drawn, train_mean_image(study, subject))
+    loss = np.stack([guides.own_loss(study, images, ids).numpy() for images in drawn], axis=1)
+    arrays = {"scores": found, "loss": loss, "agreement": agreement}
     if group == "brain":
-        found["responses"] = brain_correlations(study, subject, extracted[0], ids)
-    return found
+        arrays["responses"] = encoders.brain_correlations(study, subject, extracted, SHOWINGS, ids)
+    return arrays
 
 
 def gather_pictures(study, subject, recipes):
@@ -223,10 +206,8 @@ def stack(study, recipes, strengths, load):
     arrays, names = {}, {}
     for group, (n_images, n_subjects, _) in GROUPS.items():
         subjects, ids = study.subjects[:n_subjects], image_ids_of(study, n_images)
-        rows = [[load(subject, group, name) for name in recipes[group]] for subject in subjects]
-        for array in rows[0][0]:
-            stacked = np.stack([np.stack([one[array] for one in row], axis=1) for row in rows], axis=1)
-            arrays[f"{group}_{array}"] = stacked
+        for array, values in jobs.stacked(load, subjects, [group], recipes[group]).items():
+            arrays[f"{group}_{array}"] = np.moveaxis(values[:, 0], (0, 1), (1, 2))
         arrays[f"{group}_ids"], names[group] = ids, scores.scorer_of(study, tuple(ids)).names
     of_originals = [load(subject, "brain", ORIGINALS)["responses"] for subject in study.subjects[:N_ABLATED]]
     of_originals = np.stack(of_originals, axis=1)[:, :, None]

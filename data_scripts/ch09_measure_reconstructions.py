@@ -13,7 +13,6 @@ from latentcortex.metrics.checks import standardise
 from latentcortex.store import rows_of
 from latentcortex.studies import decoding, drawings, encoders, jobs, scores
 from latentcortex.studies.recipes import BOTTLENECKS, RECIPES
-from latentcortex.studies.responses import VISUAL_CORTEX
 from latentcortex.studies.targets import train_mean_image
 
 SEED = 9
@@ -38,7 +37,6 @@ ROWS = {
 }
 PICTURED = ("no_brain", "nearest", *sampler.CONDITIONS, "decoded_z", "blurred_2", "true_both", "vae")
 N_WAYS = (2, 5, 10, 20, 50, 100, 200)
-CURVES = ("AlexNet(2)", "AlexNet(5)")  # scores whose layers also give curves and responses
 SHOWINGS = {"mean of all showings": "all", "first showing": "first", "mean of the others": "others"}
 ORIGINALS = "originals"  # a row of the responses alone
 TOLERANCE = {"largest": 0.02, "mean": 0.01}
@@ -77,17 +75,6 @@ def images_of(study, subject, row, repeat=0):
     return torch.from_numpy(nsd.images(study.root, train_ids[rows], study.preset.image_size))
 
 
-def brain_correlations(study, subject, extracted):
-    """Correlate encoded with measured responses of each of SHOWINGS: (n, 3), NaN where there are none."""
-    encoded = encoders.encoder_of_scores(study, subject, CURVES)(extracted).numpy()
-    found = np.full((len(encoded), len(SHOWINGS)), np.nan)
-    for k, which in enumerate(SHOWINGS.values()):
-        measured = decoding.read(study, subject).showings(VISUAL_CORTEX, which, study.image_ids)
-        rows = np.isfinite(measured).all(axis=1)
-        found[rows, k] = metrics.brain_correlation(measured[rows], encoded[rows])
-    return found
-
-
 def retrieved(study, subject):
     """Retrieve among all test images, by decoded z and c: (n, 2 targets, 2 directions)."""
     found = []
@@ -99,30 +86,22 @@ def retrieved(study, subject):
 
 def make(study, subject, row):
     """Score one row of the tables for a subject."""
-    scorer = scores.scorer_of(study)
+    scorer, showings = scores.scorer_of(study), SHOWINGS.values()
     if row == ORIGINALS:
-        return {
-            "brain": brain_correlations(study, subject, scorer.true),
-            "retrieved": retrieved(study, subject),
-        }
+        brain = encoders.brain_correlations(study, subject, scorer.true, showings)
+        return {"brain": brain, "retrieved": retrieved(study, subject)}
     images = [images_of(study, subject, row, repeat) for repeat in range(ROWS[row])]
-    extracted = [scorer.extract(some) for some in images]
-    centre = train_mean_image(study, subject)
-    keys = [scorer.key(name) for name in CURVES]
+    found, consistency, extracted = scorer.of_drawings(images, train_mean_image(study, subject))
+    keys = [scorer.key(name) for name in encoders.SCORES]
     n_ways = [k for k in N_WAYS if k <= len(study.image_ids)]
     curve = [
-        [metrics.identification(scorer.true[key], extracted[0][key], n_way=n) for n in n_ways] for key in keys
+        [metrics.identification(scorer.true[key], extracted[key], n_way=n) for n in n_ways] for key in keys
     ]
-    consistency = np.full((len(study.image_ids), 2), np.nan)
-    if len(images) > 1:
-        repeats = np.stack([one[keys[-1]] for one in extracted], axis=1)
-        consistency = np.stack(metrics.repeat_consistency(repeats, scorer.true[keys[-1]]), axis=1)
-    drawn = [scorer(some, centre, of_some) for some, of_some in zip(images, extracted, strict=True)]
     return {
-        "scores": np.stack(drawn, axis=1),
+        "scores": found,
         "curve": np.moveaxis(np.array(curve), -1, 0),
         "consistency": consistency,
-        "brain": brain_correlations(study, subject, extracted[0]),
+        "brain": encoders.brain_correlations(study, subject, extracted, showings),
     }
 
 
@@ -149,7 +128,7 @@ def gather(study, load):
         "rows": list(ROWS),
         "scores": scores.scorer_of(study).names,
         "n_ways": [k for k in N_WAYS if k <= len(study.image_ids)],
-        "curves": CURVES,
+        "curves": encoders.SCORES,
         "showings": list(SHOWINGS),
         "axes": {
             "scores": ["image", "subject", "row", "score"],

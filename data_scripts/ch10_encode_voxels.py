@@ -81,7 +81,7 @@ def planted_features(root, image_ids, is_train):
     return {"low": standardised(low), "semantic": semantic}
 
 
-def predict(values, is_train, train):
+def predict(values, is_train, train, test_ids):
     """Fit one kind of features (n_images, n_features) on training rows; predict betas of the test rows.
 
     The features are reduced to principal components of the training images and turned back into their own
@@ -92,12 +92,12 @@ def predict(values, is_train, train):
     components = Components(some[is_train], N_COMPONENTS)
     reduced = components.back(components(some)).numpy()
     encoder = encoding.VoxelwiseEncoder(cv="gcv").fit(reduced[is_train], *train)
-    return encoder.predict(reduced[~is_train])
+    return encoder.predict(reduced[~is_train], test_ids)
 
 
-def discoveries(r, n_images, visual):
+def discoveries(r, test_ids, visual):
     """Count the vertices called in visual cortex and outside: with correction, and without."""
-    p = encoding.p_values(r, n_images)
+    p = encoding.p_values(r, len(test_ids), test_ids)
     pair = encoding.fdr(p, Q)[0], p <= Q
     return [np.array([called[visual].sum(), called[~visual].sum()]) for called in pair]
 
@@ -139,8 +139,8 @@ def make(study, world, seed, subject):
     values = {name: of.flatten(1).numpy() for name, of in targets(study, "zc", ids).items()}
     if world != "measured":
         values |= planted_features(root, ids, is_train)
-    predicted = {name: predict(of, is_train, train) for name, of in values.items()}
-    r = {name: encoding.correlation(p, test_betas) for name, p in predicted.items()}
+    predicted = {name: predict(of, is_train, train, test_ids) for name, of in values.items()}
+    r = {name: encoding.correlation(p, test_betas, test_ids) for name, p in predicted.items()}
     ceiling = nsd.noise_ceiling(nsd.ncsnr(root, subject, space), test_repeats)
     visual = nsd.roi_mask(root, "nsdgeneral", "nsdgeneral")
     asked = visual & (ceiling >= LOWEST_CEILING)
@@ -151,7 +151,7 @@ def make(study, world, seed, subject):
     result, draws = {"tree": np.array(study.identity), "ceiling": ceiling[visual]}, {}
     for name in "zc":
         result[f"r_{name}"] = r[name][visual]
-        counts = discoveries(r[name], len(test_ids), visual)
+        counts = discoveries(r[name], test_ids, visual)
         result[f"discoveries_{name}"], result[f"uncorrected_{name}"] = counts
         pair = predicted[name][:, asked], test_betas[:, asked]
         # The same seed draws the same images, so that differences are paired.
@@ -172,8 +172,7 @@ def make(study, world, seed, subject):
 def gather(study, load):
     """Stack all arrays (world, subject, ...); scores of vertices are kept in half precision."""
     worlds = worlds_of(study)
-    rows = [[load(*world, subject) for subject in study.subjects] for world in worlds]
-    arrays = {name: np.array([[one[name] for one in row] for row in rows]) for name in rows[0][0]}
+    arrays = jobs.stacked(lambda world, subject: load(*world, subject), worlds, study.subjects)
     trees = arrays.pop("tree")[:, 0].tolist()
     arrays |= {name: arrays[name].astype(np.float16) for name in ("ceiling", "r_z", "r_c")}
     arrays["worlds"], arrays["seeds"] = (np.array(column) for column in zip(*worlds, strict=True))

@@ -19,7 +19,7 @@ from latentcortex.store import rows_of
 from latentcortex.studies import decoding, drawings, jobs
 from latentcortex.studies.recipes import RECIPES
 from latentcortex.studies.scores import Scorer, instruments
-from latentcortex.studies.targets import mean_image, target
+from latentcortex.studies.targets import mean_image
 
 SEED = 14
 LABELS = {"setting": SETTINGS, "kind": KINDS}
@@ -77,12 +77,8 @@ def choices(study, subject):
 @torch.no_grad()
 def draw_left_out(study, subject, train_ids, test_ids):
     """Draw test images by decoders of z and c that learn from some training images only: (n, 3, h, w)."""
-    decoded, preset, read = [], study.preset, decoding.read(study, subject)
-    for name, region in decoding.regions(preset).items():
-        betas, known, _ = read.averages(region)[0]
-        betas, true = betas[rows_of(known, train_ids)], target(study, name, train_ids)
-        decoder = decoding.fit_decoder(preset, betas, true, train_ids, preset.rescale)
-        decoded.append(decoder.predict(read.showings(region, "all", test_ids), preset.rescale, test_ids))
+    fitted = (decoding.fit(study, subject, name, train_ids, study.preset.rescale) for name in "zc")
+    decoded = [decoding.decode(study, subject, one, test_ids) for one in fitted]
     return drawings.reconstruct(study, RECIPES["both"], 0, test_ids, *decoded)
 
 

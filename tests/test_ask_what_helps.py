@@ -80,7 +80,7 @@ def test_networks_of_the_other_script_are_not_trained_again(study, trained):
     assert len(trained) == n == 6
     form = ch07_share_a_space.FORMS.index("rescaled")
     theirs = ch07_share_a_space.make(study, "subj02", 1, "pretrained", "1", "c")
-    np.testing.assert_array_equal(scores[0]["identified"], theirs["c_identified"][form])
+    np.testing.assert_array_equal(scores[0]["identified"], theirs["identified"][0, form])
 
 
 def test_the_product_is_shared_out_and_holds_what_its_axes_say(study):

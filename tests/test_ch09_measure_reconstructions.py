@@ -57,7 +57,7 @@ def test_brain_correlations_leave_images_without_a_second_showing_undefined(stud
     encoded = torch.from_numpy(betas[0] + 1)
     monkeypatch.setattr(decoding, "read", lambda *_: read)
     monkeypatch.setattr(encoders, "encoder_of_scores", lambda *_: lambda _: encoded)
-    found = script.brain_correlations(study, "subj01", None)
+    found = encoders.brain_correlations(study, "subj01", None, script.SHOWINGS.values())
     assert np.isnan(found[3, 2]) and np.isfinite(np.delete(found.ravel(), 3 * 3 + 2)).all()
     np.testing.assert_allclose(found[:, 0], 1, atol=1e-6)
 

@@ -16,7 +16,7 @@ def test_features_are_predicted_from_through_their_first_components(rng, monkeyp
     values = np.hstack([values @ rng.normal(size=(12, 30)).astype(np.float32), np.ones((120, 2), np.float32)])
     is_train, ids = np.arange(120) < 90, np.arange(90)
     betas = (values[:90, :5] + rng.normal(0, 9, (90, 5))).astype(np.float32)
-    found = ch10.predict(values, is_train, (betas, ids, np.ones(90, int)))
+    found = ch10.predict(values, is_train, (betas, ids, np.ones(90, int)), np.arange(90, 120))
     pca = PCA(8, svd_solver="full").fit(values[:90, :-2])  # the last two never vary
     reduced = pca.inverse_transform(pca.transform(values[:, :-2])).astype(np.float32)
     encoder = encoding.VoxelwiseEncoder(cv="gcv").fit(reduced[:90], betas, ids, np.ones(90, int))
@@ -42,9 +42,9 @@ def test_regions_are_compared_at_matched_numbers(rng):
 def test_discoveries_are_counted_inside_and_outside():
     r = np.array([0.9, 0.9, 0.0, 0.31, 0.0, 0.9])
     visual = np.array([True, True, True, False, False, False])
-    corrected, uncorrected = ch10.discoveries(r, 50, visual)
+    corrected, uncorrected = ch10.discoveries(r, np.arange(50), visual)
     assert uncorrected.tolist() == [2, 2] and corrected.tolist() in ([2, 1], [2, 2])
-    assert ch10.discoveries(np.zeros(6), 50, visual)[1].sum() == 0
+    assert ch10.discoveries(np.zeros(6), np.arange(50), visual)[1].sum() == 0
 
 
 def test_scenes_are_read_as_they_were_written(rng, tmp_path):

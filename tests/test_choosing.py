@@ -97,11 +97,11 @@ def test_criteria_are_columns_of_the_protocol_and_low_level_the_mean_of_two(few)
 
 def test_a_cell_of_guidance_is_drawn_scored_and_watched(few, study):
     cell = (50.0, 0.6, 0.5)
-    kept = guidance.make(study, "subj01", 6, "true", *cell)
+    kept = guidance.make(study, "subj01", 6, "true", cell)
     assert kept["scores"].shape == (6, 4) and kept["pictures"].shape == (4, 64, 64, 3)
     assert 0 < kept["relative_step"][0] <= kept["relative_step"][1]
     np.testing.assert_array_equal(kept["validation_ids"], few.image_ids)
-    plain = guidance.make(study, "subj01", 6, "true", *guidance.NO_GUIDE)
+    plain = guidance.make(study, "subj01", 6, "true", guidance.NO_GUIDE)
     assert (plain["relative_step"] == 0).all() and (kept["loss"] < plain["loss"]).any()
 
 

@@ -166,3 +166,14 @@ def test_shards_are_read_and_wrong_ones_refused():
     for wrong in ("2/2", "0/0", "1", "-1/2", "a/b"):
         with pytest.raises(argparse.ArgumentTypeError, match="0 <= I < N"):
             jobs.parse_shard(wrong)
+
+
+def test_parts_are_stacked_in_the_order_of_their_words():
+    def load(letter, number):
+        return {"x": np.array([ord(letter), number]), "y": np.float16(number)}
+
+    found = jobs.stacked(load, "abc", [4, 5])
+    assert found["x"].shape == (3, 2, 2) and found["y"].shape == (3, 2) and found["y"].dtype == np.float16
+    for k, letter in enumerate("abc"):
+        for j, number in enumerate([4, 5]):
+            assert found["x"][k, j].tolist() == [ord(letter), number] and found["y"][k, j] == number

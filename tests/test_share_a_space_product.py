@@ -13,24 +13,21 @@ from data_scripts import ch07_share_a_space as script
 from latentcortex import shared_space, store
 from latentcortex.studies import plans
 from latentcortex.studies.scores import score_features
-from latentcortex.studies.shared_training import AMOUNTS, FORMS, SUFFIXES, Trainings, trainings_of
+from latentcortex.studies.shared_training import FORMS, SUFFIXES, Trainings, trainings_of
 
 study, trained = pytest.fixture(make_study), pytest.fixture(watch_trainings)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_parts_are_whole_and_those_with_one_first_stage_are_neighbours():
-    subjects = ["subj01", "subj02", "subj05"]
-    parts = script.list_parts(subjects, "subj01", 3, AMOUNTS)
+    three = SimpleNamespace(subjects=["subj01", "subj02", "subj05"])
+    parts = script.list_parts(three, 3)
     assert len(set(parts)) == len(parts) == 3 * (3 * 2 * 3 * 2 + 3 * 2 + 2) + 2
     assert len(list(itertools.groupby(parts, key=lambda part: part[:2]))) == 3 * 3
-    assert script.list_parts(["subj02"], "subj01", 1, ["1"]) == [
-        ("subj02", 0, method, "1", t) for method in ("ridge", "pretrained", "scratch") for t in "zc"
-    ]
 
 
 def test_g_is_decoded_once_and_one_network_for_both_too():
-    parts = script.list_parts(["subj01", "subj02"], "subj01", 2, AMOUNTS)
+    parts = script.list_parts(SimpleNamespace(subjects=["subj01", "subj02"]), 2)
     rare = [part for part in parts if part[4] not in script.TARGETS or part[2] == "prior"]
     assert sorted(rare) == [
         ("subj01", 0, "joint", "all", "zc"),
@@ -66,7 +63,7 @@ def test_scores_are_those_of_a_double_loop(rng):
 def product(study, monkeypatch, tmp_path):
     """A product of made-up predictions, right for one part and one form of z alone."""
     monkeypatch.setitem(plans.PLANS, 0, replace(PLAN, finetuning=plans.every(replace(QUICK, epochs=3))))
-    parts = script.list_parts(study.subjects, study.subjects[0], 2, ["1", "all"])
+    parts = script.list_parts(study, 2)
     right = ("subj02", 1, "scratch", "all", "z"), ("subj02", 0, "ridge", "1", "z")
     rng = np.random.default_rng(8)
 
@@ -89,7 +86,7 @@ def product(study, monkeypatch, tmp_path):
 
     monkeypatch.setattr(Trainings, "predictions", predictions)
     scored = {part: script.make(study, *part) for part in parts}
-    ((arrays, provenance),) = script.gather(study, lambda *part: dict(scored[part]), parts).values()
+    ((arrays, provenance),) = script.gather(study, lambda *part: dict(scored[part]), 2).values()
     path = store.save(tmp_path / "product.npz", provenance=provenance, **arrays)
     return store.load(path), store.provenance(path)
 
@@ -97,7 +94,7 @@ def product(study, monkeypatch, tmp_path):
 def test_scores_lie_where_the_axes_say(product):
     arrays, described = product
     network, ridge = arrays["network_r"], arrays["ridge_r"]
-    assert network.shape == (2, 2, 2, 2, 2, 3) and ridge.shape == (2, 2, 2, 2)
+    assert network.shape == (2, 2, 2, 3, 2, 3) and ridge.shape == (2, 3, 2, 2)
     best = np.unravel_index(np.argmax(network), network.shape)
     labels = [
         described["subjects"][best[0]],
@@ -116,35 +113,33 @@ def test_scores_lie_where_the_axes_say(product):
     assert arrays["g_r"].shape == (2, 2, 6, 2)
     compared = np.isnan(arrays["compared_r"]).all(-1)
     assert compared.tolist() == [[False, False], [False, False], [True, False]]
-    np.testing.assert_array_equal(arrays["compared_r"][0], network[0, 0, 0, 1])
+    np.testing.assert_array_equal(arrays["compared_r"][0], network[0, 0, 0, 2])
 
 
 def test_curves_keep_their_length_and_training(product):
     arrays, _ = product
-    assert arrays["last_loss"].shape == (2, 2, 2, 2, 2, 3) and arrays["first_loss"].shape == (2, 2, 2, 2)
+    assert arrays["last_loss"].shape == (2, 2, 2, 3, 2, 3) and arrays["first_loss"].shape == (2, 2, 2, 2)
     for seed in range(2):
-        np.testing.assert_array_equal(arrays["last_loss"][1, seed, 1, 1, 0], [seed, 5, 1])
+        np.testing.assert_array_equal(arrays["last_loss"][1, seed, 1, 2, 0], [seed, 5, 1])
         np.testing.assert_array_equal(arrays["last_loss"][1, seed, 1, 0, 0], [seed, 5, np.nan])
         np.testing.assert_array_equal(arrays["first_loss"][1, seed, 0], [seed, 5])
-    np.testing.assert_array_equal(arrays["last_retrieval"][0, 0, 0, 1, 1], [1, 6, 2])
-
-
-def options(subjects=None, seeds=1, sessions=("1",)):
-    return SimpleNamespace(subjects=subjects, seeds=seeds, sessions=list(sessions))
+    np.testing.assert_array_equal(arrays["last_retrieval"][0, 0, 0, 2, 1], [1, 6, 2])
 
 
 def test_a_slice_is_run_by_two_shares_and_left_in_the_cache(study, trained):
-    job = script.make_job(study, options(subjects=[2]))
-    assert job.is_slice and job.run(shard=(0, 2)) == (3, [])
+    job = script.make_job(study, SimpleNamespace(seeds=1))
+    assert job.is_slice and job.run(shard=(0, 2)) == (21, [])
     assert job.run(shard=(1, 2)) == (0, [])
     n = len(trained)
-    assert n == 6  # z and c in both stages and from scratch
+    # z and c of each subject: a first stage, and for each amount a second one and one from scratch; g;
+    # and once one network for both, and one with a prior, each with a first stage of its own.
+    assert n == 2 * (2 * (1 + 2 * 3) + 2) + 4
     (path,) = job.write(job.shelf.folder)
     arrays = store.load(path)
-    assert arrays["network_identified"].shape == (1, 1, 2, 1, 2, 3, 8)
+    assert arrays["network_identified"].shape == (2, 1, 2, 3, 2, 3, 8)
     assert np.isfinite(arrays["network_r"]).all() and np.isfinite(arrays["ridge_r"]).all()
     assert job.run() == (0, []) and len(trained) == n
-    assert not script.make_job(study, options(seeds=script.N_SEEDS, sessions=AMOUNTS)).is_slice
+    assert not script.make_job(study, SimpleNamespace(seeds=script.N_SEEDS)).is_slice
 
 
 def test_a_training_that_fails_costs_no_other(study, monkeypatch, capsys):
@@ -156,20 +151,17 @@ def test_a_training_that_fails_costs_no_other(study, monkeypatch, capsys):
         return train(model, trials, *args, progress=False, **options)
 
     monkeypatch.setattr(shared_space, "train", fail)
-    job = script.make_job(study, options())
-    assert job.run()[0] == 6
+    job = script.make_job(study, SimpleNamespace(seeds=1))
+    assert job.run()[0] == 22
     left = [part for part in job.parts if not job.shelf.path(part).is_file()]
     assert {part[:3] for part in left} == {
         ("subj01", 0, "pretrained"),
         ("subj01", 0, "scratch"),
+        ("subj01", 0, "joint"),
+        ("subj01", 0, "prior"),
         ("subj02", 0, "pretrained"),
     }
     assert "('subj01', 0, 'scratch', '1', 'z'): The loss is nan" in capsys.readouterr().err
-
-
-def test_an_unknown_subject_is_named(study):
-    with pytest.raises(ValueError, match="subj01, subj02, got subj07"):
-        script.make_job(study, options(subjects=[7]))
 
 
 def test_candidates_change_one_thing_each():

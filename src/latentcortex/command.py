@@ -21,7 +21,9 @@ def main(argv=None):
         one.set_defaults(run=run)
         if argv[:1] == [name]:  # the others would import what this one does not need
             add(one)
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:  # said by the command, whose usage tells what it takes
+        commands.choices[args.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         return args.run(args) or 0
     except (ValueError, OSError, RuntimeError) as error:
@@ -48,8 +50,11 @@ def _scripts():
 
 
 def _add_run(parser):
+    parser.usage = "latentcortex run NAME [OPTION ...]"
     parser.add_argument("name", metavar="NAME", help="such as ch05_decode_latents")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="of the script: --help lists them")
+    parser.add_argument(
+        "options", nargs=argparse.REMAINDER, help="of the script, after its name: --help lists them"
+    )
 
 
 def _run(args):

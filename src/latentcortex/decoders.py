@@ -2,13 +2,11 @@
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from latentcortex.ridge import Ridge
+from latentcortex.ridge.estimator import ImageRidge
 from latentcortex.ridge.rows import (
     all_finite,
-    as_numpy,
     check_new_images,
     check_one_row_per_image,
     check_same_length,
@@ -17,7 +15,7 @@ from latentcortex.ridge.rows import (
 )
 
 
-class LinearDecoder(BaseEstimator):
+class LinearDecoder(ImageRidge):
     """Decode features from betas by ridge regression.
 
     Voxels are z-scored with training statistics. Each number of the features has an intercept
@@ -46,13 +44,6 @@ class LinearDecoder(BaseEstimator):
     feature_shape_ : tuple of int
     """
 
-    def __init__(self, alphas=None, cv=5, alpha_per_target=True, block_size=1024, criterion="predicted"):
-        self.alphas = alphas
-        self.cv = cv
-        self.alpha_per_target = alpha_per_target
-        self.block_size = block_size
-        self.criterion = criterion
-
     def fit(self, betas, features, image_ids):
         """Fit on training rows, single trials or averages of repeats.
 
@@ -75,23 +66,8 @@ class LinearDecoder(BaseEstimator):
         """
         for of_another_fit in ("rescaling_", "rescaling_ids_"):
             self.__dict__.pop(of_another_fit, None)
-        betas, features = checked_rows(betas, "betas"), checked_rows(features, "features")
-        check_same_length(betas=betas, features=features, image_ids=image_ids)
-        image_ids = whole_numbers(image_ids, "image_ids", len(betas))
-        rows = features.reshape(len(features), -1)
-        check_one_row_per_image(rows, image_ids)
-        self.image_ids_, self.feature_shape_ = image_ids, tuple(features.shape[1:])
-        self._kind = features[:0]
-        ridge = Ridge(
-            self.alphas,
-            self.cv,
-            self.alpha_per_target,
-            zscore=True,
-            block_size=self.block_size,
-            criterion=self.criterion,
-        )
-        self.ridge_ = ridge.fit(self._like_features(betas), rows, groups=image_ids)
-        return self
+        rows = self._learn_images(image_ids, betas=betas, features=features)
+        return self._regress(rows["betas"], rows["features"])
 
     def fit_rescaling(self, betas, features, image_ids):
         """Learn from validation images how much narrower predictions are than features.
@@ -162,7 +138,7 @@ class LinearDecoder(BaseEstimator):
             learned = [self.image_ids_, *([self.rescaling_ids_] if rescale else [])]
             image_ids = whole_numbers(image_ids, "image_ids", len(betas))
             check_new_images(image_ids, np.concatenate(learned), "decoder")
-        predicted = self.ridge_.predict(self._like_features(betas))
+        predicted = self.ridge_.predict(self._like_targets(betas))
         predicted = predicted.reshape(len(predicted), *self.feature_shape_)
         if not rescale:
             return predicted
@@ -178,13 +154,8 @@ class LinearDecoder(BaseEstimator):
         betas = checked_rows(betas, "betas", (self.ridge_.n_features_in_,))
         features = checked_rows(features, "features", self.feature_shape_)
         check_same_length(betas=betas, features=features)
-        r2 = self.ridge_.score(self._like_features(betas), features.reshape(len(features), -1))
+        r2 = self.ridge_.score(self._like_targets(betas), features.reshape(len(features), -1))
         return r2.reshape(self.feature_shape_)
-
-    def _like_features(self, betas):
-        if torch.is_tensor(self._kind):
-            return torch.as_tensor(betas, device=self._kind.device)
-        return as_numpy(betas)
 
 
 def rescaling(predicted, features):

@@ -1,22 +1,12 @@
 """The estimator: ridge regression from features of images to the betas of every vertex."""
 
-import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from latentcortex.ridge import Ridge
-from latentcortex.ridge.rows import (
-    as_numpy,
-    check_new_images,
-    check_no_repeats,
-    check_one_row_per_image,
-    check_same_length,
-    checked_rows,
-    whole_numbers,
-)
+from latentcortex.ridge.estimator import ImageRidge
+from latentcortex.ridge.rows import check_new_images, check_no_repeats, checked_rows, whole_numbers
 
 
-class VoxelwiseEncoder(BaseEstimator):
+class VoxelwiseEncoder(ImageRidge):
     """Predict the betas of every vertex from the features of the image, by ridge regression.
 
     Features of any trailing shape are flattened and z-scored with training statistics. Every
@@ -45,11 +35,7 @@ class VoxelwiseEncoder(BaseEstimator):
     """
 
     def __init__(self, alphas=None, cv="gcv", alpha_per_target=True, block_size=1024, criterion="predicted"):
-        self.alphas = alphas
-        self.cv = cv
-        self.alpha_per_target = alpha_per_target
-        self.block_size = block_size
-        self.criterion = criterion
+        super().__init__(alphas, cv, alpha_per_target, block_size, criterion)
 
     def fit(self, features, betas, image_ids, n_repeats=None):
         """Fit on training rows, averages of repeats or single trials.
@@ -74,25 +60,10 @@ class VoxelwiseEncoder(BaseEstimator):
             If the numbers of rows differ, if values are masked, missing or infinite, or if one
             image has different features in different rows, the sign of rows out of order.
         """
-        features, betas = checked_rows(features, "features"), checked_rows(betas, "betas")
-        check_same_length(features=features, betas=betas, image_ids=image_ids)
-        image_ids = whole_numbers(image_ids, "image_ids", len(betas))
+        rows = self._learn_images(image_ids, features=features, betas=betas)
         if n_repeats is not None:
-            n_repeats = whole_numbers(n_repeats, "n_repeats", len(betas), lowest=1)
-        check_one_row_per_image(features.reshape(len(features), -1), image_ids)
-        self.image_ids_, self.feature_shape_ = image_ids, tuple(features.shape[1:])
-        self._kind = betas[:0]
-        ridge = Ridge(
-            self.alphas,
-            self.cv,
-            self.alpha_per_target,
-            zscore=True,
-            block_size=self.block_size,
-            criterion=self.criterion,
-        )
-        rows = self._like_betas(features)
-        self.ridge_ = ridge.fit(rows, betas, groups=image_ids, sample_weight=n_repeats)
-        return self
+            n_repeats = whole_numbers(n_repeats, "n_repeats", len(rows["betas"]), lowest=1)
+        return self._regress(rows["features"], rows["betas"], n_repeats)
 
     def predict(self, features, image_ids=None):
         """Return predicted betas.
@@ -121,10 +92,4 @@ class VoxelwiseEncoder(BaseEstimator):
             image_ids = whole_numbers(image_ids, "image_ids", len(features))
             check_new_images(image_ids, self.image_ids_, "encoder")
             check_no_repeats(image_ids)
-        return self.ridge_.predict(self._like_betas(features))
-
-    def _like_betas(self, features):
-        features = features.reshape(len(features), -1)
-        if torch.is_tensor(self._kind):
-            return torch.as_tensor(features, device=self._kind.device)
-        return as_numpy(features)
+        return self.ridge_.predict(self._like_targets(features.reshape(len(features), -1)))

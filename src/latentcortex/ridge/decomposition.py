@@ -11,7 +11,8 @@ each times sqrt(w_i). Decomposed is X_c'X_c (p x p) or X_c X_c' (n x n), whichev
     P, Q = V, X_c V   where X_c'X_c = V diag(eigenvalues) V'       (more rows than columns)
     P, Q = X_c'U, U   where X_c X_c' = U diag(eigenvalues) U'      (otherwise)
 
-Nothing is divided by a singular value, so rank-deficient X needs no special care. All of it is in
+Nothing is divided by a singular value, so rank-deficient X needs no special care. X_c'U is never
+formed, because fewer products are needed where U meets the targets first. The decomposition is in
 float64, because forming X'X squares the condition number; what meets the targets is cast back.
 """
 
@@ -21,11 +22,11 @@ import torch
 
 
 class Decomposition(NamedTuple):
-    """Of the module's docstring; `P` acts on centred rows in X's own units, z-scored or not."""
+    """Of the module's docstring; coefficients are for rows in X's own units, z-scored or not."""
 
     mean: torch.Tensor  # (n_features,), weighted
     eigenvalues: torch.Tensor  # (rank,), float64
-    P: torch.Tensor  # (n_features, rank)
+    P: tuple[torch.Tensor, ...]  # factors of P (n_features, rank), the last one meets the targets first
     Q: torch.Tensor  # (n_samples, rank)
     complete: bool  # whether Q is an orthonormal basis of all n_samples dimensions
     exact_Q: torch.Tensor | None  # Q in float64, where it is complete
@@ -78,14 +79,14 @@ def decompose(X, weights, zscore):
     complete = X.shape[0] <= X.shape[1]
     if complete:
         eigenvalues, Q = eigenvectors(gram(X))
-        P = X.T @ Q
+        P = (X / scale).T, Q
     else:
-        eigenvalues, P = eigenvectors(gram(X.T))
-        Q = X @ P
-    if zscore:
-        P /= scale[:, None]
+        eigenvalues, V = eigenvectors(gram(X.T))
+        Q = X @ V
+        P = (V / scale[:, None],)
     exact_Q = Q if complete else None
-    return Decomposition(mean.to(dtype), eigenvalues, P.to(dtype), Q.to(dtype), complete, exact_Q)
+    P = tuple(factor.to(dtype) for factor in P)
+    return Decomposition(mean.to(dtype), eigenvalues, P, Q.to(dtype), complete, exact_Q)
 
 
 def project(Q, Y, weights):

@@ -8,6 +8,7 @@ import torch
 
 from latentcortex import metrics, nsd
 from latentcortex.decoders import LinearDecoder, rescale_by, rescaling
+from latentcortex.store import rows_of
 from latentcortex.studies import responses
 from latentcortex.studies.responses import VISUAL_CORTEX, streams
 from latentcortex.studies.targets import target, targets
@@ -71,52 +72,64 @@ class Linear:
         return self.decoder.predict(betas, self.rescale, image_ids)
 
 
-@functools.lru_cache(maxsize=8)
-def linear(study, subject, name, shuffle_pairs=False):
-    """Fit the decoder of z, c, or a layer of g on the training images; the last 8 are kept.
-
-    z and c are decoded from the preset's regions and rescaled where the preset says so; g is decoded
-    from all of visual cortex as it is.
+def fit(study, subject, name, train_ids, rescale, answered=None):
+    """Fit the decoder of a target on some training images.
 
     Parameters
     ----------
     study : Study
     subject, name : str
-        ``"z"``, ``"c"``, or ``"g1"`` to ``"g6"``; ``"g1 rescaled"`` and so on rescale g, too.
-    shuffle_pairs : bool
-        Whether the decoder learns from responses that belong to other images.
+        ``"z"`` and ``"c"`` are decoded from the preset's regions, ``"g1"`` to ``"g6"`` from all of visual
+        cortex.
+    train_ids : int array (n,)
+    rescale : bool
+        Whether some of these images teach the rescaling instead.
+    answered : int array (n,), optional
+        The images whose responses are taken for those to `train_ids`: a control. Default: the same.
 
     Returns
     -------
     Linear
     """
-    preset, (name, _, suffix) = study.preset, name.partition(" ")
-    region = regions(preset).get(name, VISUAL_CORTEX)
-    betas, ids, _ = read(study, subject).averages(region)[0]
-    if shuffle_pairs:  # one permutation for both regions: whole brains change places
-        betas = betas[np.random.default_rng([SEED, 2]).permutation(len(betas))]
-    rescale = preset.rescale if name in regions(preset) else suffix == "rescaled"
-    true = target(study, name, ids)
-    decoder = fit_decoder(preset, betas, true, ids, rescale)
-    return Linear(decoder, ids, betas, true, region, rescale)
+    region = regions(study.preset).get(name, VISUAL_CORTEX)
+    betas, known, _ = read(study, subject).averages(region)[0]
+    betas = betas[rows_of(known, train_ids if answered is None else answered)]
+    true = target(study, name, train_ids)
+    decoder = fit_decoder(study.preset, betas, true, train_ids, rescale)
+    return Linear(decoder, train_ids, betas, true, region, rescale)
+
+
+@functools.lru_cache(maxsize=8)
+def linear(study, subject, name, shuffle_pairs=False):
+    """Fit the decoder of a target on all training images, see `fit`; the last 8 are kept.
+
+    z and c are rescaled where the preset says so, g where the name does: ``"g1 rescaled"``. With
+    `shuffle_pairs` the decoder learns from responses that belong to other images.
+    """
+    (name, _, suffix), ids = name.partition(" "), nsd.split(study.tables[subject])[0]
+    rescale = study.preset.rescale if name in regions(study.preset) else suffix == "rescaled"
+    # One permutation for both regions: whole brains change places.
+    order = np.random.default_rng([SEED, 2]).permutation(len(ids)) if shuffle_pairs else slice(None)
+    return fit(study, subject, name, ids, rescale, ids[order])
+
+
+def decode(study, subject, fitted, image_ids, showings="all"):
+    """Decode images from means of some showings, or of all where there are no such: tensor (n, ...).
+
+    See `responses.Responses.showings`.
+    """
+    read_ = read(study, subject)
+    betas = read_.showings(fitted.region, showings, image_ids)
+    absent = np.isnan(betas).any(axis=1)
+    if absent.any():
+        betas[absent] = read_.showings(fitted.region, "all", image_ids[absent])
+    return fitted.decode(betas, image_ids)
 
 
 def decoded(study, subject, name, showings="all", shuffle_pairs=False):
-    """Decode the test images: tensor (n, ...) in the order of `study.image_ids`.
-
-    Parameters
-    ----------
-    study, subject, name, shuffle_pairs : see `linear`
-    showings : {"all", "first", "two"}
-        Which showings the responses are means of; with ``"two"``, images that were not shown three times
-        are decoded from all showings.
-    """
-    fitted, read_ = linear(study, subject, name, shuffle_pairs), read(study, subject)
-    betas = read_.showings(fitted.region, showings, study.image_ids)
-    absent = np.isnan(betas).any(axis=1)
-    if absent.any():
-        betas[absent] = read_.showings(fitted.region, "all", study.image_ids[absent])
-    return fitted.decode(betas, study.image_ids)
+    """Decode the test images by `linear`, see `decode`: tensor (n, ...) in the order of `study.image_ids`."""
+    fitted = linear(study, subject, name, shuffle_pairs)
+    return decode(study, subject, fitted, study.image_ids, showings)
 
 
 def through_bottleneck(study, subject, name, n_dimensions):

@@ -81,12 +81,13 @@ class LayerEncoder:
         return self._model.predict(self._reduce(layers))
 
 
+SCORES = ("AlexNet(2)", "AlexNet(5)")  # of the protocol: their layers judge drawings by responses
 N_COMPONENTS_OF_SCORES = 400  # of each layer; with fewer images half as many as there are
 
 
 @functools.lru_cache(maxsize=2)
-def encoder_of_scores(study, subject, names):
-    """Fit an encoding model from the layers that some scores compare to all of visual cortex.
+def encoder_of_scores(study, subject):
+    """Fit an encoding model from the layers that SCORES compare to all of visual cortex.
 
     It takes no part in decoding or drawing, so responses that it predicts for drawings can judge them.
 
@@ -94,8 +95,6 @@ def encoder_of_scores(study, subject, names):
     ----------
     study : Study
     subject : str
-    names : tuple of str
-        Scores of the preset's protocol.
 
     Returns
     -------
@@ -103,7 +102,7 @@ def encoder_of_scores(study, subject, names):
         From what `scores.Scorer.extract` finds in images to responses, tensor (n, n_voxels).
     """
     full = metrics.PROTOCOLS[study.preset.protocol]
-    chosen = tuple(one for one in full.scores if one.name in names)
+    chosen = tuple(one for one in full.scores if one.name in SCORES)
     protocol = metrics.Protocol("layers", "", chosen, full.first)
     betas, ids, _ = decoding.read(study, subject).averages(VISUAL_CORTEX)[0]
     networks = instruments(study.preset)
@@ -114,6 +113,35 @@ def encoder_of_scores(study, subject, names):
     n = min(N_COMPONENTS_OF_SCORES, len(ids) // 2)
     encoder = LayerEncoder(_as_tensors(layers), betas, ids, n)
     return lambda extracted: encoder(_as_tensors({key: extracted[key] for key in layers}))
+
+
+def brain_correlations(study, subject, extracted, showings, image_ids=None):
+    """Correlate the responses that images predict with those measured.
+
+    Parameters
+    ----------
+    study : Study
+    subject : str
+    extracted : dict
+        What `scores.Scorer.extract` finds in images, or in drawings of them.
+    showings : sequence of str
+        See `responses.Responses.showings`.
+    image_ids : int array (n,), optional
+        Default: the test images.
+
+    Returns
+    -------
+    array (n, n_showings)
+        Over voxels; NaN where an image has no such showings.
+    """
+    image_ids = study.image_ids if image_ids is None else image_ids
+    encoded = encoder_of_scores(study, subject)(extracted).numpy()
+    found = np.full((len(encoded), len(showings)), np.nan)
+    for k, which in enumerate(showings):
+        measured = decoding.read(study, subject).showings(VISUAL_CORTEX, which, image_ids)
+        rows = np.isfinite(measured).all(axis=1)
+        found[rows, k] = metrics.brain_correlation(measured[rows], encoded[rows])
+    return found
 
 
 def _as_tensors(layers):

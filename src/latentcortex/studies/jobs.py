@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import itertools
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -84,20 +85,22 @@ class Job:
         failed : list of str
             Those that failed because numbers are no longer finite. They are also printed, after all others.
         """
-        mine = [part for part in share_of(self.parts, *shard) if not self._holds(part)]
-        show = {"total": len(mine), "desc": self.name, "unit": "part"}
-        if scheduler is None:
-            failed = [self.keep(part) for part in tqdm(mine, **show)]
+        distributed = None if scheduler is None else _import_dask()
+        mine = share_of(self.parts, *shard)
+        others = set(self.parts) - set(mine)
+        missing = [part for part in mine if not self._holds(part)]
+        show = {"total": len(missing), "desc": self.name, "unit": "part"}
+        if distributed is None:
+            failed = [self.keep(part) for part in tqdm(missing, **show)]
         else:
-            distributed = _import_dask()
             # The scheduler gives the parts of a worker that dies to another one, so nothing is retried here.
             with distributed.Client(scheduler) as client:
-                futures = client.map(self.keep, mine, pure=False)
+                futures = client.map(self.keep, missing, pure=False)
                 failed = [future.result() for future in tqdm(distributed.as_completed(futures), **show)]
         failed = list(filter(None, failed))
         for error in failed:
             print(error, file=sys.stderr)
-        return sum(not self._holds(part) for part in self.parts), failed
+        return len(failed) + sum(not self._holds(part) for part in others), failed
 
     def _holds(self, part):
         return self.shelf.load(self.shelf.path(part)) is not None
@@ -134,6 +137,26 @@ def _import_dask():
 def share_of(parts, shard, n_shards):
     """Return one share of a list, neighbours together."""
     return [parts[k] for k in np.array_split(np.arange(len(parts)), n_shards)[shard]]
+
+
+def stacked(load, *axes):
+    """Stack the arrays of parts that are named by all combinations of some words.
+
+    Parameters
+    ----------
+    load : callable
+        ``load(*part)`` returns the arrays of a part by name: the same names and shapes for all parts.
+    *axes : sequences
+        Of the words at each place of a part.
+
+    Returns
+    -------
+    dict of str to array
+        The first axes are `axes`, the others those of the arrays.
+    """
+    parts = [load(*part) for part in itertools.product(*axes)]
+    of_name = {name: np.array([part[name] for part in parts]) for name in parts[0]}
+    return {name: of.reshape(*map(len, axes), *of.shape[1:]) for name, of in of_name.items()}
 
 
 def parse_shard(text):
@@ -176,8 +199,6 @@ def main(doc, make_job, add=None):
     study = open_study(presets.get(args.preset), n_images=getattr(args, "images", None))
     job = make_job(study, args)
     folder = store.make_folder(args.results or results.folder_to_write(job))  # before hours of work
-    if args.scheduler is not None:
-        _import_dask()
     left, failed = job.run(args.shard, args.scheduler)
     if left:
         print(f"{left} of {len(job.parts)} parts are left to other shards, or failed.")

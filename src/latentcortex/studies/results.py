@@ -147,7 +147,7 @@ class Product:
                     "them holds NaN or infinity where the other does not, or nothing else. Are they of the "
                     "same images?"
                 )
-            difference = (pair[0] - pair[1])[finite[0]]
+            difference = pair[0][finite[0]] - pair[1][finite[0]]
             for statistic, values_found in found.items():
                 values_found.append(STATISTICS[statistic](difference))
         found = {name: float(np.max(values_found)) for name, values_found in found.items()}

@@ -89,6 +89,32 @@ class Scorer:
         undefined = np.full(len(images), np.nan)
         return np.stack([found.get(name, undefined) for name in self.names], axis=1).astype(np.float32)
 
+    def of_drawings(self, drawn, mean_image):
+        """Score several drawings of each original.
+
+        Parameters
+        ----------
+        drawn : list of tensors (n, 3, h, w)
+            First drawings of all originals, second ones, and so on.
+        mean_image : see `__call__`
+
+        Returns
+        -------
+        scores : float32 array (n, n_drawings, n_scores)
+        consistency : array (n, 2)
+            Correlation of AlexNet(5) among the drawings of an original, and of them with it. NaN for one.
+        extracted : dict
+            What `extract` finds in the first drawings.
+        """
+        extracted = [self.extract(images) for images in drawn]
+        pairs = zip(drawn, extracted, strict=True)
+        scores = np.stack([self(images, mean_image, found) for images, found in pairs], axis=1)
+        consistency, key = np.full((len(scores), 2), np.nan), self.key("AlexNet(5)")
+        if len(drawn) > 1:
+            repeats = np.stack([found[key] for found in extracted], axis=1)
+            consistency = np.stack(metrics.repeat_consistency(repeats, self.true[key]), axis=1)
+        return scores, consistency, extracted[0]
+
 
 @functools.lru_cache(maxsize=4)
 def scorer_of(study, image_ids=None):

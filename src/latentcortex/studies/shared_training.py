@@ -22,6 +22,7 @@ from latentcortex.studies.scores import score_features
 from latentcortex.studies.study import Study
 
 SEED = 7
+N_SEEDS = 3  # trainings of each network
 METHODS = {
     "pretrained": "the other subjects first, all their sessions, then the target subject",
     "scratch": "the same network on the target subject alone",
@@ -286,6 +287,12 @@ def score(trainings, name, predicted, image_ids, subject, amount, projected=Fals
     """Score what was decoded for images from some of a subject's sessions, see `scores.score_features`."""
     mean = trainings.true(name, trainings.averages(subject, amount)[0][1]).mean(0)
     return score_features(predicted, trainings.true(name, image_ids), mean, projected)
+
+
+def add_seeds(parser):
+    """Add the option of scripts that can do with fewer trainings."""
+    text = "trainings of each network; a product of fewer stays in the cache"
+    parser.add_argument("--seeds", type=int, default=N_SEEDS, help=text)
 
 
 @functools.lru_cache(maxsize=8)  # z, c and six layers of g

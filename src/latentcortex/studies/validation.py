@@ -8,7 +8,6 @@ import torch
 
 from latentcortex import nsd, sampler, shared_space
 from latentcortex.studies import decoding, shared_training
-from latentcortex.studies.responses import VISUAL_CORTEX
 from latentcortex.studies.scores import Scorer
 from latentcortex.studies.study import LAYERS
 from latentcortex.studies.targets import mean_image, target
@@ -48,12 +47,8 @@ class Validation:
     @functools.lru_cache(maxsize=16)  # noqa: B019 - the few validations that there are live long
     def decoded(self, name, rescale):
         """Decode z, c or a layer of g: tensor (n, ...)."""
-        preset, region = self.study.preset, decoding.regions(self.study.preset).get(name, VISUAL_CORTEX)
-        betas, ids, _ = decoding.read(self.study, self.subject).averages(region)[0]
-        rows, held = np.isin(ids, self.fit_ids), np.isin(ids, self.image_ids)
-        true = target(self.study, name, ids[rows])
-        decoder = decoding.fit_decoder(preset, betas[rows], true, ids[rows], rescale)
-        return decoder.predict(betas[held], rescale, self.image_ids)
+        fitted = decoding.fit(self.study, self.subject, name, self.fit_ids, rescale)
+        return decoding.decode(self.study, self.subject, fitted, self.image_ids)
 
     def targets(self, whose):
         """Return g to guide towards, ``"decoded"`` or ``"true"``: `sampler.FeatureTargets`."""
@@ -128,14 +123,23 @@ def rank(cells, means, order, loss=None):
     return table
 
 
-def subjects_of(study, numbers, default):
-    """Return the names of the subjects that settings are chosen on; ``numbers`` None takes the default."""
-    names = [f"subj{number:02d}" for number in numbers or default]
+def asked(study, args, default):
+    """Return the names of the subjects that settings are chosen on, and whether they or the images are fewer.
+
+    Parameters
+    ----------
+    study : Study
+    args : argparse.Namespace
+        Of `add_options`.
+    default : sequence of int
+        Numbers of the subjects.
+    """
+    names, usual = ([f"subj{number:02d}" for number in some] for some in (args.subjects or default, default))
     if len(set(names)) < len(names) or not set(names) <= set(study.subjects):
         raise ValueError(
             f"Expected different subjects of {', '.join(study.subjects)}, got {', '.join(names)}."
         )
-    return names
+    return names, args.validation_images != N_VALIDATION or names != usual
 
 
 def add_options(parser):
