@@ -13,7 +13,7 @@ ENVIRONMENT := PYTHON="$(PYTHON)" CONSTRAINTS="$(CONSTRAINTS)" GOAL="$(MAKECMDGO
 # A thread that waits for another one sleeps. By default it spins, which takes the core away from the thread
 # that it waits for when another process runs beside it. Read when torch is loaded, so it is set before
 # Python starts; `latentcortex/__init__.py` does the same where nobody calls make. OMP_NUM_THREADS is
-# the reader's: unset, torch takes all cores.
+# the reader's: unset, the preset decides.
 OMP_WAIT_POLICY ?= PASSIVE
 export OMP_WAIT_POLICY
 

@@ -150,7 +150,9 @@ def main():
     parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT", help="of these, and our folds")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="TEXT", help="contenders named so; and our folds"
+    )
     parser.add_argument("--one", choices=CONTENDERS, help="run this contender alone, print JSON")
     args = parser.parse_args()
     if args.one:

@@ -63,9 +63,9 @@ def from_region(study, subject, region):
 
     def scored(name, number):
         voxels = subsamples[number]
-        return decode((test[:, voxels], test_ids), true_test[name], betas[:, voxels], true_train[name], ids)[
-            0
-        ]
+        shown = test[:, voxels], test_ids
+        (found,) = decode(shown, true_test[name], betas[:, voxels], true_train[name], ids)
+        return found
 
     scores = jobs.stacked(scored, TARGETS, range(N_SUBSAMPLES))
     return {**scores, "n_voxels": np.array(min(sizes.values()))}

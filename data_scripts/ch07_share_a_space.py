@@ -63,7 +63,7 @@ def list_parts(study, n_seeds):
 def make(study, subject, seed, method, amount, group):
     """Score what a method decodes, (target, form, ...), and bring the curves of its training to one length.
 
-    Curves are of networks with one target; of layers of g there are no projections.
+    Curves are of networks with one target. Projections of g are left out, since ridge has none.
     """
     trainings = trainings_of(study)
     decoded = trainings.predictions(subject, seed, method, amount, group)
@@ -87,7 +87,7 @@ def lengthened(plan, curve, stage, group):
     """Fill a curve (n_epochs,) up with NaN to the epochs of the longest training of this stage."""
     trainings = [plan.pretraining] if stage == "first" else [plan.finetuning, plan.scratch]
     longest = max(settings[group].epochs for settings in trainings)
-    return np.pad(np.float64(curve), (0, longest - len(curve)), constant_values=np.nan)
+    return np.pad(curve, (0, longest - len(curve)), constant_values=np.nan)
 
 
 def stack(study, load, n_seeds):
@@ -116,7 +116,7 @@ def stack(study, load, n_seeds):
         "network": jobs.stacked(alone, *networks),
         "ridge": jobs.stacked(lambda s, *of: alone(s, 0, "ridge", *of), subjects, AMOUNTS, TARGETS),
         "g": jobs.stacked(lambda s, method: scores(s, 0, method, "all", "g"), subjects, METHODS_OF_G),
-        "compared": jobs.stacked(compared.get, compared),
+        "compared": jobs.stacked(lambda method: compared[method], compared),
     }
     arrays = {f"{of}_{what}": values for of, some in families.items() for what, values in some.items()}
     arrays |= jobs.stacked(lambda *of: curves("last", *of), *networks)

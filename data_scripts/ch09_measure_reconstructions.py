@@ -86,13 +86,13 @@ def retrieved(study, subject):
 
 def make(study, subject, row):
     """Score one row of the tables for a subject."""
-    scorer, showings = scores.scorer_of(study), SHOWINGS.values()
+    scorer, showings = scores.scorer_of(study), list(SHOWINGS.values())
     if row == ORIGINALS:
         brain = encoders.brain_correlations(study, subject, scorer.true, showings)
         return {"brain": brain, "retrieved": retrieved(study, subject)}
     images = [images_of(study, subject, row, repeat) for repeat in range(ROWS[row])]
     found, consistency, extracted = scorer.of_drawings(images, train_mean_image(study, subject))
-    keys = [scorer.key(name) for name in encoders.SCORES]
+    keys = [scorer.key(name) for name in encoders.JUDGED_BY]
     n_ways = [k for k in N_WAYS if k <= len(study.image_ids)]
     curve = [
         [metrics.identification(scorer.true[key], extracted[key], n_way=n) for n in n_ways] for key in keys
@@ -128,7 +128,7 @@ def gather(study, load):
         "rows": list(ROWS),
         "scores": scores.scorer_of(study).names,
         "n_ways": [k for k in N_WAYS if k <= len(study.image_ids)],
-        "curves": encoders.SCORES,
+        "curves": encoders.JUDGED_BY,
         "showings": list(SHOWINGS),
         "axes": {
             "scores": ["image", "subject", "row", "score"],

@@ -62,20 +62,20 @@ def test_labels_that_no_test_image_shows_have_no_part(labelled):
 @pytest.mark.usefixtures("one_thread")
 def test_both_decoders_learn_from_the_images_chosen_and_draw_the_test_images(labelled, monkeypatch):
     study, _ = labelled
-    chosen, learned, fit = next(iter(ch14.choices(study, "subj01").values())), [], decoding.fit_decoder
+    chosen, learned, fit = next(iter(ch14.choices(study, "subj01").values())), [], decoding.fit
 
-    def spy(preset, betas, features, image_ids, rescale):
-        learned.append((image_ids, betas))
-        return fit(preset, betas, features, image_ids, rescale)
+    def spy(*given):
+        learned.append(fit(*given))
+        return learned[-1]
 
-    monkeypatch.setattr(decoding, "fit_decoder", spy)
+    monkeypatch.setattr(decoding, "fit", spy)
     drawn = {
         how: ch14.draw_left_out(study, "subj01", chosen[how], chosen["test_ids"]) for how in ch14.DECODERS
     }
     assert len(learned) == 4  # z and c
-    for (ids, betas), how in zip(learned, ("without", "without", "as many", "as many"), strict=True):
-        np.testing.assert_array_equal(ids, chosen[how])
-        assert len(betas) == len(ids)
+    for one, how in zip(learned, ("without", "without", "as many", "as many"), strict=True):
+        np.testing.assert_array_equal(one.train_ids, chosen[how])
+        assert set(one.decoder.image_ids_) <= set(chosen[how]) and len(one.train_betas) == len(chosen[how])
     shape = (len(chosen["test_ids"]), 3, 64, 64)
     assert drawn["without"].shape == drawn["as many"].shape == shape
     assert (drawn["without"] - drawn["as many"]).abs().max() > 0.01

@@ -71,17 +71,17 @@ def test_validation_images_are_training_images_that_train_nothing(few, study, mo
     train_ids = nsd.split(study.tables["subj01"])[0]
     assert len(few.image_ids) == 6 and not set(few.image_ids) & set(few.fit_ids)
     assert set(few.image_ids) | set(few.fit_ids) <= set(train_ids) and len(few.fit_ids) == 132
-    fitted, fit = [], decoding.fit_decoder
+    fitted, fit = [], decoding.fit
 
-    def spy(preset, betas, features, image_ids, rescale):
-        fitted.append(set(image_ids))
-        return fit(preset, betas, features, image_ids, rescale)
+    def spy(*given):
+        fitted.append(fit(*given))
+        return fitted[-1]
 
-    monkeypatch.setattr(decoding, "fit_decoder", spy)
+    monkeypatch.setattr(decoding, "fit", spy)
     z = few.decoded("z", rescale=False)
     g = few.targets("decoded")
     assert z.shape == (6, 4, 16, 16) and set(g.layers) == set(LAYERS)
-    assert fitted == [set(few.fit_ids)] * 7
+    assert [set(one.decoder.image_ids_) for one in fitted] == [set(few.fit_ids)] * 7
     torch.testing.assert_close(few.decoded("z", rescale=False), z)
     assert len(fitted) == 7
 

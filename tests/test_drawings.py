@@ -1,6 +1,7 @@
 """Drawings are made by their recipe, in blocks, once, and known by their ids."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -127,6 +128,25 @@ def test_two_showings_are_decoded_alone(study):
     fitted, read = decoding.linear(study, "subj01", "z"), decoding.read(study, "subj01")
     betas = read.showings(fitted.region, "two", study.image_ids)
     torch.testing.assert_close(z, fitted.decode(betas))
+
+
+def test_images_without_such_showings_are_decoded_from_all_of_theirs(study, monkeypatch):
+    fitted, read, ids = decoding.linear(study, "subj01", "z"), decoding.read(study, "subj01"), study.image_ids
+    absent = ids[[1, 5, 6]]
+
+    def showings(region, which, image_ids):
+        betas = read.showings(region, "all", image_ids)
+        if which == "two":
+            betas[np.isin(image_ids, absent)] = np.nan
+            betas += 1
+        return betas
+
+    monkeypatch.setattr(decoding, "read", lambda *_: SimpleNamespace(showings=showings))
+    betas = showings(fitted.region, "two", ids)
+    betas[[1, 5, 6]] = read.showings(fitted.region, "all", absent)
+    order = np.array([5, 0, 6, 1, 7])
+    found = decoding.decode(study, "subj01", fitted, ids[order], "two")
+    torch.testing.assert_close(found, fitted.decode(betas[order]))
 
 
 def test_networks_decode_what_a_recipe_asks_of_them(study, monkeypatch):

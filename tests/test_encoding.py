@@ -3,6 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
+from latentcortex.decoders import LinearDecoder
 from latentcortex.encoding import (
     VoxelwiseEncoder,
     bootstrap_correlation,
@@ -276,3 +277,23 @@ def test_repeats_and_single_trials_are_no_rows_of_a_test(rng):
             function(*arguments, image_ids=image[1:])
     r = correlation(predicted[::3], measured[::3], image_ids=image[::3])
     np.testing.assert_array_equal(p_values(r, 20, image_ids=image[::3]), p_values(r, 20))
+
+
+def test_a_fit_that_fails_forgets_nothing(rng):
+    features, betas, ids = rng.normal(size=(40, 2, 3)), rng.normal(size=(40, 9)), np.arange(40)
+    encoder, decoder = VoxelwiseEncoder().fit(features, betas, ids), LinearDecoder().fit(betas, features, ids)
+    with pytest.raises(ValueError, match="n_repeats"):
+        encoder.fit(features, betas, ids + 100, np.zeros(40))
+    decoder.fit_rescaling(betas + 1, features + 1, ids + 100)
+    decoder.cv = 41
+    with pytest.raises(ValueError, match="folds"):
+        decoder.fit(betas, features, ids + 200)
+    for model, rows in ((encoder, features), (decoder, betas)):
+        with pytest.raises(ValueError, match="has learned from 40"):
+            model.predict(rows, image_ids=ids)
+    assert decoder.predict(betas, rescale=True).shape == features.shape
+
+
+def test_betas_have_two_axes(rng):
+    with pytest.raises(ValueError, match="dim"):
+        VoxelwiseEncoder().fit(rng.normal(size=(40, 3)), rng.normal(size=(40, 9, 1)), np.arange(40))

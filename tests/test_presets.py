@@ -77,3 +77,19 @@ def test_mini_describes_the_model_that_is_shipped():
     assert preset.latent_shape == (unet["in_channels"], unet["sample_size"], unet["sample_size"])
     assert preset.image_size == downsampling * preset.latent_shape[1]
     assert preset.n_tokens == text_encoder["max_position_embeddings"]
+
+
+@pytest.mark.parametrize(("of_reader", "expected"), [(None, 1), ("3", 2)])
+def test_mini_computes_on_one_thread_unless_the_reader_says_otherwise(monkeypatch, of_reader, expected):
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if of_reader is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", of_reader)
+    try:
+        torch.set_num_threads(2)
+        presets.get("sd14")
+        assert torch.get_num_threads() == 2
+        presets.get("mini")
+        assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)

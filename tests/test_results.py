@@ -130,6 +130,12 @@ def test_the_command_ends_with_a_sentence_and_a_status(words, message, tmp_path,
     assert message in capsys.readouterr().err
 
 
+def test_options_before_the_name_of_a_script_are_answered_with_where_they_belong(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--shard", "0/2", "ch05_decode_latents"])
+    assert "usage: latentcortex run NAME [OPTION ...]" in capsys.readouterr().err
+
+
 def test_the_cache_is_listed_and_tidied(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path))
     store.save(tmp_path / "kept" / "toy" / ("0" * 12) / "part-1.npz", provenance={}, x=np.zeros(9))

@@ -294,3 +294,13 @@ def test_keeps_scikit_learns_rules():
             with contextlib.suppress(SkipTest):
                 check(estimator)
     assert other < names and len(names) > 30
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_columns_that_never_vary_take_no_part_however_many_rows_there_are(rng, dtype):
+    X = rng.normal(size=(3000, 12)).astype(dtype)
+    X[:, :8] = rng.uniform(-10, 10, 8)
+    weights = rng.integers(1, 4, 3000)
+    for sample_weight in (None, weights):
+        model = Ridge(1.0, zscore=True).fit(X, rng.normal(size=(3000, 3)).astype(dtype), sample_weight)
+        assert (model.coef_[:8] == 0).all() and (model.coef_[8:] != 0).all()

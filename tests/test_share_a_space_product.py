@@ -88,11 +88,11 @@ def product(study, monkeypatch, tmp_path):
     scored = {part: script.make(study, *part) for part in parts}
     ((arrays, provenance),) = script.gather(study, lambda *part: dict(scored[part]), 2).values()
     path = store.save(tmp_path / "product.npz", provenance=provenance, **arrays)
-    return store.load(path), store.provenance(path)
+    return store.load(path), store.provenance(path), scored
 
 
 def test_scores_lie_where_the_axes_say(product):
-    arrays, described = product
+    arrays, described, scored = product
     network, ridge = arrays["network_r"], arrays["ridge_r"]
     assert network.shape == (2, 2, 2, 3, 2, 3) and ridge.shape == (2, 3, 2, 2)
     best = np.unravel_index(np.argmax(network), network.shape)
@@ -114,10 +114,16 @@ def test_scores_lie_where_the_axes_say(product):
     compared = np.isnan(arrays["compared_r"]).all(-1)
     assert compared.tolist() == [[False, False], [False, False], [True, False]]
     np.testing.assert_array_equal(arrays["compared_r"][0], network[0, 0, 0, 2])
+    joint, prior = scored["subj01", 0, "joint", "all", "zc"], scored["subj01", 0, "prior", "all", "c"]
+    np.testing.assert_array_equal(arrays["compared_r"][1], joint["r"])
+    np.testing.assert_array_equal(arrays["compared_r"][2, 1], prior["r"][0])
+    for s, m in np.ndindex(2, 2):
+        part = scored[described["subjects"][s], 0, ("pretrained", "ridge")[m], "all", "g"]
+        np.testing.assert_array_equal(arrays["g_r"][s, m], part["r"])
 
 
 def test_curves_keep_their_length_and_training(product):
-    arrays, _ = product
+    arrays, *_ = product
     assert arrays["last_loss"].shape == (2, 2, 2, 3, 2, 3) and arrays["first_loss"].shape == (2, 2, 2, 2)
     for seed in range(2):
         np.testing.assert_array_equal(arrays["last_loss"][1, seed, 1, 2, 0], [seed, 5, 1])

@@ -29,7 +29,7 @@ import os
 # A thread that waits for another one sleeps instead of spinning. Beside another busy process, spinning
 # threads make a small fit many times slower, because they hold the core that the other thread waits for.
 # The library of threads reads this once, when torch is loaded: import latentcortex before torch, or set it
-# in the shell. A value of your own wins. The number of threads is OMP_NUM_THREADS, or else all cores.
+# in the shell. A value of your own wins. The number of threads is OMP_NUM_THREADS, or else the preset's.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"

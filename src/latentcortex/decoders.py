@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from latentcortex.ridge.estimator import ImageRidge
+from latentcortex.ridge.images import ImageRidge, flat
 from latentcortex.ridge.rows import (
     all_finite,
     check_new_images,
@@ -64,10 +64,12 @@ class LinearDecoder(ImageRidge):
             If the numbers of rows differ, if values are masked, missing or infinite, or if one
             image has different features in different rows, the sign of rows out of order.
         """
+        image_ids, rows = self._check_training(image_ids, betas=betas, features=features)
+        features = rows["features"]
+        self._regress(image_ids, features.shape[1:], rows["betas"], flat(features))
         for of_another_fit in ("rescaling_", "rescaling_ids_"):
             self.__dict__.pop(of_another_fit, None)
-        rows = self._learn_images(image_ids, betas=betas, features=features)
-        return self._regress(rows["betas"], rows["features"])
+        return self
 
     def fit_rescaling(self, betas, features, image_ids):
         """Learn from validation images how much narrower predictions are than features.
@@ -99,7 +101,7 @@ class LinearDecoder(ImageRidge):
         check_same_length(betas=betas, features=features, image_ids=image_ids)
         predicted = self.predict(betas, image_ids=image_ids)
         image_ids = whole_numbers(image_ids, "image_ids", len(features))
-        check_one_row_per_image(features.reshape(len(features), -1), image_ids)
+        check_one_row_per_image(flat(features), image_ids)
         if len(np.unique(image_ids)) < 2:
             raise ValueError(f"All rows are of image {image_ids[0]}: one image has no spread. Give several.")
         self.rescaling_ = rescaling(torch.as_tensor(predicted), features)
@@ -154,7 +156,7 @@ class LinearDecoder(ImageRidge):
         betas = checked_rows(betas, "betas", (self.ridge_.n_features_in_,))
         features = checked_rows(features, "features", self.feature_shape_)
         check_same_length(betas=betas, features=features)
-        r2 = self.ridge_.score(self._like_targets(betas), features.reshape(len(features), -1))
+        r2 = self.ridge_.score(self._like_targets(betas), flat(features))
         return r2.reshape(self.feature_shape_)
 
 

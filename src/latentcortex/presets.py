@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from latentcortex import store
 
@@ -64,6 +65,8 @@ class Preset:
         Weight of the feature gradient, and the share of the steps it acts in, for decoded features.
     batch_size : int
         Images per pass of a network.
+    n_threads : int or None
+        CPU threads of a process, which `get` sets where ``OMP_NUM_THREADS`` does not; None for all cores.
     expected_minutes : str
         How long a chapter takes, in words.
     """
@@ -92,6 +95,7 @@ class Preset:
     feature_scale: float
     guided_share: float
     batch_size: int
+    n_threads: int | None
     expected_minutes: str
 
     @property
@@ -202,6 +206,9 @@ PRESETS = {
         feature_scale=100.0,
         guided_share=0.2,
         batch_size=32,
+        # Its networks are so small that threads wait for one another longer than they compute: chapters
+        # take no longer on one, and two processes at once leave each other a core.
+        n_threads=1,
         expected_minutes="about 1 a chapter on two CPU cores; the first one builds the data (3)",
     ),
     # Sampling as Takagi & Nishimoto (2023) publish it; feature guidance as NeuralDiffuser (2025).
@@ -230,13 +237,14 @@ PRESETS = {
         feature_scale=3e5,
         guided_share=0.2,
         batch_size=4,
+        n_threads=None,
         expected_minutes="not measured yet; a GPU is needed",
     ),
 }
 
 
 def get(name=None):
-    """Get a preset by name.
+    """Get a preset by name, and set the number of CPU threads that it asks for.
 
     Parameters
     ----------
@@ -258,4 +266,8 @@ def get(name=None):
             f"There is no preset {name!r}. Presets: {', '.join(PRESETS)}. It comes from the "
             "argument or from the environment variable LATENTCORTEX_PRESET."
         )
-    return PRESETS[name]
+    preset = PRESETS[name]
+    if preset.n_threads is not None and "OMP_NUM_THREADS" not in os.environ:
+        threadpool_limits(preset.n_threads)  # of numpy's products
+        torch.set_num_threads(preset.n_threads)
+    return preset

@@ -2,7 +2,7 @@
 
 from sklearn.utils.validation import check_is_fitted
 
-from latentcortex.ridge.estimator import ImageRidge
+from latentcortex.ridge.images import ImageRidge, flat
 from latentcortex.ridge.rows import check_new_images, check_no_repeats, checked_rows, whole_numbers
 
 
@@ -60,10 +60,11 @@ class VoxelwiseEncoder(ImageRidge):
             If the numbers of rows differ, if values are masked, missing or infinite, or if one
             image has different features in different rows, the sign of rows out of order.
         """
-        rows = self._learn_images(image_ids, features=features, betas=betas)
+        image_ids, rows = self._check_training(image_ids, features=features, betas=betas)
         if n_repeats is not None:
-            n_repeats = whole_numbers(n_repeats, "n_repeats", len(rows["betas"]), lowest=1)
-        return self._regress(rows["features"], rows["betas"], n_repeats)
+            n_repeats = whole_numbers(n_repeats, "n_repeats", len(image_ids), lowest=1)
+        features = rows["features"]
+        return self._regress(image_ids, features.shape[1:], flat(features), rows["betas"], n_repeats)
 
     def predict(self, features, image_ids=None):
         """Return predicted betas.
@@ -92,4 +93,4 @@ class VoxelwiseEncoder(ImageRidge):
             image_ids = whole_numbers(image_ids, "image_ids", len(features))
             check_new_images(image_ids, self.image_ids_, "encoder")
             check_no_repeats(image_ids)
-        return self.ridge_.predict(self._like_targets(features.reshape(len(features), -1)))
+        return self.ridge_.predict(self._like_targets(flat(features)))

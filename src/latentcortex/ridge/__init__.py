@@ -1,7 +1,8 @@
 """Ridge regression of many targets at once, each with a penalty of its own.
 
 `regression` holds the estimator, `decomposition` the algebra, `cross_validation` the choice of
-penalties. Knows nothing of brains.
+penalties; `rows` checks what comes in, and `images` is the base of estimators whose rows belong to images.
+Knows nothing of brains.
 
 References
 ----------

@@ -11,8 +11,7 @@ each times sqrt(w_i). Decomposed is X_c'X_c (p x p) or X_c X_c' (n x n), whichev
     P, Q = V, X_c V   where X_c'X_c = V diag(eigenvalues) V'       (more rows than columns)
     P, Q = X_c'U, U   where X_c X_c' = U diag(eigenvalues) U'      (otherwise)
 
-Nothing is divided by a singular value, so rank-deficient X needs no special care. X_c'U is never
-formed, because fewer products are needed where U meets the targets first. The decomposition is in
+Nothing is divided by a singular value, so rank-deficient X needs no special care. All of it is in
 float64, because forming X'X squares the condition number; what meets the targets is cast back.
 """
 
@@ -22,11 +21,11 @@ import torch
 
 
 class Decomposition(NamedTuple):
-    """Of the module's docstring; coefficients are for rows in X's own units, z-scored or not."""
+    """Of the module's docstring; `P` acts on centred rows in X's own units, z-scored or not."""
 
     mean: torch.Tensor  # (n_features,), weighted
     eigenvalues: torch.Tensor  # (rank,), float64
-    P: tuple[torch.Tensor, ...]  # factors of P (n_features, rank), the last one meets the targets first
+    P: torch.Tensor  # (n_features, rank)
     Q: torch.Tensor  # (n_samples, rank)
     complete: bool  # whether Q is an orthonormal basis of all n_samples dimensions
     exact_Q: torch.Tensor | None  # Q in float64, where it is complete
@@ -39,9 +38,13 @@ def standardise(X, weights, zscore):
     scale is 1 where nothing is divided. Rows of weight 0 are standardised, but they do not count.
     """
     share, dtype = weights / weights.sum(), X.dtype
-    X = X.double()
-    mean = share @ X
-    X = X - mean
+    # Less the first row a constant column is exactly 0. Its mean alone would be rounded, and what is left
+    # of the column would be divided by next to nothing.
+    first = X[0].double()
+    X = X.double() - first
+    shift = share @ X
+    X -= shift
+    mean = first + shift
     scale = torch.ones_like(mean)
     if zscore:
         variance = share @ X**2
@@ -79,14 +82,14 @@ def decompose(X, weights, zscore):
     complete = X.shape[0] <= X.shape[1]
     if complete:
         eigenvalues, Q = eigenvectors(gram(X))
-        P = (X / scale).T, Q
+        P = X.T @ Q
     else:
-        eigenvalues, V = eigenvectors(gram(X.T))
-        Q = X @ V
-        P = (V / scale[:, None],)
+        eigenvalues, P = eigenvectors(gram(X.T))
+        Q = X @ P
+    if zscore:
+        P /= scale[:, None]
     exact_Q = Q if complete else None
-    P = tuple(factor.to(dtype) for factor in P)
-    return Decomposition(mean.to(dtype), eigenvalues, P, Q.to(dtype), complete, exact_Q)
+    return Decomposition(mean.to(dtype), eigenvalues, P.to(dtype), Q.to(dtype), complete, exact_Q)
 
 
 def project(Q, Y, weights):

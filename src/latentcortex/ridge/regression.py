@@ -160,9 +160,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
                     scores[:, block], _ = gcv_scores(decomposition, *parts, weights, alphas)
                 alpha[block] = alphas[scores[:, block].argmax(0)]
             shrunk = projected / (decomposition.eigenvalues[:, None] + alpha[block]).to(X.dtype)
-            for factor in reversed(decomposition.P):
-                shrunk = factor @ shrunk
-            coef[:, block] = shrunk
+            coef[:, block] = decomposition.P @ shrunk
         intercept = y_mean - decomposition.mean @ coef
         _check_result(X, Y, coef, intercept, scores)
 

@@ -31,16 +31,6 @@ def fit_and_validation_ids(image_ids):
     return nsd.validation_split(image_ids, rng=np.random.default_rng([SEED, 1]))
 
 
-def fit_decoder(preset, betas, features, image_ids, rescale):
-    """Fit a decoder on one row per image; for the rescaling, 100 further images are kept out of the fit."""
-    decoder = LinearDecoder(preset.alphas, cv="gcv")
-    if not rescale:
-        return decoder.fit(betas, features, image_ids)
-    is_fit = np.isin(image_ids, fit_and_validation_ids(image_ids)[0])
-    decoder.fit(betas[is_fit], features[is_fit], image_ids[is_fit])
-    return decoder.fit_rescaling(betas[~is_fit], features[~is_fit], image_ids[~is_fit])
-
-
 @dataclass(frozen=True)
 class Linear:
     """The decoder of one target of one subject, and what it has learned from.
@@ -83,7 +73,7 @@ def fit(study, subject, name, train_ids, rescale, answered=None):
         cortex.
     train_ids : int array (n,)
     rescale : bool
-        Whether some of these images teach the rescaling instead.
+        Whether 100 of these images are kept out of the fit and teach the rescaling.
     answered : int array (n,), optional
         The images whose responses are taken for those to `train_ids`: a control. Default: the same.
 
@@ -94,8 +84,11 @@ def fit(study, subject, name, train_ids, rescale, answered=None):
     region = regions(study.preset).get(name, VISUAL_CORTEX)
     betas, known, _ = read(study, subject).averages(region)[0]
     betas = betas[rows_of(known, train_ids if answered is None else answered)]
-    true = target(study, name, train_ids)
-    decoder = fit_decoder(study.preset, betas, true, train_ids, rescale)
+    true, decoder = target(study, name, train_ids), LinearDecoder(study.preset.alphas, cv="gcv")
+    learns = np.isin(train_ids, fit_and_validation_ids(train_ids)[0]) if rescale else slice(None)
+    decoder.fit(betas[learns], true[learns], train_ids[learns])
+    if rescale:
+        decoder.fit_rescaling(betas[~learns], true[~learns], train_ids[~learns])
     return Linear(decoder, train_ids, betas, true, region, rescale)
 
 

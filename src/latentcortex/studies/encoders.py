@@ -81,13 +81,13 @@ class LayerEncoder:
         return self._model.predict(self._reduce(layers))
 
 
-SCORES = ("AlexNet(2)", "AlexNet(5)")  # of the protocol: their layers judge drawings by responses
+JUDGED_BY = ("AlexNet(2)", "AlexNet(5)")  # scores whose layers encode the responses that judge
 N_COMPONENTS_OF_SCORES = 400  # of each layer; with fewer images half as many as there are
 
 
 @functools.lru_cache(maxsize=2)
 def encoder_of_scores(study, subject):
-    """Fit an encoding model from the layers that SCORES compare to all of visual cortex.
+    """Fit an encoding model from the layers that JUDGED_BY compare to all of visual cortex.
 
     It takes no part in decoding or drawing, so responses that it predicts for drawings can judge them.
 
@@ -102,7 +102,7 @@ def encoder_of_scores(study, subject):
         From what `scores.Scorer.extract` finds in images to responses, tensor (n, n_voxels).
     """
     full = metrics.PROTOCOLS[study.preset.protocol]
-    chosen = tuple(one for one in full.scores if one.name in SCORES)
+    chosen = tuple(one for one in full.scores if one.name in JUDGED_BY)
     protocol = metrics.Protocol("layers", "", chosen, full.first)
     betas, ids, _ = decoding.read(study, subject).averages(VISUAL_CORTEX)[0]
     networks = instruments(study.preset)
@@ -124,7 +124,7 @@ def brain_correlations(study, subject, extracted, showings, image_ids=None):
     subject : str
     extracted : dict
         What `scores.Scorer.extract` finds in images, or in drawings of them.
-    showings : sequence of str
+    showings : list of str
         See `responses.Responses.showings`.
     image_ids : int array (n,), optional
         Default: the test images.
@@ -132,7 +132,7 @@ def brain_correlations(study, subject, extracted, showings, image_ids=None):
     Returns
     -------
     array (n, n_showings)
-        Over voxels; NaN where an image has no such showings.
+        Over voxels; NaN where an image has no such showings. Some of the images must have them.
     """
     image_ids = study.image_ids if image_ids is None else image_ids
     encoded = encoder_of_scores(study, subject)(extracted).numpy()

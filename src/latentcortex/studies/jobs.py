@@ -87,7 +87,6 @@ class Job:
         """
         distributed = None if scheduler is None else _import_dask()
         mine = share_of(self.parts, *shard)
-        others = set(self.parts) - set(mine)
         missing = [part for part in mine if not self._holds(part)]
         show = {"total": len(missing), "desc": self.name, "unit": "part"}
         if distributed is None:
@@ -100,7 +99,7 @@ class Job:
         failed = list(filter(None, failed))
         for error in failed:
             print(error, file=sys.stderr)
-        return len(failed) + sum(not self._holds(part) for part in others), failed
+        return sum(not self._holds(part) for part in self.parts), failed
 
     def _holds(self, part):
         return self.shelf.load(self.shelf.path(part)) is not None

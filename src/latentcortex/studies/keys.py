@@ -185,6 +185,7 @@ def settings_of(preset, ignoring=()):
     """Return the fields of a preset that decide results, JSON-able, without some."""
     fields = dataclasses.asdict(preset)
     # Networks are known by their hash, data by their identity, wherever they lie.
-    elsewhere = ("name", "data", "model", "revision", "tiny_vae", "guide", "judge", "expected_minutes")
-    kept = {name: value for name, value in fields.items() if name not in {*elsewhere, *ignoring}}
+    elsewhere = ("name", "data", "model", "revision", "tiny_vae", "guide", "judge")
+    no_result = ("n_threads", "expected_minutes")
+    kept = {name: value for name, value in fields.items() if name not in {*elsewhere, *no_result, *ignoring}}
     return {**kept, "dtype": str(preset.dtype)}

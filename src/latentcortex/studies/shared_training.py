@@ -291,8 +291,8 @@ def score(trainings, name, predicted, image_ids, subject, amount, projected=Fals
 
 def add_seeds(parser):
     """Add the option of scripts that can do with fewer trainings."""
-    text = "trainings of each network; a product of fewer stays in the cache"
-    parser.add_argument("--seeds", type=int, default=N_SEEDS, help=text)
+    text = f"trainings of each network; a product of another number than {N_SEEDS} stays in the cache"
+    parser.add_argument("--seeds", type=int, choices=range(1, 100), default=N_SEEDS, metavar="N", help=text)
 
 
 @functools.lru_cache(maxsize=8)  # z, c and six layers of g

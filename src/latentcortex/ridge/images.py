@@ -1,4 +1,4 @@
-"""What decoders and encoders share: a ridge regression whose rows belong to known images."""
+"""What decoders and encoders share: a `Ridge` that knows the images of the rows that it has learned from."""
 
 import torch
 from sklearn.base import BaseEstimator
@@ -14,7 +14,7 @@ from latentcortex.ridge.rows import (
 
 
 class ImageRidge(BaseEstimator):
-    """A `Ridge` that z-scores its columns and knows the images of its rows.
+    """A ridge regression of z-scored columns, whose rows belong to images.
 
     Where the targets fitted are tensors on a GPU, the regression runs there.
 
@@ -39,28 +39,38 @@ class ImageRidge(BaseEstimator):
         self.block_size = block_size
         self.criterion = criterion
 
-    def _learn_images(self, image_ids, **rows):
-        """Check rows of training images and remember these; return them by name, features flattened."""
+    def _check_training(self, image_ids, **rows):
+        """Return the image ids of training rows as an int64 array, and the checked rows by name."""
         rows = {name: checked_rows(values, name) for name, values in rows.items()}
         check_same_length(**rows, image_ids=image_ids)
         image_ids = whole_numbers(image_ids, "image_ids", len(rows["features"]))
-        features = rows["features"]
-        rows["features"] = features.reshape(len(features), -1)
-        check_one_row_per_image(rows["features"], image_ids)
-        self.image_ids_, self.feature_shape_ = image_ids, tuple(features.shape[1:])
-        return rows
+        check_one_row_per_image(flat(rows["features"]), image_ids)
+        return image_ids, rows
 
-    def _regress(self, inputs, targets, n_repeats=None):
-        """Fit the ridge regression, weighted by the trials averaged in each row."""
+    def _regress(self, image_ids, feature_shape, inputs, targets, n_repeats=None):
+        """Fit (n_rows, n_targets) on (n_rows, n_inputs); where this fails, nothing is forgotten."""
+        ridge = Ridge(
+            self.alphas,
+            self.cv,
+            self.alpha_per_target,
+            zscore=True,
+            block_size=self.block_size,
+            criterion=self.criterion,
+        )
+        ridge.fit(_like(inputs, targets), targets, groups=image_ids, sample_weight=n_repeats)
+        self.ridge_, self.image_ids_, self.feature_shape_ = ridge, image_ids, tuple(feature_shape)
         self._kind = targets[:0]
-        options = {"block_size": self.block_size, "criterion": self.criterion}
-        ridge = Ridge(self.alphas, self.cv, self.alpha_per_target, zscore=True, **options)
-        groups = self.image_ids_
-        self.ridge_ = ridge.fit(self._like_targets(inputs), targets, groups=groups, sample_weight=n_repeats)
         return self
 
     def _like_targets(self, inputs):
         """Return inputs in the kind of the targets fitted, numpy or torch, and on their device."""
-        if torch.is_tensor(self._kind):
-            return torch.as_tensor(inputs, device=self._kind.device)
-        return as_numpy(inputs)
+        return _like(inputs, self._kind)
+
+
+def flat(features):
+    """Return features (n, ...) as rows of numbers (n, n_features)."""
+    return features.reshape(len(features), -1)
+
+
+def _like(values, kind):
+    return torch.as_tensor(values, device=kind.device) if torch.is_tensor(kind) else as_numpy(values)
