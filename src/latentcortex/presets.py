@@ -155,7 +155,8 @@ class Preset:
             gpu = torch.cuda.get_device_properties(0)
             device = f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"
         else:
-            device = f"none found, computing on {torch.get_num_threads()} CPU threads"
+            n_threads = torch.get_num_threads()
+            device = f"none found, computing on {n_threads} CPU thread{'s' if n_threads > 1 else ''}"
         memory = "unknown"
         if hasattr(os, "sysconf"):  # absent on Windows
             memory = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB"
