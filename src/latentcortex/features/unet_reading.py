@@ -80,7 +80,8 @@ def each_activation(
     guidance_scale : float, optional
         Default: ``"guided"`` is left out. It needs both token states.
     batch_size : int
-        Images per call of the network. It bounds the memory and does not change the result.
+        Images per call of the network. It bounds the memory and does not change the result, except for the
+        network's own rounding. In float32, attention can enlarge that to 1e-4 of a layer's largest value.
 
     Returns
     -------
