@@ -55,7 +55,8 @@ def unet_layers(unet, latent_shape=None, n_tokens=77):
     """Return every layer of a U-Net that can be read, in the order in which the network computes them.
 
     The shapes come from a dry run of the network itself on torch's meta device, where tensors have a shape
-    and no numbers. It needs no memory and does not touch the weights.
+    and no numbers. It needs no memory and does not touch the weights. Hooks that you have set on the network
+    run in it as well.
 
     Parameters
     ----------
