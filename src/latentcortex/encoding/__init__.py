@@ -7,17 +7,23 @@ masked and infinite values are refused. The rows of a test are images, each once
 take `image_ids` refuse images with several rows.
 """
 
+from latentcortex.encoding.banded import BandedEncoder
 from latentcortex.encoding.ceilings import normalised_correlation, preference
 from latentcortex.encoding.correlations import bootstrap_correlation, correlation
 from latentcortex.encoding.encoder import VoxelwiseEncoder
+from latentcortex.encoding.permutation import permutation_p_values
 from latentcortex.encoding.significance import fdr, p_values
+from latentcortex.ridge.banded import draw_shares
 
 __all__ = [
+    "BandedEncoder",
     "VoxelwiseEncoder",
     "bootstrap_correlation",
     "correlation",
+    "draw_shares",
     "fdr",
     "normalised_correlation",
     "p_values",
+    "permutation_p_values",
     "preference",
 ]
