@@ -6,7 +6,7 @@ and the intercept b minimise
     sum_i w_i ||y_i - sum_s x_is B_s - b||^2 + sum_s (alpha / g_s) ||B_s||^2
 
 which is ridge regression on the columns sqrt(g_s) X_s with the penalty alpha; a space of share 0 is
-left out. For each vector of shares one eigendecomposition serves every alpha and every target. The
+left out. Columns are z-scored. For each vector of shares one eigendecomposition serves every alpha and every target. The
 products that it needs are formed once for all shares: X_c'X_c of all spaces together (more rows than
 columns), or X_c X_c' of each space, whose weighted sum is the kernel (otherwise).
 
@@ -98,10 +98,10 @@ def check_shares(shares, n_spaces):
 
 
 @torch.no_grad()
-def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024, zscore=True):
+def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024):
     """Return the ridge regression of each target at the candidate that its GCV score prefers.
 
-    Candidates are all pairs of a row of shares and an alpha. The score of `gcv_scores` counts the
+    Columns are z-scored, with weights. Candidates are all pairs of a row of shares and an alpha. The score of `gcv_scores` counts the
     trace of the hat matrix for both. Of equal scores the first candidate is taken.
 
     Parameters
@@ -116,8 +116,6 @@ def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024, zscore=True)
     alphas : float64 tensor (n_alphas,), positive
     block_size : int
         Targets worked on at a time. Bounds the memory, does not change the result.
-    zscore : bool
-        Whether to divide columns by their weighted standard deviation.
 
     Returns
     -------
@@ -129,7 +127,7 @@ def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024, zscore=True)
         Where coefficients or scores are not finite.
     """
     sizes = [X.shape[1] for X in spaces]
-    rows, means, scales = zip(*[standardise(X, weights, zscore) for X in spaces], strict=True)
+    rows, means, scales = zip(*[standardise(X, weights, zscore=True) for X in spaces], strict=True)
     rows = torch.cat(rows, 1) * weights.sqrt()[:, None]
     complete = rows.shape[0] <= rows.shape[1]
     products = torch.stack([gram(part) for part in rows.split(sizes, 1)]) if complete else gram(rows.T)
@@ -152,7 +150,7 @@ def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024, zscore=True)
             Q = rows @ P
         decomposition = Decomposition(None, eigenvalues, P.to(Y.dtype), Q.to(Y.dtype), complete, None)
         for block in blocks:
-            projected, centred, intercept[block] = parts = project(decomposition.Q, Y[:, block], weights)
+            projected, _, intercept[block] = parts = project(decomposition.Q, Y[:, block], weights)
             of_alphas, _ = gcv_scores(decomposition, *parts, weights, alphas)
             scores[k, block], which = of_alphas.max(0)
             torch.minimum(worst[block], of_alphas.amin(0), out=worst[block])
