@@ -8,7 +8,7 @@ cluster is predicted.
 
 import numpy as np
 
-from latentcortex.encoding.correlations import _paired, _zscore
+from latentcortex.encoding.correlations import paired, zscore
 from latentcortex.ridge.rows import whole_numbers
 
 
@@ -68,7 +68,7 @@ def permutation_p_values(
     for count, name in ((n_permutations, "n_permutations"), (block_size, "block_size")):
         if not (isinstance(count, (int, np.integer)) and count >= 1):
             raise ValueError(f"{name} must be a whole number, at least 1; got {count!r}.")
-    predicted, measured = _paired(predicted, measured, image_ids)
+    predicted, measured = paired(predicted, measured, image_ids)
     n_images, n_vertices = predicted.shape
     n_orders = int(np.ceil(np.sqrt(n_permutations + 1)))
     of_predicted, of_measured = (draw_orders(n_images, n_orders, rng, clusters) for _ in range(2))
@@ -76,7 +76,7 @@ def permutation_p_values(
     for first in range(0, n_vertices, block_size):
         # A vertex becomes a row, so that an order is taken from numbers that lie together.
         a, b = (
-            _zscore(values[:, first : first + block_size]).T.astype(np.float64, order="C")
+            zscore(values[:, first : first + block_size]).T.astype(np.float64, order="C")
             for values in (predicted, measured)
         )
         # .shape = (n_block, n_orders, n_images), then (n_block, n_orders, n_orders)

@@ -5,10 +5,11 @@ and the intercept b minimise
 
     sum_i w_i ||y_i - sum_s x_is B_s - b||^2 + sum_s (alpha / g_s) ||B_s||^2
 
-which is ridge regression on the columns sqrt(g_s) X_s with the penalty alpha; a space of share 0 is
-left out. Columns are z-scored. For each vector of shares one eigendecomposition serves every alpha and every target. The
-products that it needs are formed once for all shares: X_c'X_c of all spaces together (more rows than
-columns), or X_c X_c' of each space, whose weighted sum is the kernel (otherwise).
+which is ridge regression on the columns sqrt(g_s) X_s with the penalty alpha. A space of share 0 is
+left out. Columns are z-scored, with weights. For each vector of shares one eigendecomposition serves
+every alpha and every target. The products that it needs are formed once for all shares: X_c'X_c of all
+spaces together where there are more rows than columns, and otherwise X_c X_c' of each space, because
+their weighted sum is the kernel.
 
 References
 ----------
@@ -101,8 +102,8 @@ def check_shares(shares, n_spaces):
 def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024):
     """Return the ridge regression of each target at the candidate that its GCV score prefers.
 
-    Columns are z-scored, with weights. Candidates are all pairs of a row of shares and an alpha. The score of `gcv_scores` counts the
-    trace of the hat matrix for both. Of equal scores the first candidate is taken.
+    Candidates are all pairs of a row of shares and an alpha. `gcv_scores` rates them by the trace of
+    the hat matrix of all columns. Of equal scores the first candidate is taken.
 
     Parameters
     ----------
