@@ -246,7 +246,14 @@ def test_constant_vertices_are_their_mean(rng):
         encoder = BandedEncoder(draw_shares(2, 4, rng)).fit(features, betas, np.arange(n_images))
         np.testing.assert_allclose(encoder.predict(features)[:, 3], 0.1, rtol=1e-12)
         assert (encoder.gcv_scores_[:, 3] == 0).all()
-        assert 0 <= encoder.edge_share_ <= 1
+        # Of equal scores the first candidate is taken.
+        assert (encoder.share_[:, 3] == 0.5).all()
+        shares, alphas = draw_shares(2, 4, rng), np.logspace(0, 3, 4)
+        with_it, without = (
+            BandedEncoder(shares, alphas).fit(features, b, np.arange(n_images)).edge_share_
+            for b in (betas, np.delete(betas, 3, axis=1))
+        )
+        assert with_it == without
 
 
 def test_shares_are_drawn_on_the_simplex_and_the_first_are_the_same(rng):

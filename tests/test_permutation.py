@@ -27,7 +27,7 @@ def test_p_values_equal_a_double_loop_over_permutations(rng, with_clusters):
     predicted = rng.standard_normal((n_images, n_vertices))
     measured = 0.3 * predicted + rng.standard_normal((n_images, n_vertices))
     clusters = rng.integers(0, 5, n_images) if with_clusters else None
-    p = permutation_p_values(predicted, measured, np.random.default_rng(3), 143, clusters)
+    p = permutation_p_values(predicted, measured, np.random.default_rng(3), 130, clusters)
     generator = np.random.default_rng(3)
     sigmas, taus = (draw_orders(n_images, 12, generator, clusters) for _ in range(2))
     r, b, n_permutations = correlation(predicted, measured), np.zeros(n_vertices), 0
@@ -36,7 +36,7 @@ def test_p_values_equal_a_double_loop_over_permutations(rng, with_clusters):
             if (j, k) != (0, 0):
                 n_permutations += 1
                 b += correlation(predicted[sigma], measured[tau]) >= r - 1e-10
-    assert n_permutations == 143
+    assert n_permutations == 143, "the smallest square, less one, of at least 130"
     np.testing.assert_allclose(p, (1 + b) / 144, rtol=1e-12)
 
 
@@ -81,8 +81,10 @@ def test_ties_count_as_at_least_as_extreme():
     assert p[0] == pytest.approx(Fraction(1, 6), abs=0.007)
     # The lowest correlation of all is reached by every permutation.
     assert permutation_p_values(predicted, measured, np.random.default_rng(0), 400)[0] == 1
-    p = permutation_p_values(np.arange(30.0)[:, None], np.arange(30.0)[:, None], np.random.default_rng(0), 99)
-    assert p[0] == 1 / 100
+    increasing = np.arange(30.0)[:, None]
+    for n_permutations, smallest in ((99, 1 / 100), (100, 1 / 121)):
+        p = permutation_p_values(increasing, increasing, np.random.default_rng(0), n_permutations)
+        assert p[0] == smallest
 
 
 def test_any_two_permutations_are_independent_draws(rng):

@@ -25,6 +25,7 @@ from latentcortex.encoding.partition import (
     unique_and_shared,
 )
 from latentcortex.encoding.permutation import permutation_p_values
+from latentcortex.encoding.repeatability import explainable_variance, shuffle_ceiling, split_half_ceiling
 from latentcortex.encoding.significance import fdr, p_values
 from latentcortex.ridge.banded import draw_shares
 
@@ -36,6 +37,7 @@ __all__ = [
     "correlation",
     "difference_of_r",
     "draw_shares",
+    "explainable_variance",
     "fdr",
     "normalised_correlation",
     "out_of_sample_r2",
@@ -45,7 +47,9 @@ __all__ = [
     "product_measure",
     "relative_weights",
     "residual_method",
+    "shuffle_ceiling",
     "signed_r2",
+    "split_half_ceiling",
     "stacking_weights",
     "unique_and_shared",
 ]
