@@ -319,8 +319,17 @@ def test_bad_input_is_named_and_a_fit_that_fails_forgets_nothing(rng):
     assert encoder.predict(features, ids + 100).shape == betas.shape
 
 
+def test_shares_that_are_rounded_are_made_to_sum_to_1(rng):
+    features, betas = simulate(rng, 20, {"z": (3,), "c": (4,), "g": (2,)})
+    encoder = BandedEncoder([[0.33333, 0.33333, 0.33333]]).fit(features, betas, np.arange(20))
+    np.testing.assert_allclose(encoder.share_, 1 / 3, rtol=1e-15)
+
+
 def test_values_too_large_for_float32_are_refused(rng):
     features, betas = simulate(rng, 20, {"z": (3,), "c": (4,)})
     small = {n: f.astype(np.float32) for n, f in features.items()}
     with pytest.raises(ValueError, match="not finite in torch.float32"):
         BandedEncoder([[0.5, 0.5]]).fit(small, (betas * 1e30).astype(np.float32), np.arange(20))
+    encoder = BandedEncoder([[0.5, 0.5]]).fit(small, 1e3 * betas, np.arange(20))
+    with pytest.raises(ValueError, match="Predictions are not finite"):
+        encoder.predict({n: f * np.float32(1e37) for n, f in small.items()})

@@ -13,6 +13,7 @@ from latentcortex.encoding import (
     correlation,
     difference_of_r,
     draw_shares,
+    held_out_predictions,
     out_of_sample_r2,
     product_measure,
     relative_weights,
@@ -196,6 +197,48 @@ def test_stacking_finds_a_perfect_space_and_leaves_nan_blank(rng):
     np.testing.assert_allclose(stacking_weights(held_out, measured), [[0] * 3, [1] * 3], atol=1e-12)
     held_out[0, 2, 1] = np.nan
     np.testing.assert_array_equal(np.isnan(stacking_weights(held_out, measured)), [[False, True, False]] * 2)
+
+
+def test_held_out_predictions_never_learn_from_their_own_image(rng):
+    features, betas = mixture(rng, 30, n_vertices=5)
+    values, n_repeats, ids = features["first"], rng.integers(1, 4, 30), 3 * rng.permutation(30)
+    settings = VoxelwiseEncoder([1.0, 100])
+    predicted = held_out_predictions(settings, values, betas, ids, n_repeats, n_folds=4)
+    assert not hasattr(settings, "ridge_")
+    fold = (ids // 3) % 4
+    for k in range(4):
+        rest = fold != k
+        by_hand = VoxelwiseEncoder([1.0, 100]).fit(values[rest], betas[rest], ids[rest], n_repeats[rest])
+        np.testing.assert_array_equal(predicted[~rest], by_hand.predict(values[~rest], ids[~rest]))
+    order = rng.permutation(30)
+    again = held_out_predictions(settings, values[order], betas[order], ids[order], n_repeats[order], 4)
+    np.testing.assert_allclose(again, predicted[order], atol=1e-12)
+    for n_folds in (1, 31, np.nan, 2.5):
+        with pytest.raises(ValueError, match="n_folds must be from 2 to 30"):
+            held_out_predictions(settings, values, betas, ids, n_folds=n_folds)
+    with pytest.raises(ValueError, match="one row per image"):
+        held_out_predictions(settings, values[1:], betas, ids)
+
+
+def test_repeats_of_an_image_stay_in_one_fold(rng):
+    ids = np.repeat(np.arange(12), 2)
+    values = rng.standard_normal((12, 3))[ids]
+    betas = rng.standard_normal((24, 40))
+    predicted = held_out_predictions(VoxelwiseEncoder(1.0, cv=2), values, betas, ids, n_folds=12)
+    changed = betas + np.where(ids[:, None] == 5, 10, 0)
+    after = held_out_predictions(VoxelwiseEncoder(1.0, cv=2), values, changed, ids, n_folds=12)
+    np.testing.assert_array_equal(after[ids == 5], predicted[ids == 5])
+    assert (after[ids != 5] != predicted[ids != 5]).all()
+
+
+def test_stacking_of_held_out_predictions_prefers_the_true_space_and_fitted_values_the_larger(rng):
+    small, large = rng.standard_normal((80, 4)), rng.standard_normal((80, 60))
+    betas = small @ rng.standard_normal((4, 30)) / 2 + rng.standard_normal((80, 30))
+    ids, encoder = np.arange(80), VoxelwiseEncoder(1.0)
+    held_out = [held_out_predictions(encoder, space, betas, ids) for space in (small, large)]
+    fitted = [encoder.fit(space, betas, ids).predict(space) for space in (small, large)]
+    assert stacking_weights(np.array(held_out), betas)[0].mean() > 0.8
+    assert stacking_weights(np.array(fitted), betas)[0].mean() < 0.5
 
 
 def test_difference_of_r_and_the_winning_layer(rng):

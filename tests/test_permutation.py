@@ -1,13 +1,16 @@
 """Permutation of test images: against loops, scipy, and worlds in which nothing is to be found."""
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from latentcortex.encoding import correlation, p_values, permutation_p_values
+from latentcortex.encoding import VoxelwiseEncoder, correlation, fdr, p_values, permutation_p_values
 from latentcortex.encoding.permutation import draw_orders
+
+HAXBY = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "haxby_slice" / "haxby_slice.npz"
 
 
 def clustered(rng, n_clusters=15, n_each=4, n_vertices=300, share=0.6):
@@ -201,3 +204,60 @@ def test_errors_say_what_to_give(rng):
             permutation_p_values(predicted, measured, rng, **arguments)
     with pytest.raises(ValueError, match="must both be"):
         permutation_p_values(predicted, measured[1:], rng)
+
+
+@pytest.fixture(scope="module")
+def haxby():
+    """Return patterns (96, n_voxels) of the voxels that vary, categories and runs (96,)."""
+    if not HAXBY.exists():
+        pytest.skip("real input haxby_slice is not there: expected in ../shared/data of the project")
+    with np.load(HAXBY) as data:
+        patterns, category, run = data["patterns"], data["category"], data["run"]
+    return patterns[:, patterns.std(0) > 0], category, run
+
+
+def predict_left_out_runs(patterns, category, run):
+    one_hot, rows = (category[:, None] == np.unique(category)).astype(np.float32), np.arange(len(run))
+    predicted = np.empty_like(patterns)
+    for left_out in np.unique(run):
+        train, test = run != left_out, run == left_out
+        encoder = VoxelwiseEncoder().fit(one_hot[train], patterns[train], rows[train])
+        predicted[test] = encoder.predict(one_hot[test], rows[test])
+    return predicted
+
+
+def test_three_ways_call_the_same_voxels_of_real_fmri(haxby, rng):
+    """Categories predict voxels: the published test, permutation within runs, and a loop over orders."""
+    patterns, category, run = haxby
+    predicted = predict_left_out_runs(patterns, category, run)
+    r = correlation(predicted, patterns)
+    by_formula = fdr(p_values(r, len(run)))[0]
+    within = fdr(permutation_p_values(predicted, patterns, rng, clusters=run))[0]
+    reached = np.zeros(len(r))
+    for _ in range(3000):
+        order = np.arange(len(run))
+        for one in np.unique(run):
+            order[run == one] = rng.permutation(order[run == one])
+        reached += correlation(predicted, patterns[order]) >= r
+    by_loop = fdr((1 + reached) / 3001)[0]
+    called = {"formula": by_formula.sum(), "within runs": within.sum(), "loop": by_loop.sum()}
+    print(f"\nvoxels called: {called}")
+    assert within.sum() > 50
+    for other in (by_formula, by_loop):
+        assert np.mean(other == within) > 0.97
+
+
+def test_on_shuffled_labels_of_real_fmri_each_way_keeps_its_rate(haxby, rng):
+    patterns, category, run = haxby
+    rates = []
+    for _ in range(20):
+        shuffled = category.copy()
+        for one in np.unique(run):
+            shuffled[run == one] = rng.permutation(category[run == one])
+        predicted = predict_left_out_runs(patterns, shuffled, run)
+        by_formula = p_values(correlation(predicted, patterns), len(run))
+        within = permutation_p_values(predicted, patterns, rng, 899, run)
+        rates.append([np.mean(p <= 0.05) for p in (by_formula, within)])
+    print(f"\nrates at p <= 0.05 on shuffled labels: {np.mean(rates, axis=0)} +- {np.std(rates, axis=0)}")
+    # Voxels of one slice are alike, so a rate spreads over shuffles; their mean has this standard error.
+    assert (np.mean(rates, axis=0) <= 0.05 + 2.5 * np.std(rates, axis=0) / np.sqrt(20)).all()

@@ -16,6 +16,7 @@ from latentcortex.encoding.encoder import VoxelwiseEncoder
 from latentcortex.encoding.partition import (
     best_layer,
     difference_of_r,
+    held_out_predictions,
     out_of_sample_r2,
     product_measure,
     relative_weights,
@@ -39,6 +40,7 @@ __all__ = [
     "draw_shares",
     "explainable_variance",
     "fdr",
+    "held_out_predictions",
     "normalised_correlation",
     "out_of_sample_r2",
     "p_values",

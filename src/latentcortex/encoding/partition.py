@@ -18,7 +18,7 @@ from sklearn.base import clone
 
 from latentcortex.encoding.correlations import correlation, paired, zscore
 from latentcortex.encoding.encoder import VoxelwiseEncoder
-from latentcortex.ridge.rows import as_numpy, plain, within
+from latentcortex.ridge.rows import as_numpy, check_same_length, plain, whole_numbers, within
 
 
 def signed_r2(predicted, measured):
@@ -175,6 +175,44 @@ def residual_method(first, second, betas, image_ids, new_first, new_second, n_re
     return of_first, encoder.fit(second, left_over, image_ids, n_repeats).predict(new_second)
 
 
+def held_out_predictions(encoder, features, betas, image_ids, n_repeats=None, n_folds=5):
+    """Return predictions of training images, each by an encoder that has not learned from that image.
+
+    These are what `stacking_weights` takes, one call per space. Folds are by image: the images, in the
+    order of their ids, are dealt to the folds in turn, so the order of the rows does not matter.
+
+    Parameters
+    ----------
+    encoder : VoxelwiseEncoder
+        Its settings are used in every fold; it stays as it is.
+    features, betas, image_ids, n_repeats
+        See `VoxelwiseEncoder.fit`.
+    n_folds : int
+        At least 2, and at most the number of images.
+
+    Returns
+    -------
+    array of shape (n_images, n_vertices)
+
+    Raises
+    ------
+    ValueError
+        For another number of folds, and as `VoxelwiseEncoder.fit`.
+    """
+    betas, features = as_numpy(plain(betas, "betas")), as_numpy(plain(features, "features"))
+    images, image = np.unique(whole_numbers(image_ids, "image_ids", len(betas)), return_inverse=True)
+    check_same_length(features=features, betas=betas)
+    if not (isinstance(n_folds, (int, np.integer)) and 2 <= n_folds <= len(images)):
+        raise ValueError(f"n_folds must be from 2 to {len(images)}, the images; got {n_folds!r}.")
+    predicted = np.empty(betas.shape, np.result_type(betas, np.float32))
+    weights = np.ones(len(betas), dtype=np.int64) if n_repeats is None else np.asarray(n_repeats)
+    for fold in range(n_folds):
+        test = image % n_folds == fold
+        fitted = clone(encoder).fit(features[~test], betas[~test], images[image[~test]], weights[~test])
+        predicted[test] = fitted.predict(features[test])
+    return predicted
+
+
 def stacking_weights(held_out, measured):
     """Return weights of spaces, at least 0 and of sum 1, whose mixture predicts each vertex best.
 
@@ -186,8 +224,8 @@ def stacking_weights(held_out, measured):
     Parameters
     ----------
     held_out : array of shape (n_spaces, n_images, n_vertices)
-        Predictions of each space on its own for **training** images, each by a model that was not
-        fitted on that image (folds); fitted values would favour the space of most columns.
+        Predictions of each space on its own for **training** images, by `held_out_predictions`:
+        fitted values would favour the space of most columns.
     measured : array of shape (n_images, n_vertices)
         Betas of the same images.
 
