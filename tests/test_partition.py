@@ -109,12 +109,12 @@ def test_orthogonal_parts_have_their_own_r2_by_both_measures(rng):
 
 
 def test_relative_weights_take_parts_that_are_copies_or_0(rng):
-    parts, measured = parts_and_measured(rng, 2)
-    copies = np.stack([parts[0], parts[0], 0 * parts[1]])
+    parts, measured = parts_and_measured(rng, 2, n_vertices=200)
+    copies = np.stack([parts[0], parts[0], 0 * parts[1], parts[0] / 3])
     shares = relative_weights(copies, measured)
-    np.testing.assert_allclose(shares[0], shares[1], atol=1e-12)
-    np.testing.assert_allclose(shares[2], 0, atol=1e-12)
-    np.testing.assert_allclose(shares.sum(0), out_of_sample_r2(2 * parts[0], measured), atol=1e-12)
+    np.testing.assert_allclose(shares[0], shares[1], atol=1e-9)
+    np.testing.assert_allclose(shares[2], 0, atol=1e-9)
+    np.testing.assert_allclose(shares.sum(0), out_of_sample_r2(copies.sum(0), measured), atol=1e-9)
     assert np.isnan(relative_weights(0 * parts, measured)).all()
 
 
@@ -182,13 +182,14 @@ def test_stacking_is_exact_for_many_spaces_that_are_almost_the_same(rng):
     """Layers of one network predict almost the same: the optimum is flat, but its conditions still hold."""
     measured = rng.standard_normal((200, 10))
     common = 0.5 * measured + 0.5 * rng.standard_normal((200, 10))
-    held_out = common + 1e-3 * rng.standard_normal((12, 200, 10))
-    for scale in (1, 1e4, 1e-4):
+    held_out = common + 0.05 * rng.standard_normal((12, 200, 10))
+    errors = measured - held_out
+    for scale in (1, 1e9, 1e-9):
         weights = stacking_weights(scale * held_out, scale * measured)
-        errors = measured - held_out
-        slope = np.einsum("siv,iv->sv", errors, (weights[:, None] * errors).sum(0))
-        loss = ((weights[:, None] * errors).sum(0) ** 2).sum(0)
-        assert ((loss - slope.min(0)) / loss).max() < 1e-9
+        mixed = (weights[:, None] * errors).sum(0)
+        loss, slope = (mixed**2).sum(0), np.einsum("siv,iv->sv", errors, mixed)
+        assert ((loss - slope.min(0)) / loss).max() < 1e-11
+    assert ((weights > 0).sum(0) > 1).mean() > 0.5, "corners alone would test little"
 
 
 def test_stacking_finds_a_perfect_space_and_leaves_nan_blank(rng):

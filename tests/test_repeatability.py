@@ -92,8 +92,9 @@ def test_the_mean_over_shuffles_is_known(rng):
 def test_nan_and_constant_vertices_are_blank_and_the_order_of_trials_does_not_matter(rng, estimate):
     betas, ids = simulate(rng, np.full(40, 3), 3.0, 6)
     betas[:, 1], betas[5, 4] = 0.1, np.nan
-    found = estimate(betas.astype(np.float32), ids)
-    np.testing.assert_array_equal(np.isnan(found), np.isin(np.arange(6), [1, 4]))
+    for dtype in (np.float32, np.float64):
+        found = estimate(betas.astype(dtype), ids)
+        np.testing.assert_array_equal(np.isnan(found), np.isin(np.arange(6), [1, 4]))
     order = rng.permutation(len(ids))
     np.testing.assert_allclose(estimate(betas[order], ids[order]), estimate(betas, ids), atol=0.05)
 
