@@ -19,7 +19,7 @@ def explainable_variance(betas, image_ids, n_repeats=None):
     N is the mean square of trials around the mean of their image, and S = (B - N) / n_0, where B is the
     mean square between images and n_0 = (n_trials - sum n_i^2 / n_trials) / (n_images - 1). Taking
     away N corrects the bias that the mean of few repeats still contains noise (Sahani and Linden 2003,
-    NIPS 15; with unequal numbers: Searle, Casella and McCulloch 1992, Variance Components, 3.6).
+    NIPS 15; with unequal numbers: Searle, Casella and McCulloch 1992, Variance Components, chapter 3).
 
     Parameters
     ----------
