@@ -217,9 +217,9 @@ def stacking_weights(held_out, measured):
     """Return weights of spaces, at least 0 and of sum 1, whose mixture predicts each vertex best.
 
     w minimises sum_i (y_i - sum_s w_s p_si)^2 (Breiman 1996, Machine Learning 24:49-64; for voxels
-    Lin, Naselaris, Kay and Wehbe 2024, NeuroImage; bioRxiv 2023.04.23.537988). As the weights sum to 1, this is
-    |E w|^2 with the errors E_s = y - p_s. The solution is exact: nonnegative least squares of
-    |E u|^2 + (1 - sum u)^2 has u = w t for some t > 0 (Lawson and Hanson 1974).
+    Lin, Naselaris, Kay and Wehbe 2024, NeuroImage; bioRxiv 2023.04.23.537988). As the weights sum to
+    1, this is |E w|^2 with the errors E_s = y - p_s. The solution is exact: nonnegative least squares
+    of |E u|^2 + (1 - sum u)^2 has u = w t for some t > 0 (Lawson and Hanson 1974).
 
     Parameters
     ----------
