@@ -3,21 +3,55 @@
 The order of a map: fit a `VoxelwiseEncoder` on training images, `correlation` between predicted
 and measured betas of test images, `normalised_correlation` by the noise ceiling, `p_values`,
 `fdr`. NaN marks a vertex for which a number is not defined, and stays NaN through all of them;
-masked and infinite values are refused. The rows of a test are images, each once: functions that
+masked and infinite values are refused. `permutation_p_values` tests without a distribution, and
+within clusters of like images. For several spaces of features at once there is `BandedEncoder`, and
+`partition` says what each space contributes. The rows of a test are images, each once: functions that
 take `image_ids` refuse images with several rows.
 """
 
+from latentcortex.encoding.banded import BandedEncoder
 from latentcortex.encoding.ceilings import normalised_correlation, preference
 from latentcortex.encoding.correlations import bootstrap_correlation, correlation
 from latentcortex.encoding.encoder import VoxelwiseEncoder
+from latentcortex.encoding.partition import (
+    best_layer,
+    difference_of_r,
+    held_out_predictions,
+    out_of_sample_r2,
+    product_measure,
+    relative_weights,
+    residual_method,
+    signed_r2,
+    stacking_weights,
+    unique_and_shared,
+)
+from latentcortex.encoding.permutation import permutation_p_values
+from latentcortex.encoding.repeatability import explainable_variance, shuffle_ceiling, split_half_ceiling
 from latentcortex.encoding.significance import fdr, p_values
+from latentcortex.ridge.banded import draw_shares
 
 __all__ = [
+    "BandedEncoder",
     "VoxelwiseEncoder",
+    "best_layer",
     "bootstrap_correlation",
     "correlation",
+    "difference_of_r",
+    "draw_shares",
+    "explainable_variance",
     "fdr",
+    "held_out_predictions",
     "normalised_correlation",
+    "out_of_sample_r2",
     "p_values",
+    "permutation_p_values",
     "preference",
+    "product_measure",
+    "relative_weights",
+    "residual_method",
+    "shuffle_ceiling",
+    "signed_r2",
+    "split_half_ceiling",
+    "stacking_weights",
+    "unique_and_shared",
 ]

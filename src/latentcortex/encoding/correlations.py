@@ -25,7 +25,7 @@ def correlation(predicted, measured, image_ids=None):
     ValueError
         For shapes that differ, masked or infinite values, or repeats in `image_ids`.
     """
-    predicted, measured = _paired(predicted, measured, image_ids)
+    predicted, measured = paired(predicted, measured, image_ids)
     counts = np.ones((1, len(predicted)), dtype=predicted.dtype)
     return _weighted_correlation(counts, predicted, measured)[0]
 
@@ -56,7 +56,7 @@ def bootstrap_correlation(predicted, measured, rng, n_draws=200, image_ids=None)
     ValueError
         As `correlation`, and for a number of draws below 1.
     """
-    predicted, measured = _paired(predicted, measured, image_ids)
+    predicted, measured = paired(predicted, measured, image_ids)
     if not (isinstance(n_draws, (int, np.integer)) and n_draws >= 1):
         raise ValueError(f"n_draws must be a whole number, at least 1; got {n_draws!r}.")
     n_images = len(predicted)
@@ -64,7 +64,11 @@ def bootstrap_correlation(predicted, measured, rng, n_draws=200, image_ids=None)
     return _weighted_correlation(counts.astype(predicted.dtype), predicted, measured)
 
 
-def _paired(predicted, measured, image_ids):
+def paired(predicted, measured, image_ids=None):
+    """Return predicted and measured betas, checked, as arrays of one float dtype.
+
+    Raises a ValueError for shapes that differ, masked or infinite values, or repeats in `image_ids`.
+    """
     predicted, measured = (
         as_numpy(plain(values, name)) for values, name in ((predicted, "predicted"), (measured, "measured"))
     )
@@ -90,7 +94,7 @@ def _weighted_correlation(counts, predicted, measured):
     """Return correlations with image i counted counts[k, i] times: (n_draws, n_vertices)."""
     n_images = len(predicted)
     # Centred first, so that the differences of squares below lose no digits.
-    a, b = _zscore(predicted), _zscore(measured)
+    a, b = zscore(predicted), zscore(measured)
     mean_a, mean_b = counts @ a / n_images, counts @ b / n_images
     covariance = counts @ (a * b) / n_images - mean_a * mean_b
     variance_a = counts @ a**2 / n_images - mean_a**2
@@ -98,7 +102,8 @@ def _weighted_correlation(counts, predicted, measured):
     return np.clip(covariance / np.sqrt(variance_a * variance_b), -1, 1)
 
 
-def _zscore(betas):
+def zscore(betas):
+    """Return betas (n_images, n_vertices) less their mean, in deviations; NaN where they do not vary."""
     mean, sd = betas.mean(0), betas.std(0)
     # What varies by rounding alone is a constant and has no correlation.
     return (betas - mean) / np.where(sd > 10 * np.finfo(sd.dtype).eps * np.abs(mean), sd, np.nan)

@@ -1,0 +1,163 @@
+"""Noise ceilings from trials: the share of variance that repeats, estimated in three ways.
+
+With signal variance S over images and noise variance N over repeats of an image, the average of n
+trials has the ceiling S / (S + N / n), the largest R2 that any model can reach. Averages of unequal
+numbers have S / (S + N mean(1 / n)), as in `nsd.noise_ceiling`. All three take independent noise for
+granted: a drift that lasts over several trials of an image counts as signal, so z-score by session
+first (`nsd.zscore`). All are cut at 0 and 1, so that low ceilings are too large on average.
+"""
+
+import numpy as np
+
+from latentcortex.encoding.correlations import correlation
+from latentcortex.ridge.rows import as_numpy, plain, whole_numbers
+
+
+def explainable_variance(betas, image_ids, n_repeats=None):
+    """Return the ceiling from an analysis of variance, without the bias of few repeats.
+
+    N is the mean square of trials around the mean of their image, and S = (B - N) / n_0, where B is the
+    mean square between images and n_0 = (n_trials - sum n_i^2 / n_trials) / (n_images - 1). Taking
+    away N corrects the bias that the mean of few repeats still contains noise (Sahani and Linden 2003,
+    NIPS 15; with unequal numbers: Searle, Casella and McCulloch 1992, Variance Components, chapter 3).
+
+    Parameters
+    ----------
+    betas : array of shape (n_trials, n_vertices)
+    image_ids : array of int, shape (n_trials,)
+        At least two images, one of them with several trials.
+    n_repeats : int or array of int, shape (n_images,), optional
+        Trials in the averages that are scored, at least 1. None takes the numbers found in `image_ids`.
+
+    Returns
+    -------
+    array of shape (n_vertices,), in [0, 1]; NaN where a vertex does not vary or holds NaN
+
+    Raises
+    ------
+    ValueError
+        For masked or infinite values, other shapes, or images without repeats.
+    """
+    betas, counts, first = _sorted_trials(betas, image_ids)
+    n_trials, n_images = len(betas), len(counts)
+    means = np.add.reduceat(betas, first) / counts[:, None]
+    noise = ((betas - np.repeat(means, counts, axis=0)) ** 2).sum(0) / (n_trials - n_images)
+    between = counts @ (means - betas.mean(0)) ** 2 / (n_images - 1)
+    signal = (between - noise) / ((n_trials - (counts**2).sum() / n_trials) / (n_images - 1))
+    return _ceiling(signal, noise, counts if n_repeats is None else n_repeats)
+
+
+def split_half_ceiling(betas, image_ids, rng, n_splits=50, n_repeats=None):
+    """Return the ceiling from the correlation of half of the trials of each image with the other half.
+
+    Of an image with n trials, h = floor(n / 2) drawn at random are averaged and compared with h others;
+    images with a single trial are left out. The mean correlation over splits estimates r = S / (S +
+    N mean(1 / h)). From it N / S = (1 / r - 1) / mean(1 / h), which is the formula of Spearman and Brown
+    (1910): with h = n / 2 the ceiling is 2 r / (1 + r).
+
+    Parameters
+    ----------
+    betas, image_ids, n_repeats
+        See `explainable_variance`; at least three images need several trials.
+    rng : numpy.random.Generator
+    n_splits : int
+        At least 1.
+
+    Returns
+    -------
+    array of shape (n_vertices,), in [0, 1]; NaN where a vertex does not vary or holds NaN
+
+    Raises
+    ------
+    ValueError
+        As `explainable_variance`, for too few images with repeats, or a number of splits below 1.
+    """
+    _check_draws(n_splits, "n_splits")
+    betas, counts, _ = _sorted_trials(betas, image_ids)
+    image, halves = np.repeat(np.arange(len(counts)), counts), counts // 2
+    repeated = halves > 0
+    if repeated.sum() < 3:
+        raise ValueError(f"Halves are correlated over images: 3 need several trials; got {repeated.sum()}.")
+    # Place of each trial among those of its image, once they are in a random order.
+    place = np.arange(len(image)) - np.repeat(np.cumsum(counts) - counts, counts)
+    starts = (np.cumsum(halves) - halves)[repeated]
+    r = 0
+    for _ in range(n_splits):
+        order = np.lexsort((rng.random(len(image)), image))
+        parts = (order[place < halves[image]], order[(place >= halves[image]) & (place < 2 * halves[image])])
+        r = r + correlation(
+            *(np.add.reduceat(betas[rows], starts) / halves[repeated, None] for rows in parts)
+        )
+    r = np.clip(r / n_splits, 0, 1)
+    noise = (1 - r) / np.mean(1 / halves[repeated])
+    return _ceiling(r, noise, counts if n_repeats is None else n_repeats)
+
+
+def shuffle_ceiling(betas, image_ids, rng, n_shuffles=50, n_repeats=None):
+    """Return the ceiling from how much less averages vary when trials change images at random.
+
+    With m = mean(1 / n_i), averages over the trials of an image vary by S + N m, and averages over as
+    many trials of any images by m (N + S c), where c = (n_trials - sum n_i^2 / n_trials) / (n_trials - 1)
+    is the share of pairs of trials that show two images. S is their difference / (1 - m c).
+
+    Parameters
+    ----------
+    betas, image_ids, n_repeats
+        See `explainable_variance`.
+    rng : numpy.random.Generator
+    n_shuffles : int
+        At least 1.
+
+    Returns
+    -------
+    array of shape (n_vertices,), in [0, 1]; NaN where a vertex does not vary or holds NaN
+
+    Raises
+    ------
+    ValueError
+        As `explainable_variance`, or for a number of shuffles below 1.
+    """
+    _check_draws(n_shuffles, "n_shuffles")
+    betas, counts, first = _sorted_trials(betas, image_ids)
+    n_trials, mean_share = len(betas), np.mean(1 / counts)
+    varies = np.var(np.add.reduceat(betas, first) / counts[:, None], axis=0, ddof=1)
+    shuffled = 0
+    for _ in range(n_shuffles):
+        of_any = np.add.reduceat(betas[rng.permutation(n_trials)], first) / counts[:, None]
+        shuffled = shuffled + np.var(of_any, axis=0, ddof=1) / n_shuffles
+    pairs = (n_trials - (counts**2).sum() / n_trials) / (n_trials - 1)
+    signal = (varies - shuffled) / (1 - mean_share * pairs)
+    return _ceiling(signal, (varies - signal) / mean_share, counts if n_repeats is None else n_repeats)
+
+
+def _check_draws(n_draws, name):
+    if not (isinstance(n_draws, (int, np.integer)) and n_draws >= 1):
+        raise ValueError(f"{name} must be a whole number, at least 1; got {n_draws!r}.")
+
+
+def _sorted_trials(betas, image_ids):
+    """Return centred trials in float64 sorted by image, trials of each image, and the first row of each."""
+    betas = as_numpy(plain(betas, "betas"))
+    if betas.ndim != 2 or np.isinf(betas).any():
+        raise ValueError(
+            "betas must be (n_trials, n_vertices), NaN where there is no value; got the shape "
+            f"{betas.shape} and {np.isinf(betas).sum():,} infinite values."
+        )
+    image_ids = whole_numbers(image_ids, "image_ids", len(betas))
+    _, first, counts = np.unique(np.sort(image_ids), return_index=True, return_counts=True)
+    if len(counts) < 2 or len(counts) == len(image_ids):
+        raise ValueError(
+            f"A ceiling needs several images and repeats of some: got {len(image_ids)} trials of "
+            f"{len(counts)} images. Give single trials, not averages."
+        )
+    # A constant less its first row is 0 without rounding, and 0 has no ceiling.
+    betas = (betas - betas[0])[np.argsort(image_ids, kind="stable")].astype(np.float64)
+    return betas, counts, first
+
+
+def _ceiling(signal, noise, n_repeats):
+    """Return S / (S + N mean(1 / n)) in [0, 1], where S and N are estimates; NaN where both are 0."""
+    n_repeats = np.atleast_1d(as_numpy(plain(n_repeats, "n_repeats")))
+    n_repeats = whole_numbers(n_repeats, "n_repeats", len(n_repeats), lowest=1)
+    signal, noise = np.maximum(signal, 0), np.maximum(noise, 0) * np.mean(1 / n_repeats)
+    return signal / np.where(signal + noise > 0, signal + noise, np.nan)
