@@ -5,8 +5,8 @@ and measured betas of test images, `normalised_correlation` by the noise ceiling
 `fdr`. NaN marks a vertex for which a number is not defined, and stays NaN through all of them;
 masked and infinite values are refused. `permutation_p_values` tests without a distribution, and
 within clusters of like images. For several spaces of features at once there is `BandedEncoder`, and
-`partition` says what each space contributes. The rows of a test are images, each once: functions that
-take `image_ids` refuse images with several rows.
+`partition` says what each space contributes; `reduction` brings spaces to few dimensions first. The rows
+of a test are images, each once: functions that take `image_ids` refuse images with several rows.
 """
 
 from latentcortex.encoding.banded import BandedEncoder
@@ -26,12 +26,21 @@ from latentcortex.encoding.partition import (
     unique_and_shared,
 )
 from latentcortex.encoding.permutation import permutation_p_values
+from latentcortex.encoding.reduction import (
+    Reduction,
+    SparseProjection,
+    fit_reduction,
+    same_dimensions,
+    variance_kept,
+)
 from latentcortex.encoding.repeatability import explainable_variance, shuffle_ceiling, split_half_ceiling
 from latentcortex.encoding.significance import fdr, p_values
 from latentcortex.ridge.banded import draw_shares
 
 __all__ = [
     "BandedEncoder",
+    "Reduction",
+    "SparseProjection",
     "VoxelwiseEncoder",
     "best_layer",
     "bootstrap_correlation",
@@ -40,6 +49,7 @@ __all__ = [
     "draw_shares",
     "explainable_variance",
     "fdr",
+    "fit_reduction",
     "held_out_predictions",
     "normalised_correlation",
     "out_of_sample_r2",
@@ -49,9 +59,11 @@ __all__ = [
     "product_measure",
     "relative_weights",
     "residual_method",
+    "same_dimensions",
     "shuffle_ceiling",
     "signed_r2",
     "split_half_ceiling",
     "stacking_weights",
     "unique_and_shared",
+    "variance_kept",
 ]
