@@ -239,6 +239,20 @@ def test_float32_is_close_to_float64_and_kinds_and_devices_follow_the_betas(rng,
     assert isinstance(BandedEncoder(shares).fit(small, betas, np.arange(60)).predict(small), np.ndarray)
 
 
+def test_a_direction_that_dominates_the_columns_costs_no_digits(rng):
+    """Weights of rows in float32 lost two digits here: the direction multiplies their rounding."""
+    fine = {name: rng.normal(size=(500, n)) for name, n in (("z", 700), ("c", 350))}
+    betas = np.hstack(list(fine.values()))[:400] @ rng.normal(size=(1050, 5)) + rng.normal(0, 30, (400, 5))
+    common = np.sqrt(99) * rng.normal(size=(500, 1))  # 99 % of the variance of every column
+    features = {name: values + common for name, values in fine.items()}
+    shares, ids = draw_shares(2, 3, rng), np.arange(400)
+    train, new = ({name: f[rows] for name, f in features.items()} for rows in (slice(400), slice(400, None)))
+    exact = BandedEncoder(shares).fit(train, betas, ids).predict(new)
+    train, new = ({name: f.astype(np.float32) for name, f in some.items()} for some in (train, new))
+    found = BandedEncoder(shares).fit(train, betas.astype(np.float32), ids).predict(new)
+    assert np.abs(found - exact).max() < 1e-4 * exact.std(0).min()
+
+
 def test_constant_vertices_are_their_mean(rng):
     for n_images in (60, 10):
         features, betas = simulate(rng, n_images, {"z": (6,), "c": (7,)})

@@ -48,7 +48,7 @@ def test_exact_components_are_those_of_scikit_learn_signs_included(shape, rng):
 def test_components_are_uncorrelated_and_hold_everything_when_all_are_kept(shape, rng):
     features = made(*shape, rng)
     reduction = fit_reduction(features)
-    assert len(reduction.variances) == 39 if shape == MORE_FEATURES else 40
+    assert len(reduction.variances) == (39 if shape == MORE_FEATURES else 40)
     components = reduction(features).double()
     covariance = components.T @ components / (len(features) - 1)
     torch.testing.assert_close(covariance, reduction.variances.diag(), rtol=0, atol=1e-5)
@@ -120,8 +120,11 @@ def test_images_that_vary_in_few_dimensions_are_told(rng):
         assert len(fit_reduction(features.astype(dtype)).variances) == 5
         with pytest.raises(ValueError, match="vary in 5 dimensions only, and n_components is 6"):
             fit_reduction(features.astype(dtype), 6)
-    with pytest.raises(ValueError, match="vary in 0 dimensions"):
-        fit_reduction(np.ones((40, 150)))
+    for constant in (1.0, 0.1, 7.3):  # the mean of the last two is rounded
+        with pytest.raises(ValueError, match="vary in 0 dimensions"):
+            fit_reduction(np.full((41, 150), constant))
+    far = (features + 1000).astype(np.float32)
+    assert len(fit_reduction(far).variances) == 5
 
 
 def test_the_projection_is_scikit_learns_and_takes_each_image_by_itself(rng):

@@ -123,3 +123,15 @@ def test_numbers_of_draws_are_whole(rng):
                 function(betas, ids, rng, wrong)
     with pytest.raises(ValueError, match="3 need several trials; got 2"):
         split_half_ceiling(betas[:6], [0, 0, 1, 1, 2, 3], rng)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8])
+def test_whole_numbers_do_not_overflow(dtype):
+    rng = np.random.default_rng(0)
+    signal, ids = rng.normal(size=(60, 4)), np.repeat(np.arange(60), 3)
+    betas = signal[ids] + 0.5 * rng.normal(size=(180, 4))
+    high = np.iinfo(dtype).max
+    whole = np.clip(np.round((betas - betas.min()) / np.ptp(betas) * 0.99 * high), 0, high).astype(dtype)
+    found, expected = (explainable_variance(values, ids) for values in (whole, whole.astype(float)))
+    np.testing.assert_array_equal(found, expected)
+    assert found.min() > 0.6

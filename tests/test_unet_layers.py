@@ -263,3 +263,11 @@ def test_noised_latents_are_those_of_the_scheduler():
         features.noised_latents(scheduler, latents, noise, [0])
     with pytest.raises(ValueError, match="noise as floats"):
         features.noised_latents(scheduler, noise, noise.int(), [0])
+
+
+def test_little_noise_in_half_precision_is_not_none():
+    scheduler, latents = make_scheduler(), torch.zeros(1, 4, 4, 4, dtype=torch.bfloat16)
+    noised = features.noised_latents(scheduler, latents, torch.ones_like(latents), [0, 5])
+    for timestep, values in noised.items():
+        share = float(features.noise_share(scheduler, [timestep])[0])
+        assert abs(float(values.mean()) / share - 1) < 0.01

@@ -32,7 +32,8 @@ class BandedEncoder(BaseEstimator):
 
     Predictions have the kind (numpy or torch) and the device of the betas fitted; the dtype is
     float64 where any features are, float32 otherwise. The algebra and the memory are described in
-    `latentcortex.ridge.banded`: with more columns than rows, 8 n_spaces n_images^2 bytes of kernels.
+    `latentcortex.ridge.banded`: with more columns than rows, 8 n_spaces n_images^2 bytes of kernels,
+    next to float64 copies of the columns.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ class BandedEncoder(BaseEstimator):
         if alphas.ndim != 1 or not len(alphas) or not np.all(np.isfinite(alphas) & (alphas > 0)):
             raise ValueError(f"alphas must be positive numbers in one dimension; got {alphas}.")
 
-        kind = betas[:0]
+        kind = betas[:0].clone() if torch.is_tensor(betas) else betas[:0].copy()  # no view of all betas
         spaces = [torch.as_tensor(flat(values)) for values in features.values()]
         dtype = torch.float64 if any(space.dtype == torch.float64 for space in spaces) else torch.float32
         device = kind.device if torch.is_tensor(kind) else torch.device("cpu")
@@ -174,7 +175,7 @@ class BandedEncoder(BaseEstimator):
         """
         check_is_fitted(self)
         if not isinstance(features, dict) or set(features) != set(self.names_):
-            given = sorted(features) if isinstance(features, dict) else type(features).__name__
+            given = list(features) if isinstance(features, dict) else type(features).__name__
             raise ValueError(
                 f"features must be a dict of the spaces fitted, {list(self.names_)}; got {given}."
             )

@@ -119,7 +119,7 @@ def relative_weights(parts, measured):
     The parts p_s of a vertex are turned into orthonormal columns Z as near to them as possible:
     P = Z L, with L = (P'P)^(1/2). The whole prediction P 1 has the weights b = L 1 on Z, and
 
-        R2_k = R2 sum_s (L_ks / |p_s|)^2 b_s^2 / sum_s b_s^2
+        ``R2_k = R2 sum_s (L_ks / |p_s|)^2 b_s^2 / sum_s b_s^2``
 
     The shares add up to R2 and have its sign. It is `himalaya.scoring.r2_score_split_svd` (Johnson
     2000, Multivariate Behavioral Research 35:1-19), centred as in `product_measure`.
@@ -205,7 +205,8 @@ def held_out_predictions(encoder, features, betas, image_ids, n_repeats=None, n_
     if not (isinstance(n_folds, (int, np.integer)) and 2 <= n_folds <= len(images)):
         raise ValueError(f"n_folds must be from 2 to {len(images)}, the images; got {n_folds!r}.")
     predicted = np.empty(betas.shape, np.result_type(betas, np.float32))
-    weights = np.ones(len(betas), dtype=np.int64) if n_repeats is None else np.asarray(n_repeats)
+    weights = np.ones(len(betas)) if n_repeats is None else n_repeats
+    weights = whole_numbers(weights, "n_repeats", len(betas), lowest=1)
     for fold in range(n_folds):
         test = image % n_folds == fold
         fitted = clone(encoder).fit(features[~test], betas[~test], images[image[~test]], weights[~test])
@@ -218,8 +219,8 @@ def stacking_weights(held_out, measured):
 
     w minimises sum_i (y_i - sum_s w_s p_si)^2 (Breiman 1996, Machine Learning 24:49-64; for voxels
     Lin, Naselaris, Kay and Wehbe 2024, NeuroImage; bioRxiv 2023.04.23.537988). As the weights sum to
-    1, this is |E w|^2 with the errors E_s = y - p_s. The solution is exact: nonnegative least squares
-    of |E u|^2 + (1 - sum u)^2 has u = w t for some t > 0 (Lawson and Hanson 1974).
+    1, this is ``|E w|^2`` with the errors E_s = y - p_s. The solution is exact: nonnegative least squares
+    of ``|E u|^2 + (1 - sum u)^2`` has u = w t for some t > 0 (Lawson and Hanson 1974).
 
     Parameters
     ----------
@@ -309,7 +310,7 @@ def _parts(parts, measured, name):
             f"{name} must be (n_spaces, n_images, n_vertices) and measured (n_images, n_vertices), of the "
             f"same images; got {parts.shape} and {measured.shape}."
         )
-    paired(parts.sum(0), measured)  # refuses infinite values
+    paired(np.abs(parts).sum(0), measured)  # refuses infinite values, which could cancel
     return parts.astype(np.float64), measured.astype(np.float64)
 
 

@@ -151,7 +151,8 @@ def _sorted_trials(betas, image_ids):
             f"{len(counts)} images. Give single trials, not averages."
         )
     # A constant less its first row is 0 without rounding, and 0 has no ceiling.
-    betas = (betas - betas[0])[np.argsort(image_ids, kind="stable")].astype(np.float64)
+    betas = betas.astype(np.float64)  # NSD's whole numbers would overflow
+    betas = (betas - betas[0])[np.argsort(image_ids, kind="stable")]
     return betas, counts, first
 
 

@@ -99,8 +99,9 @@ def noised_latents(scheduler, latents, noise, timesteps):
         check_finite(values, name)
     noised = {}
     for timestep in [_as_timestep(t, scheduler) for t in timesteps]:
-        abar = scheduler.alphas_cumprod[timestep].to(latents)
-        noised[timestep] = abar.sqrt() * latents + (1 - abar).sqrt() * noise.to(latents)
+        abar = scheduler.alphas_cumprod[timestep]  # 1 - abar would be 0 in bfloat16 where noise is low
+        of_latents, of_noise = (factor.sqrt().to(latents) for factor in (abar, 1 - abar))
+        noised[timestep] = of_latents * latents + of_noise * noise.to(latents)
     return noised
 
 

@@ -18,18 +18,11 @@ from latentcortex.features.unet_modules import (
 
 
 class Activations(NamedTuple):
-    """Activations of one layer, for one batch of images.
+    """Activations of one layer at one timestep, for one batch of images.
 
-    Attributes
-    ----------
-    layer : str
-    timestep : int
-    condition : str
-        ``"text"``, ``"empty"`` or ``"guided"``.
-    rows : slice
-        Which of the images these are.
-    values : float32 tensor (n_batch, channels, h, w), on the CPU
-        Of a cross-attention map (n_batch, n_tokens, h, w).
+    The condition is ``"text"``, ``"empty"`` or ``"guided"``, and ``rows`` says which of the images these are.
+    The values are float32 on the CPU, (n_batch, channels, h, w), or of a cross-attention map
+    (n_batch, n_tokens, h, w).
     """
 
     layer: str

@@ -131,15 +131,21 @@ def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024):
     rows, means, scales = zip(*[standardise(X, weights, zscore=True) for X in spaces], strict=True)
     rows = torch.cat(rows, 1) * weights.sqrt()[:, None]
     complete = rows.shape[0] <= rows.shape[1]
-    products = torch.stack([gram(part) for part in rows.split(sizes, 1)]) if complete else gram(rows.T)
+    if complete:
+        products = rows.new_empty(len(sizes), len(rows), len(rows))
+        for product, part in zip(products, rows.split(sizes, 1), strict=True):
+            product.copy_(gram(part))
+    else:
+        products = gram(rows.T)
 
     n_targets = Y.shape[1]
     blocks = [slice(i, i + block_size) for i in range(0, n_targets, block_size)]
     best, worst = Y.new_full((n_targets,), -torch.inf), Y.new_full((n_targets,), torch.inf)
     scores, intercept = Y.new_empty(len(shares), n_targets), Y.new_empty(n_targets)
     chosen, alpha = torch.zeros_like(best, dtype=torch.int64), torch.zeros_like(best, dtype=torch.float64)
-    # Of the best candidate so far: dual weights of the rows, or coefficients of the columns.
-    solution = Y.new_zeros(len(rows) if complete else rows.shape[1], n_targets)
+    # Of the best candidate so far: dual weights of the rows, or coefficients of the columns. In float64,
+    # because a direction that dominates the columns multiplies the rounding of the weights.
+    solution = rows.new_zeros(len(rows) if complete else rows.shape[1], n_targets)
     for k, share in enumerate(shares):
         if complete:
             eigenvalues, Q = eigenvectors(torch.einsum("s,sij->ij", share, products))
@@ -158,10 +164,13 @@ def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024):
             better = (scores[k, block] > best[block]).nonzero()[:, 0]
             targets = better + block.start
             best[targets], chosen[targets], alpha[targets] = scores[k, targets], k, alphas[which[better]]
-            shrunk = projected[:, better] / (eigenvalues[:, None] + alpha[targets]).to(Y.dtype)
-            solution[:, targets] = decomposition.P @ shrunk
+            shrunk = projected[:, better].double() / (eigenvalues[:, None] + alpha[targets])
+            solution[:, targets] = P @ shrunk
 
-    coef = list((rows.T.to(Y.dtype) @ solution if complete else solution).split(sizes))
+    coef = Y.new_empty(rows.shape[1], n_targets)
+    for block in blocks:
+        coef[:, block] = rows.T @ solution[:, block] if complete else solution[:, block]
+    coef = list(coef.split(sizes))
     if not (all_finite(scores) and all(map(all_finite, coef))):
         raise ValueError(
             f"Coefficients or scores are not finite in {Y.dtype}: divide columns of very large numbers by "
