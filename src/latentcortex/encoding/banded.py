@@ -11,6 +11,7 @@ from latentcortex.ridge.images import flat
 from latentcortex.ridge.rows import (
     all_finite,
     as_numpy,
+    check_count,
     check_new_images,
     check_no_repeats,
     check_one_row_per_image,
@@ -95,8 +96,7 @@ class BandedEncoder(BaseEstimator):
             If the numbers of rows differ, if values are masked, missing or infinite, if an image has
             several rows, or for shares and alphas that are not as described.
         """
-        if not (isinstance(self.block_size, (int, np.integer)) and self.block_size >= 1):
-            raise ValueError(f"block_size must be a whole number, at least 1; got {self.block_size!r}.")
+        check_count(self.block_size, "block_size")
         if not isinstance(features, dict) or not features:
             raise ValueError(
                 "features must be a dict of name to array, one per space; got "

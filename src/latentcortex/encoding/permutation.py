@@ -9,7 +9,7 @@ cluster is predicted.
 import numpy as np
 
 from latentcortex.encoding.correlations import paired, zscore
-from latentcortex.ridge.rows import whole_numbers
+from latentcortex.ridge.rows import check_count, whole_numbers
 
 
 def permutation_p_values(
@@ -66,8 +66,7 @@ def permutation_p_values(
         not whole numbers of at least 1, or clusters of one image each.
     """
     for count, name in ((n_permutations, "n_permutations"), (block_size, "block_size")):
-        if not (isinstance(count, (int, np.integer)) and count >= 1):
-            raise ValueError(f"{name} must be a whole number, at least 1; got {count!r}.")
+        check_count(count, name)
     predicted, measured = paired(predicted, measured, image_ids)
     n_images, n_vertices = predicted.shape
     n_orders = int(np.ceil(np.sqrt(n_permutations + 1)))

@@ -8,6 +8,7 @@ import dataclasses
 
 import numpy as np
 import torch
+from sklearn.random_projection import SparseRandomProjection
 
 from latentcortex.ridge.decomposition import eigenvectors, gram
 from latentcortex.ridge.rows import as_numpy, check_same_length, checked_rows
@@ -46,8 +47,6 @@ class SparseProjection:
     """
 
     def __init__(self, n_features, n_projected, rng):
-        from sklearn.random_projection import SparseRandomProjection
-
         if not 1 <= n_projected < n_features:
             raise ValueError(
                 f"n_projected must be at least 1 and less than the {n_features} features; got {n_projected}. "

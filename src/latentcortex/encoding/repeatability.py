@@ -10,7 +10,7 @@ first (`nsd.zscore`). All are cut at 0 and 1, so that low ceilings are too large
 import numpy as np
 
 from latentcortex.encoding.correlations import correlation
-from latentcortex.ridge.rows import as_numpy, plain, whole_numbers
+from latentcortex.ridge.rows import as_numpy, check_count, plain, whole_numbers
 
 
 def explainable_variance(betas, image_ids, n_repeats=None):
@@ -72,7 +72,7 @@ def split_half_ceiling(betas, image_ids, rng, n_splits=50, n_repeats=None):
     ValueError
         As `explainable_variance`, for too few images with repeats, or a number of splits below 1.
     """
-    _check_draws(n_splits, "n_splits")
+    check_count(n_splits, "n_splits")
     betas, counts, _ = _sorted_trials(betas, image_ids)
     image, halves = np.repeat(np.arange(len(counts)), counts), counts // 2
     repeated = halves > 0
@@ -117,7 +117,7 @@ def shuffle_ceiling(betas, image_ids, rng, n_shuffles=50, n_repeats=None):
     ValueError
         As `explainable_variance`, or for a number of shuffles below 1.
     """
-    _check_draws(n_shuffles, "n_shuffles")
+    check_count(n_shuffles, "n_shuffles")
     betas, counts, first = _sorted_trials(betas, image_ids)
     n_trials, mean_share = len(betas), np.mean(1 / counts)
     varies = np.var(np.add.reduceat(betas, first) / counts[:, None], axis=0, ddof=1)
@@ -128,11 +128,6 @@ def shuffle_ceiling(betas, image_ids, rng, n_shuffles=50, n_repeats=None):
     pairs = (n_trials - (counts**2).sum() / n_trials) / (n_trials - 1)
     signal = (varies - shuffled) / (1 - mean_share * pairs)
     return _ceiling(signal, (varies - signal) / mean_share, counts if n_repeats is None else n_repeats)
-
-
-def _check_draws(n_draws, name):
-    if not (isinstance(n_draws, (int, np.integer)) and n_draws >= 1):
-        raise ValueError(f"{name} must be a whole number, at least 1; got {n_draws!r}.")
 
 
 def _sorted_trials(betas, image_ids):
@@ -150,8 +145,8 @@ def _sorted_trials(betas, image_ids):
             f"A ceiling needs several images and repeats of some: got {len(image_ids)} trials of "
             f"{len(counts)} images. Give single trials, not averages."
         )
-    # A constant less its first row is 0 without rounding, and 0 has no ceiling.
     betas = betas.astype(np.float64)  # NSD's whole numbers would overflow
+    # A constant less its first row is 0 without rounding, and 0 has no ceiling.
     betas = (betas - betas[0])[np.argsort(image_ids, kind="stable")]
     return betas, counts, first
 

@@ -25,7 +25,7 @@ import torch
 
 from latentcortex.ridge.cross_validation import gcv_scores
 from latentcortex.ridge.decomposition import Decomposition, eigenvectors, gram, project, standardise
-from latentcortex.ridge.rows import all_finite, as_numpy, plain
+from latentcortex.ridge.rows import all_finite, as_numpy, check_count, plain
 
 
 class BandedFit(NamedTuple):
@@ -64,8 +64,7 @@ def draw_shares(n_spaces, n_candidates, rng, concentration=(0.1, 1.0)):
         For numbers below 1, or a concentration that is not positive.
     """
     for count, name in ((n_spaces, "n_spaces"), (n_candidates, "n_candidates")):
-        if not (isinstance(count, (int, np.integer)) and count >= 1):
-            raise ValueError(f"{name} must be a whole number, at least 1; got {count!r}.")
+        check_count(count, name)
     concentration = np.array(concentration, dtype=np.float64, ndmin=1)
     if not (concentration.size and np.all((concentration > 0) & np.isfinite(concentration))):
         raise ValueError(f"concentration must hold positive numbers; got {concentration}.")

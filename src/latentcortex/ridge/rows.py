@@ -129,6 +129,12 @@ def whole_numbers(values, name, n_rows, lowest=None):
     return whole
 
 
+def check_count(value, name):
+    """Refuse what is no whole number of at least 1, such as a number of draws or a block size."""
+    if not (isinstance(value, (int, np.integer)) and value >= 1):
+        raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}.")
+
+
 def within(values, name, lowest, highest, advice=""):
     """Return numbers as a numpy array, each in [lowest, highest] or NaN; others are refused."""
     values = as_numpy(plain(values, name))
