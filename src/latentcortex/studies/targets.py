@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 import torch
-from filelock import FileLock
 
 from latentcortex import features, nsd, store
+from latentcortex.studies.image_rows import read_rows
 from latentcortex.studies.study import LAYERS
 
 # A file holds so many images at most, and so many are in memory at a time while they are encoded.
@@ -72,7 +72,8 @@ def targets(study, names, image_ids):
     for kind, (of_kind, _) in KINDS.items():
         wanted = [name for name in of_kind if name in names]
         if wanted:
-            ids, arrays = _read(study, kind, np.unique(image_ids), wanted)
+            compute = functools.partial(encode, study, kind)
+            ids, arrays = read_rows(_shelf(study, kind), compute, np.unique(image_ids), wanted, N_IN_FILE)
             rows = store.rows_of(ids, image_ids)
             found |= {name: torch.from_numpy(values[rows]) for name, values in arrays.items()}
     return {name: found[name] for name in names}
@@ -93,34 +94,3 @@ def _shelf(study, kind):
         "dtype": str(preset.dtype),
     }
     return study.shelf(f"targets-{kind}", [encode], described)
-
-
-def _read(study, kind, image_ids, names):
-    """Read the rows of images from the files that hold them, and write files for new images first."""
-    shelf = _shelf(study, kind)
-    store.make_folder(shelf.folder)
-    with FileLock(shelf.folder / "growing.lock"):
-        found, missing = _gather(shelf, image_ids, names)
-        for start in range(0, len(missing), N_IN_FILE):
-            ids = missing[start : start + N_IN_FILE]
-            path = shelf.path((ids[0], ids[-1], len(ids)), ".safetensors")
-            arrays = {name: values.numpy() for name, values in encode(study, kind, ids).items()}
-            store.save(path, provenance=shelf.provenance, image_ids=ids, **arrays)
-            found.append({"image_ids": ids, **{name: arrays[name] for name in names}})
-    return np.concatenate([part["image_ids"] for part in found]), {
-        name: np.concatenate([part[name] for part in found]) for name in names
-    }
-
-
-def _gather(shelf, image_ids, names):
-    """Return the rows of the images that the files of a shelf hold, and the ids that none holds.
-
-    Files are read whole, because only then a damaged one is noticed.
-    """
-    found, missing = [], image_ids
-    for path in sorted(shelf.folder.glob("*.safetensors")):
-        if np.isin(missing, shelf.image_ids(path)).any() and (arrays := shelf.load(path)):
-            rows = np.isin(arrays["image_ids"], missing)
-            found.append({name: arrays[name][rows] for name in ("image_ids", *names)})
-            missing = np.setdiff1d(missing, arrays["image_ids"])
-    return found, missing

@@ -1,0 +1,57 @@
+"""Rows of images on disk: files of one shelf that grow by the images that are asked for."""
+
+import numpy as np
+from filelock import FileLock
+
+from latentcortex import store
+
+
+def read_rows(shelf, compute, image_ids, names, n_in_file):
+    """Return the rows of images from the files of a shelf; those of new images are computed and kept first.
+
+    Each file is written as soon as it is computed, so a killed process loses one file at most.
+
+    Parameters
+    ----------
+    shelf : kept.Shelf
+    compute : callable
+        ``compute(image_ids)`` returns all arrays of some images by name, each one row per image.
+    image_ids : int array (n,)
+        Each once.
+    names : sequence of str
+        Of the arrays that are read.
+    n_in_file : int
+        Images per file. So many are computed at a time.
+
+    Returns
+    -------
+    image_ids : int array (n,)
+        Of the rows, in the order in which they lie on disk.
+    arrays : dict of str to array (n, ...)
+    """
+    store.make_folder(shelf.folder)
+    with FileLock(shelf.folder / "growing.lock"):
+        found, missing = _gather(shelf, image_ids, names)
+        for start in range(0, len(missing), n_in_file):
+            ids = missing[start : start + n_in_file]
+            path = shelf.path((ids[0], ids[-1], len(ids)), ".safetensors")
+            arrays = {name: np.asarray(values) for name, values in compute(ids).items()}
+            store.save(path, provenance=shelf.provenance, image_ids=ids, **arrays)
+            found.append({"image_ids": ids, **{name: arrays[name] for name in names}})
+    return np.concatenate([part["image_ids"] for part in found]), {
+        name: np.concatenate([part[name] for part in found]) for name in names
+    }
+
+
+def _gather(shelf, image_ids, names):
+    """Return the rows of the images that the files of a shelf hold, and the ids that none holds.
+
+    Files are read whole, because only then a damaged one is noticed.
+    """
+    found, missing = [], image_ids
+    for path in sorted(shelf.folder.glob("*.safetensors")):
+        if np.isin(missing, shelf.image_ids(path)).any() and (arrays := shelf.load(path)):
+            rows = np.isin(arrays["image_ids"], missing)
+            found.append({name: arrays[name][rows] for name in ("image_ids", *names)})
+            missing = np.setdiff1d(missing, arrays["image_ids"])
+    return found, missing

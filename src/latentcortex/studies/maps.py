@@ -1,0 +1,173 @@
+"""Scores of many feature sets at every vertex, in several simulated worlds at once.
+
+Worlds of one seed have the same images and trials, so one set of features is fitted to the responses of all
+of them together. Data that were measured are one world.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from latentcortex import encoding, nsd
+from latentcortex.studies.study import open_study
+
+N_COMPONENTS = 200  # of every feature set that has so many; chosen in chapter 10
+LOWEST_CEILING = 0.05  # in R2: vertices that a region's mean is taken over
+SEED_OF_DRAWS = 18
+N_DRAWS = 200  # of test images
+AREAS = {
+    "V1": ("prf-visualrois", ("V1v", "V1d")),
+    "V2": ("prf-visualrois", ("V2v", "V2d")),
+    "V3": ("prf-visualrois", ("V3v", "V3d")),
+    "hV4": ("prf-visualrois", ("hV4",)),
+    "ventral": ("streams", ("ventral",)),
+    "lateral": ("streams", ("lateral",)),
+    "parietal": ("streams", ("parietal",)),
+    "faces": ("floc-faces", ("OFA", "FFA-1", "FFA-2")),
+    "places": ("floc-places", ("OPA", "PPA", "RSC")),
+    "bodies": ("floc-bodies", ("EBA", "FBA-1")),
+}
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """Averaged responses of a subject in several worlds, and where its regions lie.
+
+    Attributes
+    ----------
+    image_ids : int array (n_images,)
+        Training images, then test images.
+    n_train : int
+    train : tuple
+        Betas (n_train, n_worlds x n_vertices), image ids and number of repeats.
+    test_betas : array (n_test, n_worlds x n_vertices)
+    ceiling : array (n_worlds, n_vertices)
+        Share of the variance of the test averages that repeats.
+    areas : dict of str to bool array (n_vertices,)
+    """
+
+    image_ids: np.ndarray
+    n_train: int
+    train: tuple
+    test_betas: np.ndarray
+    ceiling: np.ndarray
+    areas: dict
+
+    @property
+    def is_train(self):
+        """Return which of the images train, bool (n_images,)."""
+        return np.arange(len(self.image_ids)) < self.n_train
+
+    def predict(self, values, n_worlds=None):
+        """Return predicted betas of the test images (n_test, n_worlds x n_vertices) from one feature set.
+
+        The features are cut to N_COMPONENTS principal components of the training images and turned back into
+        their own axes, as chapter 10 does and explains.
+
+        Parameters
+        ----------
+        values : array (n_images, ...)
+        n_worlds : int, optional
+            Only of so many worlds, the first ones. Default: of all.
+        """
+        n_columns = self.ceiling[:n_worlds].size
+        values = np.asarray(values).reshape(len(values), -1)
+        scale = values[self.is_train].std(0)
+        varying = values[:, scale > 1e-3 * scale.max()]
+        n = min(N_COMPONENTS, varying.shape[1], self.n_train - 1)
+        if n < varying.shape[1]:
+            reduction = encoding.fit_reduction(varying[self.is_train], n)
+            varying = reduction.back(reduction(varying)).numpy()
+        encoder = encoding.VoxelwiseEncoder(cv="gcv")
+        encoder.fit(varying[self.is_train], self.train[0][:, :n_columns], *self.train[1:])
+        return encoder.predict(varying[~self.is_train], self.image_ids[self.n_train :])
+
+    def correlate(self, predicted):
+        """Return r of every vertex, (n_worlds, n_vertices), of as many worlds as were predicted."""
+        n_columns, test_ids = predicted.shape[1], self.image_ids[self.n_train :]
+        r = encoding.correlation(predicted, self.test_betas[:, :n_columns], test_ids)
+        return r.reshape(-1, self.ceiling.shape[1])
+
+    def by_area(self, r):
+        """Return the mean r of each area over vertices whose ceiling is not near 0, (n_worlds, n_areas).
+
+        In a world without signal no vertex has a ceiling, and the mean is over all vertices of the area.
+        """
+        means = np.full((len(r), len(self.areas)), np.nan)
+        for world, ceiling in enumerate(self.ceiling[: len(r)]):
+            asked = ceiling >= LOWEST_CEILING
+            for k, mask in enumerate(self.areas.values()):
+                chosen = mask & asked if (mask & asked).any() else mask
+                if chosen.any():
+                    means[world, k] = np.nanmean(r[world, chosen])
+        return means
+
+    def resampled(self, predicted):
+        """Return r of the first world over resampled test images, (N_DRAWS, n_vertices).
+
+        The same images are drawn for every feature set and every subject, so differences are paired.
+        """
+        n, rng = self.ceiling.shape[1], np.random.default_rng(SEED_OF_DRAWS)
+        return encoding.bootstrap_correlation(predicted[:, :n], self.test_betas[:, :n], rng, N_DRAWS)
+
+    def resampled_by_area(self, draws):
+        """Return the means of `resampled` over the same vertices as `by_area`, (n_areas, N_DRAWS)."""
+        return np.stack([self.by_area(draw[None])[0] for draw in draws], axis=-1)
+
+
+@functools.lru_cache(maxsize=4)
+def study_of_world(study, world, seed):
+    """Return the study of a simulated world, built first where it is missing; measured data are their own."""
+    if world == "measured":
+        return study
+    from latentcortex.mini import build
+
+    return open_study(study.preset, build.open_tree(world, seed))
+
+
+@functools.lru_cache(maxsize=2)
+def read_worlds(study, worlds, seed, subject):
+    """Read the responses of a subject in visual cortex, in worlds that show the same images.
+
+    Parameters
+    ----------
+    study : Study
+    worlds : tuple of str
+        Of `mini.build.open_tree`, or ``("measured",)``.
+    seed : int
+    subject : str
+
+    Returns
+    -------
+    Worlds
+
+    Raises
+    ------
+    ValueError
+        If the worlds show other images, or show them otherwise often.
+    """
+    space, read = study.preset.space, []
+    for world in worlds:
+        root = study_of_world(study, world, seed).root
+        visual = nsd.roi_mask(root, "nsdgeneral", "nsdgeneral", space, subject)
+        train, test = nsd.image_responses(root, subject, space, mask=visual)
+        ceiling = nsd.noise_ceiling(nsd.ncsnr(root, subject, space)[visual], test[2])
+        read.append((train, test, ceiling))
+    (first_train, first_test, _), *others = read
+    for world, (train, test, _) in zip(worlds[1:], others, strict=True):
+        pairs = zip((*first_train[1:], *first_test[1:]), (*train[1:], *test[1:]), strict=True)
+        if not all(np.array_equal(one, other) for one, other in pairs):
+            raise ValueError(f"The world {world} shows {subject} other images than {worlds[0]}.")
+    areas = {
+        name: nsd.roi_mask(root, atlas, list(names), space, subject)[visual]
+        for name, (atlas, names) in AREAS.items()
+    }
+    return Worlds(
+        np.concatenate([first_train[1], first_test[1]]),
+        len(first_train[1]),
+        (np.hstack([train[0] for train, _, _ in read]), *first_train[1:]),
+        np.hstack([test[0] for _, test, _ in read]),
+        np.stack([ceiling for _, _, ceiling in read]),
+        areas,
+    )
