@@ -9,6 +9,7 @@ Nothing is computed here that a chapter would report: what is drawn is what was 
 `compared_flatmaps`     several of them on one scale, such as a map and its null
 `two_dimensional_map`   two values for each vertex by one colour
 `winner_map`            which of several is the best at each vertex, and how sure
+`cortex_viewer`         a cortex to turn, with maps and frames to choose from
 `frame_slider`          frames to move through, in a static page as in a live one
 `grid_slider`           frames of two settings, a slider for each
 ======================  ==========================================================
@@ -19,9 +20,12 @@ from .compared import two_dimensional_map, winner_map
 from .images import image_grid
 from .maps import compared_flatmaps, flatmap, inflated
 from .sliders import frame_slider, grid_slider
+from .viewer import VertexMap, cortex_viewer
 
 __all__ = [
+    "VertexMap",
     "compared_flatmaps",
+    "cortex_viewer",
     "flatmap",
     "frame_slider",
     "grid_slider",
