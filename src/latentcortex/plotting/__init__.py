@@ -6,14 +6,32 @@ Nothing is computed here that a chapter would report: what is drawn is what was 
 `image_grid`            rows of images
 `roi_bars`              scores by region, every subject shown
 `flatmap`, `inflated`   a value for each vertex, on cortex
+`compared_flatmaps`     several of them on one scale, such as a map and its null
+`two_dimensional_map`   two values for each vertex by one colour
+`winner_map`            which of several is the best at each vertex, and how sure
+`cortex_viewer`         a cortex to turn, with maps and frames to choose from
 `frame_slider`          frames to move through, in a static page as in a live one
 `grid_slider`           frames of two settings, a slider for each
 ======================  ==========================================================
 """
 
 from .bars import roi_bars
+from .compared import two_dimensional_map, winner_map
 from .images import image_grid
-from .maps import flatmap, inflated
+from .maps import compared_flatmaps, flatmap, inflated
 from .sliders import frame_slider, grid_slider
+from .viewer import VertexMap, cortex_viewer
 
-__all__ = ["flatmap", "frame_slider", "grid_slider", "image_grid", "inflated", "roi_bars"]
+__all__ = [
+    "VertexMap",
+    "compared_flatmaps",
+    "cortex_viewer",
+    "flatmap",
+    "frame_slider",
+    "grid_slider",
+    "image_grid",
+    "inflated",
+    "roi_bars",
+    "two_dimensional_map",
+    "winner_map",
+]

@@ -1,0 +1,56 @@
+"""Colours that readers with any colour vision can tell apart."""
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import to_rgb
+
+# Okabe and Ito's colours (2008), without their yellow, which a white edge swallows.
+DISTINCT = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+
+
+def region_colours(names):
+    """Return a colour (r, g, b) for each region, by name; the eighth has that of the first."""
+    return {name: to_rgb(DISTINCT[k % len(DISTINCT)]) for k, name in enumerate(names)}
+
+
+def choice_colours(n, ordered):
+    """Return the colours (n, 3) of n things that can win, from dark blue to orange where they are ordered."""
+    if not ordered and n > len(DISTINCT):
+        raise ValueError(
+            f"There are {len(DISTINCT)} colours that all readers can tell apart, and {n} names. Join some "
+            "of them, or pass ordered=True where the names have an order."
+        )
+    if ordered:
+        # The yellow end of the map is left out: it is as light as an uncertain winner is pale.
+        return matplotlib.colormaps["plasma"](np.linspace(0, 0.82, n))[:, :3]
+    return np.array([to_rgb(colour) for colour in DISTINCT[:n]])
+
+
+def square_colours(first, second):
+    """Return the colours (..., 3) of pairs of numbers in [0, 1].
+
+    The lightness falls with the sum of the two, and the hue goes from blue, where only the first is
+    high, to orange, where only the second is. Both steps are even in OKLab (Ottosson 2020), in which
+    equal distances look about equal. Readers who cannot tell red from green see blue and orange apart.
+    """
+    first, second = np.broadcast_arrays(np.asarray(first, float), np.asarray(second, float))
+    lightness = 0.94 - 0.30 * (first + second)
+    apart = np.abs(second - first)[..., None]
+    hue = np.where((second > first)[..., None], (0.080, 0.115), (-0.045, -0.130))
+    return _from_oklab(np.concatenate([lightness[..., None], apart * hue], axis=-1))
+
+
+def _from_oklab(lab):
+    """Return the sRGB colours in [0, 1] of OKLab coordinates (..., 3), clipped to what a screen can show."""
+    to_cones = [
+        [1, 0.3963377774, 0.2158037573],
+        [1, -0.1055613458, -0.0638541728],
+        [1, -0.0894841775, -1.291485548],
+    ]
+    to_linear = [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.707614701],
+    ]
+    linear = ((lab @ np.transpose(to_cones)) ** 3 @ np.transpose(to_linear)).clip(0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
