@@ -71,7 +71,7 @@ function start(box, mesh) {
     const turn = [cy, sp * sy, -cp * sy, -sy, sp * cy, -cp * cy, 0, cp, sp];
     const one = state.sides.length < 2, solid = [one ? 80 : 118, 82];
     const half = [0, 1].map(i => solid[i] * round + atFlat.half[i] * f);
-    const aspect = canvas.width / canvas.height || 1.5, wide = Math.max(half[0], half[1] * aspect) / state.zoom;
+    const aspect = canvas.clientWidth / canvas.clientHeight || 1.5, wide = Math.max(half[0], half[1] * aspect) / state.zoom;
     const middle = [0, 1].map(i => atFlat.middle[i] * f + state.pan[i]);
     return { shape: state.shape, sides: state.sides, turn, middle, scale: [1 / wide, aspect / wide] };
   };
@@ -163,7 +163,7 @@ function start(box, mesh) {
     const stops = Array.from({ length: 33 }, (_, k) => css(Math.min(8 * k, 255)));
     bar.replaceChildren(
       el('div', { class: 'lc-ramp', style: `background:linear-gradient(to right,${stops.join()})` }),
-      el('div', { class: 'lc-ends' }, el('span', {}, map.ends[0]), el('span', {}, map.label), el('span', {}, map.ends[1])));
+      el('div', { class: 'lc-ends' }, ...map.ends.map(end => el('span', {}, end))), el('div', { class: 'lc-label' }, map.label));
   };
   const show = (which, frame) => {
     const map = setup.maps[which], last = map.frames.length - 1;

@@ -159,7 +159,8 @@ def _checked_frames(name, one):
     stacked = values[None] if values.ndim == 1 else values
     if stacked.ndim != 2 or not len(stacked):
         raise ValueError(
-            f"{name}: expected values of the shape (n_vertices,) or (n_frames, n_vertices), got {values.shape}."
+            f"{name}: expected values of the shape (n_vertices,) or (n_frames, n_vertices), got "
+            f"{values.shape}."
         )
     if len(one.frames) != len(stacked) and not (len(stacked) == 1 and not one.frames):
         raise ValueError(
@@ -220,7 +221,8 @@ def mesh_bytes():
     parts = []
     for kind, n_axes in (("pial", 3), ("infl", 3), ("flat", 2)):
         for xyz, *_ in surfaces(kind):
-            parts.append(np.round(xyz[:, :n_axes] / COORDINATE_STEP).astype("<i2"))
+            # In float64, since the quotient of a float32 is rounded to another step.
+            parts.append(np.round(xyz[:, :n_axes].astype(float) / COORDINATE_STEP).astype("<i2"))
     faces = surfaces("pial")[0][1]
     parts.append(faces.astype("<u2"))
     known = [np.isin(_face_keys(faces), _face_keys(flat_faces)) for _, flat_faces, _ in surfaces("flat")]
@@ -252,7 +254,7 @@ def _still_picture(one, values, rois):
     plt.close(ax.figure)
     if backend_shows:
         plt.ion()
-    Image.open(file).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    Image.open(file).convert("RGB").quantize(255, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     return small.getvalue()
 
 
