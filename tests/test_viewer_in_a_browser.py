@@ -89,8 +89,9 @@ def test_a_triangle_has_the_colour_of_its_corners_or_the_grey_of_bare_cortex(sai
     assert (opaque == 255).all()
     bare = rgb[~known]
     assert {tuple(colour) for colour in bare} == {(158,) * 3, (204,) * 3}
-    expected = matplotlib.colormaps["viridis"]((corners[known] + 1) / 2)[..., :3].mean(axis=1) * 255
-    assert np.abs(rgb[known] - expected).max() < 4
+    of_corners = matplotlib.colormaps["viridis"]((corners[known] + 1) / 2)[..., :3] * 255
+    expected = (of_corners * np.array(said["weights"])[known, :, None]).sum(axis=1)
+    assert np.abs(rgb[known] - expected).max() < 3
 
 
 def test_winners_are_not_mixed_where_they_meet(said):

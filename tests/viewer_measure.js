@@ -37,6 +37,16 @@ said.faces = faces.filter(face => wide(face) && project('flat', face, centre).ev
 said.picked = said.faces.map(face => L.at(...project('flat', face, near)));
 const centres = said.faces.map(face => project('flat', face, centre));
 said.colours = pixels(centres);
+// How near each corner is to the middle of the pixel that was read.
+said.weights = said.faces.map((face, k) => {
+  const [a, b, c] = [0, 1, 2].map(j => project('flat', [face[j]], [1]));
+  const size = [canvas.width, canvas.height];
+  const [x, y] = centres[k].map((value, i) => 2 * (Math.floor((value + 1) / 2 * size[i]) + 0.5) / size[i] - 1);
+  const area = (b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1]);
+  const second = ((x - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (y - a[1])) / area;
+  const third = ((b[0] - a[0]) * (y - a[1]) - (x - a[0]) * (b[1] - a[1])) / area;
+  return [1 - second - third, second, third];
+});
 L.show(2, 0);
 said.winnerColours = pixels(centres);
 
