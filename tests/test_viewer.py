@@ -185,6 +185,13 @@ INFINITE[9] = np.inf
         ({"values": ONE + 2, "names": ("z", "c")}, "whole numbers from 0 to 1"),
         ({"values": ONE + 0.5, "names": ("z", "c")}, "whole numbers from 0 to 1"),
         ({"values": ONE, "names": tuple("abcdefgh")}, "7 colours .* and 8 names"),
+        (
+            {"values": ONE, "names": ("z", "c"), "confidence": ONE[:9]},
+            r"confidence of the shape .* got \(9,\)",
+        ),
+        ({"values": ONE, "names": ("z", "c"), "confidence": ONE + 2}, "confidence from 0 to 1"),
+        ({"values": ONE, "names": ("z", "c"), "confidence": ONE + np.nan}, "confidence from 0 to 1"),
+        ({"values": ONE, "confidence": ONE}, "only a map of winners"),
         ({"values": ONE, "limits": (1, 0)}, "limits must be two finite numbers"),
         ({"values": ONE, "centre": np.nan}, "centre must be a finite number"),
     ],

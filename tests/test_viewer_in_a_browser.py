@@ -18,7 +18,10 @@ N = 10_242
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WEBGL = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 HEAD = '<!doctype html><meta charset="utf-8"><body style="width:600px"><pre id="out"></pre>'
-SAY = "const say = answer => { document.getElementById('out').textContent = JSON.stringify(answer); };"
+SAY = """
+const say = answer => { document.getElementById('out').textContent = JSON.stringify(answer); };
+addEventListener('error', event => say({ error: event.message, line: event.lineno }));
+"""
 BOXES = "const boxes = [...document.querySelectorAll('.latentcortex-cortex')];"
 # What a reader of each box has: the cortex (yes), the still picture and a line that says why.
 SHOWN = """say(boxes.map(box => ({
@@ -31,6 +34,12 @@ SHOWN = """say(boxes.map(box => ({
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
 
 
+def best_of():
+    """The winner at each vertex of the map, of two."""
+    values = map_of().values
+    return np.where(np.isnan(values), np.nan, values > 0)
+
+
 def run(folder, body, script, options=WEBGL):
     """Open a page in a browser without a network; return what its script says."""
     page = folder / "page.html"
@@ -39,7 +48,9 @@ def run(folder, body, script, options=WEBGL):
     command += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}", *options]
     command += ["--virtual-time-budget=6000", "--dump-dom", page.as_uri()]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    return json.loads(html.unescape(re.search(r'<pre id="out">(.*?)</pre>', answer, re.S)[1]))
+    said = json.loads(html.unescape(re.search(r'<pre id="out">(.*?)</pre>', answer, re.S)[1]))
+    assert "error" not in said, said
+    return said
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +61,8 @@ def viewer():
     maps = {
         "single": one,
         "moving": plotting.VertexMap(frames, "r", frames=("low", "middle", "high"), limits=(-1, 1)),
-        "best": plotting.VertexMap(
-            np.where(np.isnan(one.values), np.nan, one.values > 0), "best", names="zc"
-        ),
+        "best": plotting.VertexMap(best_of(), "best", names="zc"),
+        "pale": plotting.VertexMap(best_of(), "best", names="zc", confidence=np.full(2 * N, 0.5)),
     }
     shares = np.linspace(0, 1, 2 * N)
     return plotting.cortex_viewer(maps, rois=some_regions(), ceiling=shares, frame_name="noise", **WORDS).data
@@ -101,6 +111,9 @@ def test_winners_are_not_mixed_where_they_meet(said):
     # Whole triangles, in the colour of one corner: which, is for WebGL to choose.
     expected = np.where(corners[known, 2:] > 0, (230, 159, 0), (0, 114, 178))
     np.testing.assert_array_equal(found, expected)
+    pale = np.array(said["paleColours"])[known, :3]
+    assert np.abs(255 - pale - 0.6 * (255 - expected)).max() < 1.5
+    assert "z · confidence 50 % ·" in said["paleText"] or "c · confidence 50 % ·" in said["paleText"]
     mixed = (corners[known] > 0).any(axis=1) & (corners[known] < 0).any(axis=1)
     assert mixed.sum() > 20
 

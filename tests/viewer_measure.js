@@ -49,6 +49,9 @@ said.weights = said.faces.map((face, k) => {
 });
 L.show(2, 0);
 said.winnerColours = pixels(centres);
+L.show(3, 0);
+said.paleColours = pixels(centres);
+said.paleText = L.describe(L.values.vertices[0]);
 
 L.show(0, 0); L.setShape(1);
 said.last = [...Array(10242).keys()].reduce((a, b) => L.mesh.inflated[3 * b + 1] < L.mesh.inflated[3 * a + 1] ? b : a);

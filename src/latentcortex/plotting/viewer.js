@@ -16,8 +16,8 @@ function el(tag, attributes = {}, ...children) {
 }
 
 // In this order, all uint16: the vertices that have a value; for each map and frame their values, evenly
-// between the map's lowest and highest, 65535 where there is none; the ceiling alike; for each region
-// its vertices.
+// between the map's lowest and highest, 65535 where there is none, and where winners have a confidence,
+// this for each frame, between 0 and 1; the ceiling alike; for each region its vertices.
 function readValues(setup, text) {
   const words = new Uint16Array(decode(text));
   let at = 0;
@@ -28,8 +28,14 @@ function readValues(setup, text) {
     next(setup.nKnown).forEach((word, k) => { if (word < 65535) full[vertices[k]] = low + word / 65534 * (high - low); });
     return full;
   };
+  const confidence = [], maps = setup.maps.map((map, k) => {
+    const frames = map.frames.map(() => spread(map.low, map.high));
+    confidence[k] = map.hasConfidence ? map.frames.map(() => spread(0, 1)) : null;
+    return frames;
+  });
   return {
-    maps: setup.maps.map(map => map.frames.map(() => spread(map.low, map.high))),
+    maps,
+    confidence,
     ceiling: setup.hasCeiling ? spread(0, 1) : null,
     regions: setup.regions.map(({ name, colour, n }) => {
       const mask = new Uint8Array(2 * N);
@@ -158,7 +164,8 @@ function start(box, mesh) {
   const paintBar = map => {
     const css = k => `rgb(${map.colours.slice(3 * k, 3 * k + 3).join()})`;
     if (map.choices) {
-      return bar.replaceChildren(el('div', {}, map.label), ...map.names.map((name, k) => el('span', { class: 'lc-key' }, el('i', { style: `background:${css(k)}` }), name)));
+      const label = map.hasConfidence ? `${map.label} (paler: less sure)` : map.label;
+      return bar.replaceChildren(el('div', {}, label), ...map.names.map((name, k) => el('span', { class: 'lc-key' }, el('i', { style: `background:${css(k)}` }), name)));
     }
     const stops = Array.from({ length: 33 }, (_, k) => css(Math.min(8 * k, 255)));
     bar.replaceChildren(
@@ -168,11 +175,13 @@ function start(box, mesh) {
   const show = (which, frame) => {
     const map = setup.maps[which], last = map.frames.length - 1;
     Object.assign(state, { map: which, frame: clamp(frame, 0, last) });
-    const rgba = new Uint8Array(8 * N), full = values.maps[which][state.frame], [low, high] = map.limits, n = map.colours.length / 3;
+    const rgba = new Uint8Array(8 * N), full = values.maps[which][state.frame], [low, high] = map.limits;
+    const n = map.colours.length / 3, sure = values.confidence[which]?.[state.frame];
     for (let v = 0; v < 2 * N; v++) {
       if (Number.isNaN(full[v])) continue;
       const k = map.choices ? Math.round(full[v]) : clamp(Math.floor(n * (full[v] - low) / (high - low)), 0, n - 1);
-      for (let i = 0; i < 3; i++) rgba[4 * v + i] = map.colours[3 * k + i];
+      const kept = sure ? map.palest + (1 - map.palest) * sure[v] : 1; // of the colour, the rest is white
+      for (let i = 0; i < 3; i++) rgba[4 * v + i] = 255 - kept * (255 - map.colours[3 * k + i]);
       rgba[4 * v + 3] = 255;
     }
     scene.colour(rgba);
@@ -192,9 +201,10 @@ function start(box, mesh) {
     if (vertex < 0) return rest;
     const map = setup.maps[state.map], value = values.maps[state.map][state.frame][vertex];
     const regions = values.regions.filter(({ mask }) => mask[vertex]).map(({ name }) => name);
-    const share = values.ceiling ? values.ceiling[vertex] : NaN;
+    const share = values.ceiling ? values.ceiling[vertex] : NaN, sure = values.confidence[state.map]?.[state.frame][vertex];
     return [
       Number.isNaN(value) ? 'no value here' : map.choices ? map.names[Math.round(value)] : `${value.toFixed(map.digits)} ${map.label}`,
+      ...(sure >= 0 ? [`confidence ${Math.round(100 * sure)} %`] : []),
       regions.join(', ') || 'no named region',
       ...(Number.isNaN(share) ? [] : [`noise ceiling ${Math.round(100 * share)} %`]),
       `${vertex < N ? 'left' : 'right'} hemisphere, vertex ${vertex % N}`,

@@ -13,7 +13,7 @@ import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
-from .compared import winner_map
+from .compared import PALEST, winner_map
 from .cortex import N_FSAVERAGE5, colour_scale, hemispheres, region_masks, surfaces
 from .images import unmasked
 from .maps import flatmap
@@ -46,6 +46,8 @@ class VertexMap:
         For maps of winners: what can win.
     ordered : bool
         As in `winner_map`.
+    confidence : array of the shape of `values`, optional
+        For maps of winners, as in `winner_map`: from 0 to 1, pale where it is low.
     """
 
     values: np.ndarray
@@ -56,6 +58,7 @@ class VertexMap:
     centre: float | None = None
     names: tuple = ()
     ordered: bool = False
+    confidence: np.ndarray | None = None
 
 
 def cortex_viewer(
@@ -123,6 +126,10 @@ def cortex_viewer(
     for name, one in maps.items():
         low, high = _ends(frames[name])
         words += [_quantised(values[vertices], low, high) for values in frames[name]]
+        if one.confidence is not None:
+            words += [
+                _quantised(sure[vertices], 0, 1) for sure in _checked_confidence(name, one, frames[name])
+            ]
         described.append({"name": name, **_described(one, frames[name], low, high)})
     if ceiling is not None:
         shares = np.concatenate(hemispheres(ceiling, "ceiling")).astype(float)
@@ -176,6 +183,23 @@ def _checked_frames(name, one):
     return rows
 
 
+def _checked_confidence(name, one, values):
+    """Return the confidence of winners, of the shape of their values, or say what is wrong with it."""
+    if not one.names:
+        raise ValueError(f"{name}: only a map of winners, one with names, has a confidence.")
+    given = unmasked(one.confidence, f"{name}, confidence")
+    if given.shape != np.shape(one.values):
+        raise ValueError(
+            f"{name}: expected a confidence of the shape of the values, {np.shape(one.values)}; got "
+            f"{given.shape}."
+        )
+    rows = [np.concatenate(hemispheres(row, f"{name}, confidence")) for row in np.atleast_2d(given)]
+    known = np.isfinite(values)
+    if not ((np.array(rows)[known] >= 0) & (np.array(rows)[known] <= 1)).all():
+        raise ValueError(f"{name}: expected a confidence from 0 to 1 wherever there is a winner.")
+    return np.array(rows, dtype=float)
+
+
 def _ends(values):
     """Return the lowest and the highest value, in this order and apart."""
     finite = values[np.isfinite(values)]
@@ -200,6 +224,7 @@ def _described(one, values, low, high):
     if one.names:
         colours = choice_colours(len(one.names), one.ordered)
         limits, extra = (0, len(one.names)), {"choices": True, "names": list(one.names)}
+        extra |= {"hasConfidence": one.confidence is not None, "palest": PALEST}
     else:
         scale = colour_scale(values, one.cmap, one.limits, one.centre)
         limits = scale.get_clim()
@@ -243,7 +268,9 @@ def _still_picture(one, values, rois):
     backend_shows = plt.isinteractive()
     plt.ioff()
     if one.names:
-        ax = winner_map(values, one.names, ordered=one.ordered, rois=rois)
+        sure = None if one.confidence is None else np.atleast_2d(one.confidence)[0]
+        halves = None if sure is None else np.concatenate(hemispheres(sure, "confidence"))
+        ax = winner_map(values, one.names, confidence=halves, ordered=one.ordered, rois=rois)
     else:
         scale = {"cmap": one.cmap, "limits": one.limits, "centre": one.centre}
         ax = flatmap(values, label=one.label, rois=rois, zoom=True, **scale)
