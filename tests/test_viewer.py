@@ -206,6 +206,7 @@ def test_maps_of_the_viewer_say_what_is_wrong(change, message):
     ("change", "message"),
     [
         ({"alt": " "}, "Expected alt to describe"),
+        ({"alt": None}, "Expected alt to describe .* got None"),
         ({"title": ""}, "Expected title to describe"),
         ({"shape": "sphere"}, "shape of pial, inflated, flat; got 'sphere'"),
         ({"ceiling": np.full(2 * N, 35.0)}, "ceiling: expected shares .* Divide per cent by 100"),

@@ -9,7 +9,8 @@ const project = (kind, corners, weights) => {
       : [xyz[3 * vertex] / 200 + 50 * side, xyz[3 * vertex + 1] / 200, xyz[3 * vertex + 2] / 200];
     point.forEach((value, i) => { at[i] += weights[k] * value; });
   });
-  return [0, 1].map(i => (turn[i] * at[0] + turn[3 + i] * at[1] + turn[6 + i] * at[2] - middle[i]) * scale[i]);
+  const [x, y, z] = at;
+  return [0, 1].map(i => (turn[i] * x + turn[3 + i] * y + turn[6 + i] * z - middle[i]) * scale[i]);
 };
 const pixels = points => {
   L.draw(); // which also gives the canvas its size
@@ -25,13 +26,14 @@ said.values = L.values.maps.map(frames => frames.map(f => [...f].map(x => Number
 
 L.setShape(2);
 const faces = L.mesh.sides.flatMap(({ faces, nFlat }) =>
-  Array.from({ length: nFlat / 3 }, (_, k) => [...faces.subarray(3 * k, 3 * k + 3)]).filter((_, k) => k % 4 === 0));
+  Array.from({ length: Math.floor(nFlat / 12) }, (_, k) => [...faces.subarray(12 * k, 12 * k + 3)]));
 const near = [0.8, 0.1, 0.1], centre = [1 / 3, 1 / 3, 1 / 3];
 // Faces within the picture that hold a circle of 3 pixels: slivers share their pixels with neighbours.
 const wide = face => {
   const [a, b, c] = [0, 1, 2].map(k => project('flat', [face[k]], [1]).map((x, i) => x / 2 * [600, 400][i]));
   const sides = [[a, b], [b, c], [c, a]].map(([p, q]) => Math.hypot(p[0] - q[0], p[1] - q[1]));
-  return Math.abs((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])) / sides.reduce((x, y) => x + y) > 1.5;
+  const area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]); // twice
+  return Math.abs(area) / sides.reduce((x, y) => x + y) > 1.5;
 };
 said.faces = faces.filter(face => wide(face) && project('flat', face, centre).every(x => Math.abs(x) < 0.98));
 said.picked = said.faces.map(face => L.at(...project('flat', face, near)));
@@ -40,8 +42,8 @@ said.colours = pixels(centres);
 // How near each corner is to the middle of the pixel that was read.
 said.weights = said.faces.map((face, k) => {
   const [a, b, c] = [0, 1, 2].map(j => project('flat', [face[j]], [1]));
-  const size = [canvas.width, canvas.height];
-  const [x, y] = centres[k].map((value, i) => 2 * (Math.floor((value + 1) / 2 * size[i]) + 0.5) / size[i] - 1);
+  const [x, y] = [canvas.width, canvas.height].map((size, i) =>
+    2 * (Math.floor((centres[k][i] + 1) / 2 * size) + 0.5) / size - 1);
   const area = (b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1]);
   const second = ((x - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (y - a[1])) / area;
   const third = ((b[0] - a[0]) * (y - a[1]) - (x - a[0]) * (b[1] - a[1])) / area;
@@ -54,7 +56,8 @@ said.paleColours = pixels(centres);
 said.paleText = L.describe(L.values.vertices[0]);
 
 L.show(0, 0); L.setShape(1);
-said.last = [...Array(10242).keys()].reduce((a, b) => L.mesh.inflated[3 * b + 1] < L.mesh.inflated[3 * a + 1] ? b : a);
+const behind = (a, b) => L.mesh.inflated[3 * b + 1] < L.mesh.inflated[3 * a + 1] ? b : a;
+said.last = [...Array(10242).keys()].reduce(behind);
 said.lastPicked = L.at(...project('inflated', [said.last], [1]));
 said.text = L.describe(said.last);
 said.besides = [L.at(0.99, 0.99), L.describe(-1)];

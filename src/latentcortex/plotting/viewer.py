@@ -114,8 +114,8 @@ def cortex_viewer(
     if not isinstance(maps, dict) or not all(isinstance(one, VertexMap) for one in maps.values()) or not maps:
         raise ValueError("maps: expected a VertexMap, or a dict of at least one of them by name.")
     for name, text in (("title", title), ("alt", alt)):
-        if not text.strip():
-            raise ValueError(f"Expected {name} to describe the cortex in words, got an empty text.")
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"Expected {name} to describe the cortex in words, got {text!r}.")
     if shape not in ("pial", "inflated", "flat"):
         raise ValueError(f"Expected a shape of pial, inflated, flat; got {shape!r}.")
     frames = {name: _checked_frames(name, one) for name, one in maps.items()}
@@ -291,7 +291,9 @@ def _base64(data):
 
 def _page(title, alt, picture, data):
     """Write the viewer: the still picture for readers without scripts, and what replaces it."""
-    script = "\n".join((FOLDER / name).read_text("utf-8") for name in ("viewer_scene.js", "viewer.js"))
+    script = "\n".join(
+        (FOLDER / name).read_text("utf-8") for name in ("viewer_scene.js", "viewer_controls.js", "viewer.js")
+    )
     attributes = " ".join(f'data-{name}="{html.escape(text)}"' for name, text in data.items())
     title, alt = html.escape(title), html.escape(alt)
     return (
