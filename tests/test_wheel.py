@@ -73,6 +73,8 @@ def test_the_wheel_holds_products_and_scripts_and_is_small(wheel):
     for folder, pattern in (("results", "*.npz"), ("data_scripts", "ch*.py")):
         files = {f"latentcortex/{folder}/{path.name}" for path in (ROOT / folder).glob(pattern)}
         assert files and files <= names
+    viewer = {f"latentcortex/plotting/viewer{end}" for end in ("_scene.js", "_controls.js", ".js", ".css")}
+    assert viewer <= names
     assert wheel.stat().st_size < 60e6
 
 

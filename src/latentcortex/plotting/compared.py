@@ -109,7 +109,7 @@ def winner_map(winners, names, *, confidence=None, ordered=False, rois=None, ax=
         From 0 to 1, such as the share of seeds that agree on the winner. The colour is mixed with
         white: full at 1, a fifth of it left at 0. A winner without a confidence is an error.
     ordered : bool
-        Whether the names have an order, such as depth: then the colours go from dark blue to orange.
+        Whether the names have an order, such as depth: then the colours go from dark violet to light green.
         Otherwise they are as far apart as possible, and at most seven.
     rois, ax, zoom
         As in `flatmap`.

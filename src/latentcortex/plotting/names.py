@@ -73,6 +73,7 @@ class _Placer(Artist):
             if not text.get_visible():
                 continue
             text.set_position(text.xy)
+            text.update_bbox_position_size(renderer)
             box = text.get_bbox_patch().get_window_extent(renderer)
             half = np.array([box.width, box.height]) / 2 + renderer.points_to_pixels(1.5)
             reach = np.arange(0, 16)[:, None] * half[1] * 0.75

@@ -14,7 +14,7 @@ def region_colours(names):
 
 
 def choice_colours(n, ordered):
-    """Return the colours (n, 3) of n things that can win, from dark blue to orange where they are ordered."""
+    """Return the colours (n, 3) of n things that can win, dark violet to light green where ordered."""
     if not ordered and n > len(DISTINCT):
         raise ValueError(
             f"There are {len(DISTINCT)} colours that all readers can tell apart, and {n} names. Join some "
@@ -22,7 +22,7 @@ def choice_colours(n, ordered):
         )
     if ordered:
         # The yellow end of the map is left out: it is as light as an uncertain winner is pale.
-        return matplotlib.colormaps["plasma"](np.linspace(0, 0.82, n))[:, :3]
+        return matplotlib.colormaps["viridis"](np.linspace(0, 0.88, n))[:, :3]
     return np.array([to_rgb(colour) for colour in DISTINCT[:n]])
 
 
@@ -36,12 +36,12 @@ def square_colours(first, second):
     first, second = np.broadcast_arrays(np.asarray(first, float), np.asarray(second, float))
     lightness = 0.94 - 0.30 * (first + second)
     apart = np.abs(second - first)[..., None]
-    hue = np.where((second > first)[..., None], (0.080, 0.115), (-0.045, -0.130))
+    hue = np.where((second > first)[..., None], (0.095, 0.125), (-0.05, -0.15))
     return _from_oklab(np.concatenate([lightness[..., None], apart * hue], axis=-1))
 
 
 def _from_oklab(lab):
-    """Return the sRGB colours in [0, 1] of OKLab coordinates (..., 3), clipped to what a screen can show."""
+    """Return the sRGB colours in [0, 1] of OKLab coordinates (..., 3)."""
     to_cones = [
         [1, 0.3963377774, 0.2158037573],
         [1, -0.1055613458, -0.0638541728],
@@ -52,5 +52,5 @@ def _from_oklab(lab):
         [-1.2684380046, 2.6097574011, -0.3413193965],
         [-0.0041960863, -0.7034186147, 1.707614701],
     ]
-    linear = ((lab @ np.transpose(to_cones)) ** 3 @ np.transpose(to_linear)).clip(0, 1)
+    linear = (lab @ np.transpose(to_cones)) ** 3 @ np.transpose(to_linear)
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

@@ -13,7 +13,7 @@ import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
-from .compared import winner_map
+from .compared import PALEST, winner_map
 from .cortex import N_FSAVERAGE5, colour_scale, hemispheres, region_masks, surfaces
 from .images import unmasked
 from .maps import flatmap
@@ -46,6 +46,8 @@ class VertexMap:
         For maps of winners: what can win.
     ordered : bool
         As in `winner_map`.
+    confidence : array of the shape of `values`, optional
+        For maps of winners, as in `winner_map`: from 0 to 1, pale where it is low.
     """
 
     values: np.ndarray
@@ -56,6 +58,7 @@ class VertexMap:
     centre: float | None = None
     names: tuple = ()
     ordered: bool = False
+    confidence: np.ndarray | None = None
 
 
 def cortex_viewer(
@@ -111,8 +114,8 @@ def cortex_viewer(
     if not isinstance(maps, dict) or not all(isinstance(one, VertexMap) for one in maps.values()) or not maps:
         raise ValueError("maps: expected a VertexMap, or a dict of at least one of them by name.")
     for name, text in (("title", title), ("alt", alt)):
-        if not text.strip():
-            raise ValueError(f"Expected {name} to describe the cortex in words, got an empty text.")
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"Expected {name} to describe the cortex in words, got {text!r}.")
     if shape not in ("pial", "inflated", "flat"):
         raise ValueError(f"Expected a shape of pial, inflated, flat; got {shape!r}.")
     frames = {name: _checked_frames(name, one) for name, one in maps.items()}
@@ -123,6 +126,10 @@ def cortex_viewer(
     for name, one in maps.items():
         low, high = _ends(frames[name])
         words += [_quantised(values[vertices], low, high) for values in frames[name]]
+        if one.confidence is not None:
+            words += [
+                _quantised(sure[vertices], 0, 1) for sure in _checked_confidence(name, one, frames[name])
+            ]
         described.append({"name": name, **_described(one, frames[name], low, high)})
     if ceiling is not None:
         shares = np.concatenate(hemispheres(ceiling, "ceiling")).astype(float)
@@ -159,7 +166,8 @@ def _checked_frames(name, one):
     stacked = values[None] if values.ndim == 1 else values
     if stacked.ndim != 2 or not len(stacked):
         raise ValueError(
-            f"{name}: expected values of the shape (n_vertices,) or (n_frames, n_vertices), got {values.shape}."
+            f"{name}: expected values of the shape (n_vertices,) or (n_frames, n_vertices), got "
+            f"{values.shape}."
         )
     if len(one.frames) != len(stacked) and not (len(stacked) == 1 and not one.frames):
         raise ValueError(
@@ -173,6 +181,23 @@ def _checked_frames(name, one):
             f"{len(one.names)} names, or NaN."
         )
     return rows
+
+
+def _checked_confidence(name, one, values):
+    """Return the confidence of winners, of the shape of their values, or say what is wrong with it."""
+    if not one.names:
+        raise ValueError(f"{name}: only a map of winners, one with names, has a confidence.")
+    given = unmasked(one.confidence, f"{name}, confidence")
+    if given.shape != np.shape(one.values):
+        raise ValueError(
+            f"{name}: expected a confidence of the shape of the values, {np.shape(one.values)}; got "
+            f"{given.shape}."
+        )
+    rows = [np.concatenate(hemispheres(row, f"{name}, confidence")) for row in np.atleast_2d(given)]
+    known = np.isfinite(values)
+    if not ((np.array(rows)[known] >= 0) & (np.array(rows)[known] <= 1)).all():
+        raise ValueError(f"{name}: expected a confidence from 0 to 1 wherever there is a winner.")
+    return np.array(rows, dtype=float)
 
 
 def _ends(values):
@@ -199,6 +224,7 @@ def _described(one, values, low, high):
     if one.names:
         colours = choice_colours(len(one.names), one.ordered)
         limits, extra = (0, len(one.names)), {"choices": True, "names": list(one.names)}
+        extra |= {"hasConfidence": one.confidence is not None, "palest": PALEST}
     else:
         scale = colour_scale(values, one.cmap, one.limits, one.centre)
         limits = scale.get_clim()
@@ -220,7 +246,8 @@ def mesh_bytes():
     parts = []
     for kind, n_axes in (("pial", 3), ("infl", 3), ("flat", 2)):
         for xyz, *_ in surfaces(kind):
-            parts.append(np.round(xyz[:, :n_axes] / COORDINATE_STEP).astype("<i2"))
+            # In float64, since the quotient of a float32 is rounded to another step.
+            parts.append(np.round(xyz[:, :n_axes].astype(float) / COORDINATE_STEP).astype("<i2"))
     faces = surfaces("pial")[0][1]
     parts.append(faces.astype("<u2"))
     known = [np.isin(_face_keys(faces), _face_keys(flat_faces)) for _, flat_faces, _ in surfaces("flat")]
@@ -241,7 +268,9 @@ def _still_picture(one, values, rois):
     backend_shows = plt.isinteractive()
     plt.ioff()
     if one.names:
-        ax = winner_map(values, one.names, ordered=one.ordered, rois=rois)
+        sure = None if one.confidence is None else np.atleast_2d(one.confidence)[0]
+        halves = None if sure is None else np.concatenate(hemispheres(sure, "confidence"))
+        ax = winner_map(values, one.names, confidence=halves, ordered=one.ordered, rois=rois)
     else:
         scale = {"cmap": one.cmap, "limits": one.limits, "centre": one.centre}
         ax = flatmap(values, label=one.label, rois=rois, zoom=True, **scale)
@@ -252,7 +281,7 @@ def _still_picture(one, values, rois):
     plt.close(ax.figure)
     if backend_shows:
         plt.ion()
-    Image.open(file).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    Image.open(file).convert("RGB").quantize(255, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     return small.getvalue()
 
 
@@ -262,7 +291,9 @@ def _base64(data):
 
 def _page(title, alt, picture, data):
     """Write the viewer: the still picture for readers without scripts, and what replaces it."""
-    script = "\n".join((FOLDER / name).read_text("utf-8") for name in ("viewer_scene.js", "viewer.js"))
+    script = "\n".join(
+        (FOLDER / name).read_text("utf-8") for name in ("viewer_scene.js", "viewer_controls.js", "viewer.js")
+    )
     attributes = " ".join(f'data-{name}="{html.escape(text)}"' for name, text in data.items())
     title, alt = html.escape(title), html.escape(alt)
     return (

@@ -12,7 +12,8 @@ function readMesh(text) {
   const buffer = decode(text);
   let at = 0;
   const next = (Type, n) => { const part = new Type(buffer, at, n); at += part.byteLength; return part; };
-  const mesh = { pial: next(Int16Array, 6 * N), inflated: next(Int16Array, 6 * N), flat: next(Int16Array, 4 * N) };
+  const mesh = {};
+  for (const [kind, n] of [['pial', 6], ['inflated', 6], ['flat', 4]]) mesh[kind] = next(Int16Array, n * N);
   const faces = next(Uint16Array, 3 * (2 * N - 4)), nFaces = faces.length / 3;
   const inFlat = next(Uint8Array, 2 * nFaces / 8);
   mesh.sulci = next(Uint8Array, 2 * N);
@@ -35,7 +36,7 @@ function normals(xyz, sides) {
   for (const { faces } of sides) {
     for (let k = 0; k < faces.length; k += 3) {
       const [a, b, c] = [3 * faces[k], 3 * faces[k + 1], 3 * faces[k + 2]];
-      const u = [0, 1, 2].map(i => xyz[b + i] - xyz[a + i]), v = [0, 1, 2].map(i => xyz[c + i] - xyz[a + i]);
+      const [u, v] = [b, c].map(end => [0, 1, 2].map(i => xyz[end + i] - xyz[a + i]));
       for (let i = 0; i < 3; i++) {
         const n = u[(i + 1) % 3] * v[(i + 2) % 3] - u[(i + 2) % 3] * v[(i + 1) % 3];
         sum[a + i] += n; sum[b + i] += n; sum[c + i] += n;
@@ -103,7 +104,8 @@ uniform bool halo;
 uniform float only;
 out vec3 rgb;
 void main() {
-  vec4 a = project(place(pial, inflated, flatten, side)), b = project(place(pialEnd, inflatedEnd, flattenEnd, side));
+  vec4 a = project(place(pial, inflated, flatten, side));
+  vec4 b = project(place(pialEnd, inflatedEnd, flattenEnd, side));
   vec2 along = (b.xy - a.xy) / thickness;
   along = length(along) > 1e-6 ? normalize(along) : vec2(1., 0.);
   bool end = gl_VertexID % 2 == 1;
@@ -135,11 +137,13 @@ function makeProgram(gl, [vertex, fragment]) {
 
 // Borders of regions: from the middle of one crossed edge of a triangle to that of the other.
 function borders(mesh, regions) {
-  const parts = [[], []], middle = (xyz, d, a, b) => Array.from({ length: d }, (_, i) => (xyz[d * a + i] + xyz[d * b + i]) / 2);
+  const parts = [[], []]; // of the flat surface, and cut there
+  const middle = (xyz, d, a, b) => Array.from({ length: d }, (_, i) => (xyz[d * a + i] + xyz[d * b + i]) / 2);
   for (const { mask, colour } of regions) {
     mesh.sides.forEach(({ faces, nFlat }, side) => {
       for (let k = 0; k < faces.length; k += 3) {
-        const crossed = [[0, 1], [1, 2], [2, 0]].map(e => e.map(i => faces[k + i])).filter(([a, b]) => mask[a] !== mask[b]);
+        const edges = [[0, 1], [1, 2], [2, 0]].map(edge => edge.map(i => faces[k + i]));
+        const crossed = edges.filter(([a, b]) => mask[a] !== mask[b]);
         if (!crossed.length) continue;
         const ends = crossed.flatMap(([a, b]) => [
           ...middle(mesh.pial, 3, a, b), ...middle(mesh.inflated, 3, a, b), ...middle(mesh.flat, 2, a, b)]);
@@ -147,7 +151,8 @@ function borders(mesh, regions) {
       }
     });
   }
-  return { segments: Float32Array.from(parts[0].concat(parts[1]).flat()), n: parts[0].length + parts[1].length, nFlat: parts[0].length };
+  const all = parts.flat();
+  return { segments: Float32Array.from(all.flat()), n: all.length, nFlat: parts[0].length };
 }
 
 function makeScene(canvas, mesh, regions) {
@@ -172,7 +177,10 @@ function makeScene(canvas, mesh, regions) {
   fill(mesh.inflated); point(surface, 'inflated', 3, gl.SHORT, false);
   fill(mesh.flat); point(surface, 'flatten', 2, gl.SHORT, false);
   fill(mesh.sulci); point(surface, 'sulcus', 1, gl.UNSIGNED_BYTE, true);
-  ['pialNormal', 'inflatedNormal'].forEach((name, k) => { fill(mesh.normals[k]); point(surface, name, 3, gl.BYTE, true); });
+  ['pialNormal', 'inflatedNormal'].forEach((name, k) => {
+    fill(mesh.normals[k]);
+    point(surface, name, 3, gl.BYTE, true);
+  });
   const colours = fill(new Uint8Array(8 * N)); point(surface, 'colour', 4, gl.UNSIGNED_BYTE, true);
   const [left, right] = mesh.sides, all = new Uint16Array(left.faces.length + right.faces.length);
   all.set(left.faces); all.set(right.faces, left.faces.length);
@@ -180,9 +188,14 @@ function makeScene(canvas, mesh, regions) {
   gl.bindVertexArray(arrays[1]);
   const border = borders(mesh, regions);
   fill(border.segments);
-  const names = [['pial', 3], ['inflated', 3], ['flatten', 2], ['pialEnd', 3], ['inflatedEnd', 3], ['flattenEnd', 2], ['colour', 3], ['side', 1]];
   let offset = 0;
-  for (const [name, size] of names) { point(lines, name, size, gl.FLOAT, false, 80, offset, 1); offset += 4 * size; }
+  for (const [name, size] of [
+    ['pial', 3], ['inflated', 3], ['flatten', 2], ['pialEnd', 3], ['inflatedEnd', 3], ['flattenEnd', 2],
+    ['colour', 3], ['side', 1],
+  ]) {
+    point(lines, name, size, gl.FLOAT, false, 80, offset, 1);
+    offset += 4 * size;
+  }
 
   const set = (program, view) => {
     const at = name => gl.getUniformLocation(program, name);
@@ -196,7 +209,10 @@ function makeScene(canvas, mesh, regions) {
   };
   return {
     gl,
-    colour(rgba) { gl.bindBuffer(gl.ARRAY_BUFFER, colours); gl.bufferData(gl.ARRAY_BUFFER, rgba, gl.DYNAMIC_DRAW); },
+    colour(rgba) {
+      gl.bindBuffer(gl.ARRAY_BUFFER, colours);
+      gl.bufferData(gl.ARRAY_BUFFER, rgba, gl.DYNAMIC_DRAW);
+    },
     draw(view, choices, outlined) {
       gl.viewport(0, 0, canvas.width, canvas.height);
       gl.clearColor(0, 0, 0, 0);
@@ -206,7 +222,8 @@ function makeScene(canvas, mesh, regions) {
       gl.uniform1i(set(surface, view)('choices'), choices);
       for (const side of view.sides) {
         const { faces, nFlat } = mesh.sides[side];
-        gl.drawElements(gl.TRIANGLES, view.shape > 1 ? nFlat : faces.length, gl.UNSIGNED_SHORT, side * 2 * left.faces.length);
+        const n = view.shape > 1 ? nFlat : faces.length, first = side * left.faces.length;
+        gl.drawElements(gl.TRIANGLES, n, gl.UNSIGNED_SHORT, 2 * first);
       }
       const n = view.shape > 1 ? border.nFlat : border.n;
       if (!outlined || !n) return;
@@ -225,14 +242,15 @@ function makeScene(canvas, mesh, regions) {
 
 // Where vertices stand on the screen, (x, y) in [-1, 1] and z towards the reader.
 function project(mesh, view) {
-  const { shape, turn, middle, scale } = view, together = view.sides.length - 1, out = new Float32Array(6 * N);
+  const { shape, turn, middle, scale } = view, together = view.sides.length - 1;
+  const { pial, inflated, flat } = mesh, out = new Float32Array(6 * N);
   for (let k = 0; k < 2 * N; k++) {
-    const side = k < N ? -1 : 1;
-    const a = [mesh.pial[3 * k] * UNIT + side * (together ? 3 : -34), mesh.pial[3 * k + 1] * UNIT + 18, mesh.pial[3 * k + 2] * UNIT - 15];
-    const b = [mesh.inflated[3 * k] * UNIT + side * 50 * together, mesh.inflated[3 * k + 1] * UNIT, mesh.inflated[3 * k + 2] * UNIT];
-    const c = [mesh.flat[2 * k] * UNIT + side * 170, 0, mesh.flat[2 * k + 1] * UNIT];
+    const side = k < N ? -1 : 1, [i, j] = [3 * k, 2 * k], apart = side * (together ? 3 : -34);
+    const a = [pial[i] * UNIT + apart, pial[i + 1] * UNIT + 18, pial[i + 2] * UNIT - 15];
+    const b = [inflated[i] * UNIT + side * 50 * together, inflated[i + 1] * UNIT, inflated[i + 2] * UNIT];
+    const c = [flat[j] * UNIT + side * 170, 0, flat[j + 1] * UNIT];
     const [from, to, s] = shape < 1 ? [a, b, shape] : [b, c, shape - 1];
-    const [x, y, z] = from.map((value, i) => value + s * (to[i] - value));
+    const [x, y, z] = from.map((value, axis) => value + s * (to[axis] - value));
     out[3 * k] = (turn[0] * x + turn[3] * y + turn[6] * z - middle[0]) * scale[0];
     out[3 * k + 1] = (turn[1] * x + turn[4] * y + turn[7] * z - middle[1]) * scale[1];
     out[3 * k + 2] = turn[2] * x + turn[5] * y + turn[8] * z;
