@@ -33,6 +33,7 @@ from latentcortex.encoding.reduction import (
     same_dimensions,
     variance_kept,
 )
+from latentcortex.encoding.regions import region_differences, region_summary
 from latentcortex.encoding.repeatability import explainable_variance, shuffle_ceiling, split_half_ceiling
 from latentcortex.encoding.significance import fdr, p_values
 from latentcortex.ridge.banded import draw_shares
@@ -57,6 +58,8 @@ __all__ = [
     "permutation_p_values",
     "preference",
     "product_measure",
+    "region_differences",
+    "region_summary",
     "relative_weights",
     "residual_method",
     "same_dimensions",
