@@ -5,8 +5,9 @@ and measured betas of test images, `normalised_correlation` by the noise ceiling
 `fdr`. NaN marks a vertex for which a number is not defined, and stays NaN through all of them;
 masked and infinite values are refused. `permutation_p_values` tests without a distribution, and
 within clusters of like images. For several spaces of features at once there is `BandedEncoder`, and
-`partition` says what each space contributes; `reduction` brings spaces to few dimensions first. The rows
-of a test are images, each once: functions that take `image_ids` refuse images with several rows.
+`partition` says what each space contributes; `reduction` brings spaces to few dimensions first. `regions`
+makes tables of regions at matched numbers of vertices, and `receptive_fields` finds where a vertex looks.
+The rows of a test are images, each once: functions that take `image_ids` refuse images with several rows.
 """
 
 from latentcortex.encoding.banded import BandedEncoder
@@ -26,6 +27,7 @@ from latentcortex.encoding.partition import (
     unique_and_shared,
 )
 from latentcortex.encoding.permutation import permutation_p_values
+from latentcortex.encoding.receptive_fields import ReceptiveFieldEncoder, candidate_fields, gaussian_fields
 from latentcortex.encoding.reduction import (
     Reduction,
     SparseProjection,
@@ -40,17 +42,20 @@ from latentcortex.ridge.banded import draw_shares
 
 __all__ = [
     "BandedEncoder",
+    "ReceptiveFieldEncoder",
     "Reduction",
     "SparseProjection",
     "VoxelwiseEncoder",
     "best_layer",
     "bootstrap_correlation",
+    "candidate_fields",
     "correlation",
     "difference_of_r",
     "draw_shares",
     "explainable_variance",
     "fdr",
     "fit_reduction",
+    "gaussian_fields",
     "held_out_predictions",
     "normalised_correlation",
     "out_of_sample_r2",
