@@ -110,8 +110,12 @@ class ReceptiveFieldEncoder(BaseEstimator):
 
     Attributes
     ----------
-    x_, y_, size_ : arrays of shape (n_vertices,)
-        Of the chosen candidate, in degrees; NaN for a vertex that does not vary.
+    x_ : array of shape (n_vertices,)
+        Centre of the chosen window in degrees to the right; NaN for a vertex that does not vary.
+    y_ : array of shape (n_vertices,)
+        The same in degrees upwards.
+    size_ : array of shape (n_vertices,)
+        Its standard deviation in degrees.
     candidate_ : int array of shape (n_vertices,)
         Row of `candidates`; -1 for a vertex that does not vary.
     r2_ : array of shape (n_vertices,), in [0, 1]
