@@ -5,8 +5,9 @@ and measured betas of test images, `normalised_correlation` by the noise ceiling
 `fdr`. NaN marks a vertex for which a number is not defined, and stays NaN through all of them;
 masked and infinite values are refused. `permutation_p_values` tests without a distribution, and
 within clusters of like images. For several spaces of features at once there is `BandedEncoder`, and
-`partition` says what each space contributes; `reduction` brings spaces to few dimensions first. The rows
-of a test are images, each once: functions that take `image_ids` refuse images with several rows.
+`partition` says what each space contributes; `reduction` brings spaces to few dimensions first. `regions`
+makes tables of regions at matched numbers of vertices, and `receptive_fields` finds where a vertex looks.
+The rows of a test are images, each once: functions that take `image_ids` refuse images with several rows.
 """
 
 from latentcortex.encoding.banded import BandedEncoder
@@ -26,6 +27,7 @@ from latentcortex.encoding.partition import (
     unique_and_shared,
 )
 from latentcortex.encoding.permutation import permutation_p_values
+from latentcortex.encoding.receptive_fields import ReceptiveFieldEncoder, candidate_fields, gaussian_fields
 from latentcortex.encoding.reduction import (
     Reduction,
     SparseProjection,
@@ -33,23 +35,27 @@ from latentcortex.encoding.reduction import (
     same_dimensions,
     variance_kept,
 )
+from latentcortex.encoding.regions import region_differences, region_summary
 from latentcortex.encoding.repeatability import explainable_variance, shuffle_ceiling, split_half_ceiling
 from latentcortex.encoding.significance import fdr, p_values
 from latentcortex.ridge.banded import draw_shares
 
 __all__ = [
     "BandedEncoder",
+    "ReceptiveFieldEncoder",
     "Reduction",
     "SparseProjection",
     "VoxelwiseEncoder",
     "best_layer",
     "bootstrap_correlation",
+    "candidate_fields",
     "correlation",
     "difference_of_r",
     "draw_shares",
     "explainable_variance",
     "fdr",
     "fit_reduction",
+    "gaussian_fields",
     "held_out_predictions",
     "normalised_correlation",
     "out_of_sample_r2",
@@ -57,6 +63,8 @@ __all__ = [
     "permutation_p_values",
     "preference",
     "product_measure",
+    "region_differences",
+    "region_summary",
     "relative_weights",
     "residual_method",
     "same_dimensions",
