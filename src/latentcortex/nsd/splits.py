@@ -54,9 +54,10 @@ def splits(table, features, image_ids, rng, labels=None, held_back=None, names=N
     *far*: every kind of image gives its share of test images, a block of those nearest to one of its
     images drawn at random. Then training images near to the block are left out: those at most as far as
     the median distance of an image of this kind from its nearest neighbour. Last, training images are
-    left out at random until they show the kinds in the shares of the test images. *clusters*: kinds are
-    drawn until they hold `n_test` images, and none of their images trains. Both leave images out, so
-    they train on fewer than *random* does: compare scores at equal numbers of training images.
+    left out at random until they show the kinds in the shares of the test images. A kind too small for a
+    single test image trains nothing. *clusters*: kinds are drawn until they hold `n_test` images, and none
+    of their images trains. Both leave images out, so they train on fewer than *random* does: compare
+    scores at equal numbers of training images.
 
     Parameters
     ----------
