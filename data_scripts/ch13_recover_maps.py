@@ -18,10 +18,10 @@ What we expect, written before any method was run on more than a tiny cell:
   order over vertices is almost that of the difference.
 - One penalty for both spaces favours the space of more columns or variance; banded ridge less. Product
   measure and relative weights rank vertices alike.
-- Best layer: the order of regions follows depth in `standard` weakly (rank correlation with the mixture 0.2 to
-  0.5) and turns round in `swapped`. Winners agree over random projections in 60 to 85 % of the vertices, little
-  more in `standard` than in `uniform`, and near 1 in 6 to 1 in 3 in `null`. The largest weight of a joint model
-  recovers least of the layer methods.
+- Best layer: the order of regions follows depth in `standard` weakly (rank correlation with the mixture 0.2
+  to 0.5) and turns round in `swapped`. Winners agree over random projections in 60 to 85 % of the vertices,
+  little more in `standard` than in `uniform`, and near 1 in 6 to 1 in 3 in `null`. The largest weight of a
+  joint model recovers least of the layer methods.
 - Signs of the difference of two spaces agree over projections in more than 90 %.
 """
 
@@ -41,20 +41,21 @@ def make(study, world, noise, seed):
     sizes = Sizes()
     given, planted = cell_rows(study, world, noise, seed, sizes)
     rows = {sets: given(sets) for sets in ("spaces", "layers", "truth")}
-    scored, agreed = [], []
+    scored = []
     for name, method in METHODS.items():
         for sets in (method.sets, "truth"):
             rng = np.random.default_rng([seed, 38])
             scored.append(score_method(method.function, name, rows[sets], planted, rng)[0])
-        again = noise == AGREEMENT_AT
-        agreed.append(
-            agreement(method.function, name, given, method.sets, planted, seed) if again else np.nan
-        )
     arrays = {name: np.array([one[name] for one in scored]) for name in scored[0]}
     arrays = {name: of.reshape(len(METHODS), 2, *of.shape[1:]) for name, of in arrays.items()}
-    arrays["agreement"] = np.array(agreed)
-    realised = realised_correlation(study, world == "correlated", seed, sizes) if again else (np.nan,) * 2
-    return {**arrays, "realised": np.array(realised), "planted_mixture": planted["mixture"].to_numpy()}
+    agreed, realised = {}, (np.nan, np.nan)
+    if noise == AGREEMENT_AT:
+        for sets in ("spaces", "layers"):
+            methods = {n: m.function for n, m in METHODS.items() if m.sets == sets}
+            agreed |= agreement(methods, given, sets, planted, seed)
+        realised = realised_correlation(study, world == "correlated", seed, sizes)
+    arrays["agreement"] = np.array([agreed.get(name, np.nan) for name in METHODS])
+    return {**arrays, "realised": np.array(realised)}
 
 
 def cells():
@@ -75,7 +76,6 @@ def gather(_study, load):
         return load(world, AGREEMENT_AT if world == "null" else noise, seed)
 
     arrays = jobs.stacked(load_any, WORLDS, NOISE, SEEDS)
-    del arrays["planted_mixture"]
     arrays = {name: of if name == "spearman" else of.astype(np.float32) for name, of in arrays.items()}
     axes = {"worlds": WORLDS, "noise": NOISE, "seeds": SEEDS, "methods": list(METHODS)}
     return {"": (arrays, axes)}

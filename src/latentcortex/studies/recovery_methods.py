@@ -41,6 +41,7 @@ def _joint(train, test):
 
 
 def difference_of_r(train, test, rng):
+    """Return r of the first set minus r of the last."""
     first, last = _predicted(train, test, (0, -1))
 
     def statistic(rows):
@@ -50,6 +51,7 @@ def difference_of_r(train, test, rng):
 
 
 def preference(train, test, rng):
+    """Return the difference of r over the root of the noise ceiling; 0 below a ceiling of 5 %."""
     first, last = _predicted(train, test, (0, -1))
 
     def statistic(rows):
@@ -59,7 +61,8 @@ def preference(train, test, rng):
     return _resampled("preference", statistic, len(first), rng)
 
 
-def first_alone(train, test, rng):
+def first_alone(train, test, _rng):
+    """Return r of the first set alone, with p-values: where it predicts, the vertex is called low-level."""
     r = encoding.correlation(_predicted(train, test, (0,))[0], test.betas)
     p = encoding.p_values(r, len(test.betas), test.image_ids)
     return {"preference": r, "p": p}
@@ -77,14 +80,17 @@ def _unique(train, test, rng, combine, score=encoding.signed_r2, kind="preferenc
 
 
 def unique_of_first(train, test, rng):
-    return _unique(train, test, rng, lambda first, last: first)
+    """Return the unique variance of the first set, by signed R2 of the joint model less the last set."""
+    return _unique(train, test, rng, lambda first, _last: first)
 
 
 def unique_of_last(train, test, rng):
-    return _unique(train, test, rng, lambda first, last: -last)
+    """Return the unique variance of the last set, with a minus."""
+    return _unique(train, test, rng, lambda _first, last: -last)
 
 
 def share_of_unique(train, test, rng):
+    """Return the first set's part of both unique variances, by out-of-sample R2."""
     return _unique(train, test, rng, lambda *of: _share(np.array(of)), encoding.out_of_sample_r2, "share")
 
 
@@ -110,16 +116,19 @@ def _split(train, test, rng, shares, measure):
 
 
 def banded_product(train, test, rng):
+    """Return the first set's part of the R2 of banded ridge, by the product measure."""
     shares = encoding.draw_shares(len(train.features), N_CANDIDATES, rng)
     return _split(train, test, rng, shares, encoding.product_measure)
 
 
 def banded_weights(train, test, rng):
+    """Return the first set's part of the R2 of banded ridge, by relative weights."""
     shares = encoding.draw_shares(len(train.features), N_CANDIDATES, rng)
     return _split(train, test, rng, shares, encoding.relative_weights)
 
 
 def plain_product(train, test, rng):
+    """Return the first set's part of the R2 of one ridge regression of one penalty."""
     shares = encoding.draw_shares(len(train.features), 1, rng)
     return _split(train, test, rng, shares, encoding.product_measure)
 
@@ -139,14 +148,17 @@ def _residual(train, test, rng, order):
 
 
 def residual_first(train, test, rng):
+    """Return R2 of the first set minus what the last adds to it, fitted on the residuals."""
     return _residual(train, test, rng, (0, -1))
 
 
 def residual_last(train, test, rng):
+    """Return what the first set adds to the last, fitted on its residuals, minus R2 of the last."""
     return _residual(train, test, rng, (-1, 0))
 
 
-def stacking(train, test, rng):
+def stacking(train, _test, rng):
+    """Return the weight of the first set, or the mean depth of sets, in a stack of all sets."""
     held_out = np.array(
         [
             encoding.held_out_predictions(
@@ -163,6 +175,7 @@ def stacking(train, test, rng):
 
 
 def argmax(train, test, rng):
+    """Return the set of the largest r."""
     predicted = _predicted(train, test)
 
     def statistic(rows):
@@ -172,7 +185,8 @@ def argmax(train, test, rng):
     return _resampled("winner", statistic, len(test.betas), rng)
 
 
-def largest_weight(train, test, rng):
+def largest_weight(train, _test, rng):
+    """Return the set of the largest sum of squared weights in one ridge regression on all sets."""
     shares = encoding.draw_shares(len(train.features), 1, rng)
     encoder = BandedEncoder(shares).fit(train.features, train.betas, train.image_ids, train.n_repeats)
     size = [

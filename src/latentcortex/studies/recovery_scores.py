@@ -98,9 +98,8 @@ def score(answer, planted):
         ``pair_difference`` and ``pair_error`` of all `PAIRS` of regions.
     """
     mixture, regions = planted["mixture"].to_numpy(), planted["region"].to_numpy()
-    calls, visual = called(answer), np.isfinite(mixture)
+    calls, asked = called(answer), vertices_asked(planted)
     has_signal = planted["ceiling"].to_numpy() >= LOWEST_CEILING
-    asked = visual & has_signal if (visual & has_signal).any() else visual
     truth = np.where(np.abs(np.nan_to_num(mixture, nan=0.5) - 0.5) > CLEAR, np.sign(mixture - 0.5), 0)
     truth = np.where(has_signal, truth, 0)
     masks = np.array([regions == place for place in PLACES])
@@ -125,18 +124,42 @@ def score(answer, planted):
     return {name: np.asarray(value, np.float64) for name, value in found.items()}
 
 
-def agreement(method, name, given, sets, planted, seed):
-    """Return how often the side that a map calls agrees between random projections of the features.
+def agreement(methods, given, sets, planted, seed):
+    """Return how often what a map calls agrees between random projections of the features.
 
-    Of winners, how often the winner itself agrees: the mean over pairs of `N_REDUCTIONS` projections, and
-    over visual vertices with a ceiling of at least `LOWEST_CEILING` (all visual ones, where none has).
+    Of winners, how often the winner itself agrees, of other maps the sign: the mean over pairs of
+    `N_REDUCTIONS` projections, and over visual vertices with a ceiling of at least `LOWEST_CEILING` (all
+    visual ones, where none has).
+
+    Parameters
+    ----------
+    methods : dict of str to callable
+        Which are given the same projections.
+    given, planted
+        Of `cell_rows`.
+    sets : str
+        The features of these methods.
+    seed : int
+
+    Returns
+    -------
+    dict of str to float, in [0, 1]
     """
-    maps = []
+    maps = {name: [] for name in methods}
     for k in range(N_REDUCTIONS):
         rows = given(sets, np.random.default_rng([seed, 36, k]))
-        answer = ask(method, name, *rows, np.random.default_rng([seed, 37]))
-        maps.append(answer.lowness if answer.kind == "winner" else np.sign(answer.lowness))
+        for name, method in methods.items():
+            answer = ask(method, name, *rows, np.random.default_rng([seed, 37]))
+            maps[name].append(answer.lowness if answer.kind == "winner" else np.sign(answer.lowness))
+    asked = vertices_asked(planted)
+    return {
+        name: float(np.mean([(a == b)[asked].mean() for a, b in itertools.combinations(of, 2)]))
+        for name, of in maps.items()
+    }
+
+
+def vertices_asked(planted):
+    """Mark visual vertices whose ceiling is at least `LOWEST_CEILING`; all visual ones, where none has."""
     visual = planted["mixture"].notna().to_numpy()
     asked = visual & (planted["ceiling"].to_numpy() >= LOWEST_CEILING)
-    asked = asked if asked.any() else visual
-    return float(np.mean([(a == b)[asked].mean() for a, b in itertools.combinations(maps, 2)]))
+    return asked if asked.any() else visual
