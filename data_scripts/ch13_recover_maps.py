@@ -6,8 +6,8 @@ kept, so that a run that was ended goes on.
 What we expect, written before any method was run on more than a tiny cell:
 
 - Rank correlation with the planted mixture in `standard`, as a share of what the true variables reach by the
-  same method: 0.7 to 0.95 for all maps of a difference or a share, less at half the signal. The r of the first
-  space alone: below half of that, because it follows the ceiling as much as the mixture.
+  same method: 0.7 to 0.95 for all maps of a difference or a share, less at half the signal. The r of the
+  first space alone: below half of that, because it follows the ceiling as much as the mixture.
 - `swapped`: the difference of early and ventral cortex changes its sign for every method, and is smaller,
   because large receptive fields blur low-level tuning in ventral cortex. `uniform`: it covers 0, but the
   intervals are too narrow, since a bootstrap over test images knows nothing of the training and of vertices.

@@ -92,9 +92,9 @@ def score(answer, planted):
     -------
     dict of str to float or array
         ``spearman`` with the mixture, over visual vertices whose ceiling is at least `LOWEST_CEILING` (all,
-        where no vertex has one). By region of `PLACES`: ``n_called``; ``n_clear``, vertices that are
-        clearly low-level or semantic; ``n_right`` and ``n_wrong`` of those by the sign called; ``mean`` of
-        the map. ``difference`` and ``standard_error`` (NaN without draws) of early minus ventral cortex;
+        where no vertex has one). By region of `PLACES`: ``n_vertices``; ``n_called``; ``n_clear``, vertices
+        that are clearly low-level or semantic; ``n_right`` and ``n_wrong`` of those by the sign called;
+        ``mean`` of the map. ``difference`` and ``standard_error`` (NaN without draws) of early minus ventral cortex;
         ``pair_difference`` and ``pair_error`` of all `PAIRS` of regions.
     """
     mixture, regions = planted["mixture"].to_numpy(), planted["region"].to_numpy()
@@ -106,6 +106,7 @@ def score(answer, planted):
     varies = np.ptp(answer.lowness[asked]) > 0
     found = {
         "spearman": stats.spearmanr(answer.lowness[asked], mixture[asked]).statistic if varies else 0.0,
+        "n_vertices": masks.sum(1),
         "n_called": masks @ (calls != 0),
         "n_clear": masks @ (truth != 0),
         "n_right": masks @ ((truth != 0) & (calls == truth)),
