@@ -1,4 +1,4 @@
-"""The console command ``latentcortex``: score reconstructions, run studies, test maps, list products, tidy the cache."""
+"""The console command ``latentcortex``: score reconstructions, run studies, test maps, tidy the cache."""
 
 import argparse
 import runpy

@@ -94,15 +94,15 @@ def score(answer, planted):
         ``spearman`` with the mixture, over visual vertices whose ceiling is at least `LOWEST_CEILING` (all,
         where no vertex has one). By region of `PLACES`: ``n_vertices``; ``n_called``; ``n_clear``, vertices
         that are clearly low-level or semantic; ``n_right`` and ``n_wrong`` of those by the sign called;
-        ``mean`` of the map. ``difference`` and ``standard_error`` (NaN without draws) of early minus ventral cortex;
-        ``pair_difference`` and ``pair_error`` of all `PAIRS` of regions.
+        ``mean`` of the map. ``difference`` and ``standard_error`` (NaN without draws) of early minus ventral
+        cortex; ``pair_difference`` and ``pair_error`` of all `PAIRS` of regions.
     """
     mixture, regions = planted["mixture"].to_numpy(), planted["region"].to_numpy()
     calls, asked = called(answer), vertices_asked(planted)
     has_signal = planted["ceiling"].to_numpy() >= LOWEST_CEILING
     truth = np.where(np.abs(np.nan_to_num(mixture, nan=0.5) - 0.5) > CLEAR, np.sign(mixture - 0.5), 0)
     truth = np.where(has_signal, truth, 0)
-    masks = np.array([regions == place for place in PLACES])
+    masks = np.array([regions == place for place in PLACES]).astype(int)
     varies = np.ptp(answer.lowness[asked]) > 0
     found = {
         "spearman": stats.spearmanr(answer.lowness[asked], mixture[asked]).statistic if varies else 0.0,

@@ -181,8 +181,8 @@ def summarise(arrays, worlds):
     dict
         ``recovery`` and ``of_truth`` (in ``standard``), ``right`` and ``wrong`` (shares of the clearly tuned
         vertices in ``standard``), ``outside`` (share of the vertices called where nothing is planted, in any
-        world), ``covered`` (of `coverage`, in ``uniform``), ``seconds``, and for each world how many cells are as `EXPECTED`, and of how many; the first
-        is -1 where the method has no intervals.
+        world), ``covered`` (of `coverage`, in ``uniform``), ``seconds``, and for each world how many cells
+        are as `EXPECTED`, and of how many; the first is -1 where the method has no intervals.
     """
     worlds = list(worlds)
     place, null = PLACES.index(OUTSIDE), worlds.index("null") if "null" in worlds else None
