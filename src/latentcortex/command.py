@@ -1,4 +1,4 @@
-"""The console command ``latentcortex``: score reconstructions, run studies, list products, tidy the cache."""
+"""The console command ``latentcortex``: score reconstructions, run studies, test maps, tidy the cache."""
 
 import argparse
 import runpy
@@ -115,6 +115,18 @@ def _cache(args):
     print(f"Removed {len(chosen)} entries, {sum(entry.n_bytes for entry in chosen) / 1e6:,.0f} MB.")
 
 
+def _add_recover(parser):
+    from latentcortex.studies import recovery_table
+
+    recovery_table.add_arguments(parser)
+
+
+def _recover(args):
+    from latentcortex.studies import recovery_table
+
+    recovery_table.run(args)
+
+
 def _print_table(rows):
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     for row in rows:
@@ -128,6 +140,7 @@ def _no_options(parser):
 COMMANDS = {
     "score": (_add_score, _score, "score a folder of reconstructions against a folder of originals"),
     "run": (_add_run, _run, "make the product of a chapter"),
+    "recover": (_add_recover, _recover, "ask how well a method of mapping recovers simulated truth"),
     "results": (_no_options, _results, "list the products, and whether they still belong to the code"),
     "cache": (_add_cache, _cache, "list what lies in the cache, and remove what is named"),
 }

@@ -1,0 +1,261 @@
+"""The worlds of the recovery benchmark: simulated responses in memory, with the truth next to them.
+
+A cell is one world at one noise level with one seed. Scenes are rendered for the benchmark and kept;
+responses come from `mini.cortex`, unchanged. The fifth world, ``correlated``, is the standard cortex over
+images in which low-level and semantic variables go together.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pandas as pd
+import torch
+
+from latentcortex import encoding, features, nsd
+from latentcortex.mini import captions, cortex, experiment, scenes, tuning
+from latentcortex.mini.props import COLOURS, GROUNDS
+from latentcortex.studies.scores import varies
+from latentcortex.studies.study import LAYERS
+
+WORLDS = (*cortex.WORLDS, "correlated")
+NOISE = (0.5, 1.0, 2.0)  # factors of the planted ncsnr: half, as it is, twice
+SEEDS = (0, 1, 2)
+SUBJECT = 1  # the simulated subject whose ncsnr have NSD's means
+DEGREE = 0.9  # asked for in `correlated`: share of the images in which one variable follows another
+REGIONS = ("V1", "V2", "V3", "hV4", "ventral", "lateral", "parietal", "faces", "places", "bodies")
+OUTSIDE = "outside"  # of visual cortex, where nothing is planted
+N_COMPONENTS = 200  # of every set, as in chapter 10
+N_PROJECTED = 800  # dimensions that layers are projected to at random before that
+LOWEST_CEILING = 0.05  # in R2; vertices below it are not asked for their mixture
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """Sizes of a cell: images and vertices of each region (three times as many outside)."""
+
+    n_train: int = 700
+    n_test: int = 200
+    n_vertices: int = 40
+    n_sessions: int = 4
+    n_trials: int = 600
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Training or test images, as a method is given them.
+
+    Attributes
+    ----------
+    features : dict of str to float32 array (n_images, n_features)
+        Sets of features in order: the first is the low-level one, the last the semantic one.
+    betas : float32 array (n_images, n_vertices)
+        Z-scored by session and averaged over repeats.
+    image_ids : int array (n_images,)
+    n_repeats : int array (n_images,)
+        Trials in each average.
+    noise_ceiling : array (n_vertices,)
+        R2 of averages over the test images' repeats, in [0, 1], estimated from the training trials.
+    """
+
+    features: dict
+    betas: np.ndarray
+    image_ids: np.ndarray
+    n_repeats: np.ndarray
+    noise_ceiling: np.ndarray
+
+
+def draw_scenes(correlated, seed, n):
+    """Return n scenes of a seed; if `correlated`, those in which looks follow from what is there.
+
+    In `correlated` the time of day and the ground each follow from the setting, and the colour of a thing
+    from its kind, each in `DEGREE` of the cases and at random in the others. The other variables are those
+    of the uncorrelated scene of the same seed. Held-back combinations stay out.
+    """
+    drawn = scenes.sample_scenes(n, np.random.default_rng([seed, 0]))
+    if not correlated:
+        return drawn
+    rng = np.random.default_rng([seed, 31])
+    return [_follow(scene, rng) for scene in drawn]
+
+
+def _follow(scene, rng):
+    times, grounds, colours = scenes.TIMES, list(GROUNDS), list(COLOURS)
+    place = scenes.SETTINGS.index(scene.setting)
+    changed = {}
+    if rng.random() < DEGREE:
+        changed["time"] = times[place % len(times)]
+    if rng.random() < DEGREE:
+        changed["ground"] = grounds[place % len(grounds)]
+    things = []
+    for thing in scene.things:
+        first = scenes.KINDS.index(thing.kind)
+        options = [colours[(first + k) % len(colours)] for k in range(len(colours))]
+        allowed = [c for c in options if not scenes.is_held_back(thing.kind, c, scene.setting)]
+        follows = rng.random() < DEGREE
+        things.append(dataclasses.replace(thing, colour=allowed[0]) if follows else thing)
+    return dataclasses.replace(scene, things=tuple(things), **changed)
+
+
+@functools.lru_cache(maxsize=1)
+def pictures(study, correlated, seed, n):
+    """Return the scenes of a seed, and their images, uint8 (n, 64, 64, 3), which are kept."""
+    drawn = draw_scenes(correlated, seed, n)
+    shelf = study.shelf("recovery-images", [draw_scenes, scenes.render], {})
+    made = shelf.get((correlated, seed, n), lambda: {"images": scenes.render(drawn)})
+    return drawn, made["images"]
+
+
+def planted_features(images, drawn, is_train):
+    """Return the variables that simulated vertices are tuned to, each (n_images, n_features).
+
+    Low-level maps pooled to 8 x 8 places; what is in the scene, and how much of each of 6 x 6 fields of the
+    picture a thing of each kind fills. Scaled as the simulated cortex scales them.
+
+    Parameters
+    ----------
+    images : uint8 array (n_images, h, w, 3)
+    drawn : list of scenes.Scene
+    is_train : bool array (n_images,)
+        The rows whose statistics are used.
+    """
+    maps = tuning.low_level_maps(images)
+    n, channels, side, _ = maps.shape
+    low = maps.reshape(n, channels, 8, side // 8, 8, side // 8).mean((3, 5)).reshape(n, -1)
+    places = np.linspace(-3.5, 3.5, 6)  # degrees
+    x, y = (grid.ravel() for grid in np.meshgrid(places, places))
+    kinds = tuning.kinds_in_fields(drawn, x, y, np.full(x.shape, 1.0)).reshape(n, -1)
+
+    def standardised(values):
+        scale = values[is_train].std(0)
+        return (values - values[is_train].mean(0)) / np.where(scale > 0, scale, 1)
+
+    semantic = np.hstack([standardised(tuning.scene_variables(drawn)), 3 * kinds])
+    return {"low": standardised(low), "semantic": semantic}
+
+
+@functools.lru_cache(maxsize=1)
+def raw_features(study, correlated, seed, n, n_test):
+    """Return features of all images of a seed: ``{"spaces": ..., "layers": ..., "truth": ...}``.
+
+    The first `n_test` images are the test images.
+    """
+    drawn, images = pictures(study, correlated, seed, n)
+    preset, pixels = study.preset, torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    rng = np.random.default_rng([seed, 32])
+    texts = [captions.write_captions(scene, rng) for scene in drawn]
+    model = study.model
+    with torch.no_grad():
+        spaces = {
+            "z": features.encode_images(model.vae, pixels, preset.batch_size),
+            "c": features.encode_captions(model.text_encoder, model.tokenizer, texts),
+        }
+        layers = features.encode_clip_layers(study.guide, pixels, LAYERS, preset.batch_size)
+    sets = {"spaces": spaces, "layers": {f"g{k}": of for k, of in layers.items()}}
+    sets = {kind: {k: v.float().cpu().flatten(1).numpy() for k, v in of.items()} for kind, of in sets.items()}
+    return {**sets, "truth": planted_features(images, drawn, np.arange(n) >= n_test)}
+
+
+def reduced(values, is_train, n_components, projection=None):
+    """Return features in few dimensions, in their own axes: float32 (n_images, n_features).
+
+    Principal components of the training images are turned back, as in chapter 10, because z-scoring each
+    component would give the smallest as much weight as the largest. With a generator as `projection`, a
+    random projection to `N_PROJECTED` dimensions comes first.
+    """
+    if projection is not None and values.shape[1] > N_PROJECTED:
+        values = encoding.SparseProjection(values.shape[1], N_PROJECTED, projection)(values).numpy()
+    values = values[:, varies(values[is_train])].astype(np.float32)
+    fitted = encoding.fit_reduction(values[is_train])
+    fitted = fitted.first(min(n_components, len(fitted.variances)))
+    return fitted.back(fitted(values)).numpy()
+
+
+def chosen_vertices(seed, n_vertices):
+    """Return vertices of every region and outside, and the region of each: the same in all worlds."""
+    areas = cortex.area_of_vertices()
+    rng = np.random.default_rng([seed, 33])
+    found = [rng.choice(np.flatnonzero(areas == name), n_vertices, replace=False) for name in REGIONS]
+    found.append(rng.choice(np.flatnonzero(areas == ""), 3 * n_vertices, replace=False))
+    names = np.repeat([*REGIONS, OUTSIDE], [len(of) for of in found])
+    return np.concatenate(found), names
+
+
+@functools.lru_cache(maxsize=1)
+def _body(study, world, seed, n):
+    """Return the simulated subject of a world and its repeatable responses to the images of a seed."""
+    drawn, images = pictures(study, world == "correlated", seed, n)
+    body = cortex.Cortex(SUBJECT, "standard" if world == "correlated" else world, seed)
+    return body, body.signal(images, drawn)
+
+
+def respond(body, signal, noise, order, sizes, vertices):
+    """Return trials (n_trials_in_all, n_vertices) of a subject whose ncsnr are multiplied by `noise`."""
+    planted = body.planted["ncsnr"].copy()
+    body.planted["ncsnr"] = noise * planted
+    try:
+        shown = np.split(order[: sizes.n_sessions * sizes.n_trials], sizes.n_sessions)
+        return np.concatenate([body.respond(signal[rows], k)[:, vertices] for k, rows in enumerate(shown, 1)])
+    finally:
+        body.planted["ncsnr"] = planted
+
+
+def simulate(study, world, noise, seed, sizes):
+    """Return one cell: averaged betas of training and test images, and what was planted.
+
+    Every image has three showings, but the subject stops before all were shown, so that some averages are
+    over one or two. Test images are all seen. The noise of a trial depends on the seed alone, so that
+    worlds and noise levels share it, and a difference between them is theirs.
+
+    Returns
+    -------
+    train, test : tuples of (betas, image_ids, n_repeats)
+        Image ids are rows of the features of `raw_features`.
+    noise_ceiling : array (n_vertices,)
+    planted : pandas.DataFrame
+        One row a vertex: ``region``, ``mixture`` (NaN outside), ``ceiling`` (R2 of the test averages).
+    """
+    if world not in WORLDS:
+        raise ValueError(f"No world {world!r}. There are: {', '.join(WORLDS)}.")
+    n = sizes.n_train + sizes.n_test
+    body, signal = _body(study, world, seed, n)
+    rng = np.random.default_rng([seed, 34])
+    n_first = sizes.n_sessions * sizes.n_trials
+    order = experiment.order_trials(n, 3, rng, sizes.n_test, n_first)
+    vertices, names = chosen_vertices(seed, sizes.n_vertices)
+    betas = respond(body, signal, noise, order, sizes, vertices)
+    shown, sessions = order[: len(betas)], np.repeat(np.arange(sizes.n_sessions), sizes.n_trials)
+    sessions, is_train = sessions[: len(betas)], shown >= sizes.n_test
+    scaled = nsd.zscore(betas, sessions, is_train)
+    train, test = (nsd.average_repeats(scaled[rows], shown[rows]) for rows in (is_train, ~is_train))
+    ncsnr = nsd.estimate_ncsnr(scaled[is_train], shown[is_train])
+    truth = body.planted.iloc[vertices]
+    planted = pd.DataFrame({"region": names, "mixture": truth["mixture"].to_numpy()})
+    planted["ceiling"] = nsd.noise_ceiling(noise * truth["ncsnr"].to_numpy(), test[2])
+    return train, test, nsd.noise_ceiling(ncsnr, test[2]), planted
+
+
+def realised_correlation(study, correlated, seed, sizes):
+    """Return how strongly low-level and semantic variables really go together over the images of a seed.
+
+    Returns
+    -------
+    explained : float
+        Share of the variance of the planted scene variables that the planted low-level variables explain
+        linearly, in test images.
+    between_terms : float
+        Mean over vertices of the absolute correlation, over images, of the two tuned terms of a vertex.
+    """
+    n = sizes.n_train + sizes.n_test
+    drawn, images = pictures(study, correlated, seed, n)
+    is_train = np.arange(n) >= sizes.n_test
+    low = planted_features(images, drawn, is_train)["low"]
+    known = tuning.scene_variables(drawn)
+    known = known[:, varies(known[is_train])]
+    known = (known - known[is_train].mean(0)) / known[is_train].std(0)
+    fitted = encoding.VoxelwiseEncoder().fit(low[is_train], known[is_train], np.flatnonzero(is_train))
+    error = known[~is_train] - fitted.predict(low[~is_train], np.flatnonzero(~is_train))
+    explained = 1 - (error**2).sum() / (known[~is_train] ** 2).sum()
+    terms = cortex.Cortex(SUBJECT, "standard", seed).tuned_signals(images, drawn)
+    terms = [(term - term.mean(0)) / term.std(0) for term in terms]
+    return float(explained), float(np.abs((terms[0] * terms[1]).mean(0)).mean())

@@ -1,0 +1,283 @@
+"""The recovery benchmark: what a method may return, how it is scored, and the command."""
+
+import argparse
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from latentcortex import command, encoding
+from latentcortex.studies import recovery, recovery_methods, recovery_scores, recovery_table, recovery_worlds
+from latentcortex.studies.recovery import check_answer, load_method, rehearse
+from latentcortex.studies.recovery_worlds import OUTSIDE, REGIONS, Rows
+
+N = 15  # vertices of a region
+SIZES = recovery_worlds.Sizes(n_train=90, n_test=30, n_vertices=15, n_sessions=2, n_trials=150)
+
+
+@pytest.fixture
+def planted(rng):
+    regions = np.repeat([*REGIONS, OUTSIDE], [N] * len(REGIONS) + [3 * N])
+    mixture = np.where(np.isin(regions, ["V1", "V2", "V3", "hV4"]), 0.8, 0.2) + 0.05 * rng.random(
+        len(regions)
+    )
+    inside = regions != OUTSIDE
+    return pd.DataFrame(
+        {"region": regions, "mixture": np.where(inside, mixture, np.nan), "ceiling": np.where(inside, 0.4, 0)}
+    )
+
+
+def rows_of_mixture(rng, mixture, n_train=150, n_test=300):
+    """Simulate responses to two independent spaces with a known mixture, of which half is noise."""
+    n = n_train + n_test
+    spaces = {name: rng.standard_normal((n, 6)).astype(np.float32) for name in ("z", "c")}
+    tuned = []
+    for values in spaces.values():
+        weights = rng.standard_normal((6, len(mixture)))
+        tuned.append(values @ (weights / np.linalg.norm(weights, axis=0)))
+    m = np.nan_to_num(mixture)
+    signal = np.where(np.isnan(mixture), 0, np.sqrt(m) * tuned[0] + np.sqrt(1 - m) * tuned[1])
+    betas = (signal + rng.standard_normal(signal.shape)).astype(np.float32)
+    ids, ceiling = np.arange(n), np.where(np.isnan(mixture), 0, 0.5)
+    return tuple(
+        Rows({k: v[s] for k, v in spaces.items()}, betas[s], ids[s], np.full(len(ids[s]), 3), ceiling)
+        for s in (slice(n_train), slice(n_train, n))
+    )
+
+
+# --- the contract ---------------------------------------------------------------------------------
+
+
+def test_the_three_kinds_of_maps_become_one_scale():
+    assert check_answer({"preference": [0.3, -2.0]}, 2, 2).lowness.tolist() == [0.3, -2.0]
+    assert check_answer({"share": [1.0, 0.25]}, 2, 2).lowness.tolist() == [0.5, -0.25]
+    assert check_answer({"winner": [0, 1, 2]}, 3, 3).lowness.tolist() == [1, 0, -1]
+    answer = check_answer({"winner": [0, 1], "draws": np.ones((20, 2), int), "p": [0.1, 1]}, 2, 2)
+    assert (answer.draws == -1).all() and answer.p.tolist() == [0.1, 1]
+    assert check_answer({"preference": torch.tensor([1.0])}, 1, 2).lowness.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (np.zeros(3), "must return a dict, got ndarray"),
+        ({}, "exactly one of preference, share, winner.*an empty dict"),
+        ({"preference": np.zeros(3), "share": np.zeros(3)}, "exactly one of"),
+        ({"preference": np.zeros(3), "map": 1}, "got preference, map"),
+        ({"preference": np.zeros(4)}, r"preference must have the shape \(3,\).*got \(4,\)"),
+        ({"preference": np.zeros((3, 1))}, r"got \(3, 1\)"),
+        ({"preference": [0, np.nan, 1]}, "NaN or infinite values in 1 of 3 rows, first in row 1"),
+        ({"share": [0.1, 0.2, 1.2]}, r"share must lie in \[0, 1\]; got 0.1 to 1.2"),
+        ({"share": ["a", "b", "c"]}, "must hold real numbers"),
+        ({"winner": [0, 1, 2]}, "whole numbers from 0 to 1"),
+        ({"winner": [0, 0.5, 1]}, "whole numbers from 0 to 1"),
+        ({"winner": [0, -1, 1]}, "whole numbers from 0 to 1"),
+        ({"preference": np.zeros(3), "draws": np.zeros((5, 3))}, "at least 20 rows; got 5"),
+        ({"preference": np.zeros(3), "draws": np.zeros((30, 2))}, r"draws must have the shape \(30, 3\)"),
+        ({"preference": np.zeros(3), "draws": np.full((30, 3), np.nan)}, "draws, returned by the method"),
+        ({"preference": np.zeros(3), "p": [0, 1, 2]}, r"p must lie in \[0, 1\]"),
+    ],
+)
+def test_answers_that_are_not_as_described_are_refused(answer, message):
+    with pytest.raises(ValueError, match=message):
+        check_answer(answer, 3, 2)
+
+
+def write(folder, text, name="mine.py"):
+    path = folder / name
+    path.write_text("import numpy as np\n\ndef method(train, test, rng):\n    " + text + "\n")
+    return path
+
+
+def test_methods_are_loaded_from_files_and_modules(tmp_path, monkeypatch):
+    path = write(tmp_path, "return {'preference': np.zeros(train.betas.shape[1])}")
+    assert load_method(f"{path}:method").__name__ == "method"
+    monkeypatch.chdir(tmp_path)
+    rehearse(load_method("mine:method"), "mine")
+    loaded = load_method("latentcortex.studies.recovery_methods:difference_of_r")
+    assert loaded is recovery_methods.difference_of_r
+    for text, message in (
+        ("mine", "Expected MODULE:FUNCTION"),
+        ("mine:", "Expected MODULE:FUNCTION"),
+        ("nothing:method", "No module named 'nothing'.*Give the path of a file"),
+        ("nothing.py:method", "There is no file nothing.py"),
+        ("mine:other", "has no function other. It has: method"),
+        ("mine:np", "has no function np"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_method(text)
+    (tmp_path / "broken.py").write_text("def method(:\n")
+    (tmp_path / "failing.py").write_text("1 / 0\n")
+    for name, message in (("broken", "SyntaxError"), ("failing", r"ZeroDivisionError.*failing.py, line 1")):
+        with pytest.raises(RuntimeError, match=message):
+            load_method(f"{name}:method")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("return {'preference': np.zeros(3)}", "must have the shape"),
+        ("return {'share': np.full(train.betas.shape[1], np.nan)}", "NaN"),
+        ("raise KeyError('g9')", r"KeyError: 'g9' \(mine.py, line 4\)"),
+        ("return None", "must return a dict"),
+    ],
+)
+def test_a_wrong_method_is_found_before_the_first_cell(tmp_path, monkeypatch, capsys, text, message):
+    def never(*_):
+        raise AssertionError("a cell was made before the method was tried")
+
+    monkeypatch.setattr(recovery_table, "cell_rows", never)
+    assert command.main(["recover", f"{write(tmp_path, text)}:method"]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("name", recovery_methods.METHODS)
+def test_every_built_in_method_keeps_the_contract(name):
+    for sets in (("z", "c"), ("g1", "g2", "g3")):
+        rehearse(recovery_methods.METHODS[name].function, name, sets)
+
+
+# --- scores ---------------------------------------------------------------------------------------
+
+
+def test_a_perfect_map_and_its_opposite_have_the_scores_they_should(planted):
+    mixture = planted["mixture"].to_numpy()
+    lowness = np.nan_to_num(mixture - 0.5)
+    draws = lowness + 0.01 * np.random.default_rng(0).standard_normal((50, len(lowness)))
+    for sign in (1, -1):
+        found = recovery_scores.score(recovery.Answer("preference", sign * lowness, sign * draws), planted)
+        assert found["spearman"] == pytest.approx(sign)
+        assert found["n_clear"].tolist() == [N] * 10 + [0]
+        assert found["n_right" if sign > 0 else "n_wrong"].tolist() == [N] * 10 + [0]
+        assert found["n_called"][-1] == 0
+        early, ventral = (planted["region"].isin(of) for of in recovery_scores.COMPARED)
+        expected = sign * (mixture[early].mean() - mixture[ventral].mean())
+        assert found["difference"][0] == pytest.approx(expected)
+        expected = 0.01 * np.sqrt(1 / early.sum() + 1 / ventral.sum())
+        assert found["standard_error"][0] == pytest.approx(expected, rel=0.3)
+        first, second = (REGIONS.index(of) for of in ("V1", "ventral"))
+        pair = recovery_scores.PAIRS.index((first, second))
+        difference = found["mean"][first] - found["mean"][second]
+        assert found["pair_difference"][pair] == pytest.approx(difference)
+
+
+def test_calls_follow_p_values_or_draws_and_winners_are_always_called(rng):
+    lowness = np.array([0.5, -0.5, 0.01, -0.01])
+    answer = recovery.Answer("preference", lowness, p=np.array([1e-4, 0.9, 1e-4, 1.0]))
+    assert recovery_scores.called(answer).tolist() == [1, 0, 1, 0]
+    draws = lowness + 0.1 * rng.standard_normal((100, 4))
+    assert recovery_scores.called(recovery.Answer("preference", lowness, draws)).tolist() == [1, -1, 0, 0]
+    assert recovery_scores.called(recovery.Answer("winner", lowness, draws)).tolist() == [1, -1, 1, -1]
+    nothing = rng.standard_normal(4000)
+    draws = nothing + rng.standard_normal((200, 4000))
+    calls = recovery_scores.called(recovery.Answer("preference", nothing, draws))
+    assert (calls != 0).mean() < 0.005
+
+
+def test_a_constant_map_recovers_nothing_and_a_map_without_draws_has_no_interval(planted):
+    found = recovery_scores.score(recovery.Answer("share", np.zeros(len(planted))), planted)
+    assert found["spearman"] == 0 and np.isnan(found["standard_error"]).all()
+    assert found["n_called"].sum() == 0
+
+
+@pytest.mark.parametrize("name", [n for n, m in recovery_methods.METHODS.items() if m.sets == "spaces"])
+def test_methods_recover_independent_spaces(rng, planted, name):
+    """With spaces of one size that share nothing, every comparison of the two must find the mixture."""
+    train, test = rows_of_mixture(rng, planted["mixture"].to_numpy())
+    method = recovery_methods.METHODS[name].function
+    found, answer = recovery_scores.score_method(method, name, (train, test), planted, rng)
+    one_sided = name in ("first_alone", "unique_of_first", "unique_of_last")
+    assert found["spearman"] > 0.7 and found["seconds"] > 0
+    assert found["difference"][0] > 0
+    if not one_sided:
+        assert found["n_right"].sum() > 0.9 * found["n_clear"].sum()
+        assert found["n_wrong"].sum() < 0.02 * found["n_clear"].sum()
+    if answer.kind == "preference":
+        assert found["n_called"][-1] <= 0.1 * 3 * N
+
+
+def test_shares_are_of_the_first_and_depths_of_all():
+    two = recovery_methods._share(np.array([[0.3, -0.1, 0.0], [0.1, 0.2, -0.5]]))
+    np.testing.assert_allclose(two, [0.75, 0, 0.5], rtol=1e-12)
+    three = recovery_methods._share(np.array([[0.0], [0.4], [0.4]]))
+    np.testing.assert_allclose(three, [0.25], rtol=1e-12)
+
+
+def test_draws_of_images_are_the_map_of_these_images(rng):
+    train, test = rows_of_mixture(rng, np.array([0.9, 0.2, np.nan]))
+    answer = recovery_methods.difference_of_r(train, test, np.random.default_rng(3))
+    rows = np.random.default_rng(3).integers(len(test.betas), size=len(test.betas))
+    r = [
+        encoding.correlation(
+            encoding.VoxelwiseEncoder()
+            .fit(train.features[k], train.betas, train.image_ids, train.n_repeats)
+            .predict(test.features[k])[rows],
+            test.betas[rows],
+        )
+        for k in ("z", "c")
+    ]
+    np.testing.assert_allclose(answer["draws"][0], r[0] - r[1], atol=1e-6)
+
+
+def test_intervals_cover_as_often_as_they_should(rng):
+    noise = rng.standard_normal(20_000)
+    assert recovery_table.coverage(noise, np.ones(20_000)) == pytest.approx(0.95, abs=0.005)
+    assert recovery_table.coverage(noise, 0.5 * np.ones(20_000)) == pytest.approx(0.673, abs=0.02)
+    assert np.isnan(recovery_table.coverage(noise, np.full(20_000, np.nan)))
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_tabulates_a_method_of_a_reader_and_keeps_its_parts(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path))
+    log = tmp_path / "log.txt"
+    path = write(
+        tmp_path,
+        f"open({str(log)!r}, 'a').write('x')\n"
+        "    first, last = [np.corrcoef(v.mean(1), train.betas.T)[0, 1:] for v in train.features.values()]\n"
+        "    return {'preference': first - last}",
+    )
+    args = argparse.Namespace(
+        method=f"{path}:method",
+        worlds=["standard", "null"],
+        seeds=[0],
+        noise=[2.0],
+        sets="spaces",
+        fresh=False,
+    )
+    rows = recovery_table.run(args, SIZES)
+    assert rows[0][:2] == ("method", "recovery") and rows[1][0].endswith("mine.py:method")
+    assert "null" in rows[0] and rows[1][rows[0].index("null")] == "-"
+    printed = capsys.readouterr().out
+    assert "share of what the method reaches" in printed
+    n_calls = len(log.read_text())
+    assert recovery_table.run(args, SIZES) == rows
+    assert len(log.read_text()) == n_calls + 1, "only the rehearsal asks again"
+    args.fresh = True
+    recovery_table.run(args, SIZES)
+    assert len(log.read_text()) == 2 * n_calls + 1
+    args.noise = [float("nan")]
+    with pytest.raises(ValueError, match="--noise must be at least"):
+        recovery_table.run(args, SIZES)
+
+
+def test_verdicts_count_cells_with_the_sign_that_each_world_should_give():
+    worlds = ["standard", "swapped", "uniform", "null"]
+    shape = (4, 1, 3, 2)
+    difference = np.array([[1, 2, 0.1], [-1, 1, -3], [0.1, 0.2, 4], [0, 0, 0]])
+    arrays = {name: np.zeros((*shape, 11)) for name in ("n_called", "n_clear", "n_right", "n_wrong")}
+    arrays |= {"n_vertices": np.full((*shape, 11), 10.0), "seconds": np.ones(shape)}
+    arrays |= {"spearman": np.broadcast_to([0.3, 0.6], shape), "standard_error": np.full((*shape, 1), 0.2)}
+    arrays["difference"] = np.repeat(difference[:, None, :, None, None], 2, axis=3)
+    arrays |= {"pair_difference": np.zeros((*shape, 45)), "pair_error": np.ones((*shape, 45))}
+    arrays["n_called"][0, ..., -1], arrays["n_called"][3] = 4, 1
+    summary = recovery_table.summarise(arrays, worlds)
+    assert [summary[w] for w in worlds] == [(2, 3), (2, 3), (2, 3), (3, 3)]
+    assert summary["of_truth"] == pytest.approx(0.5) and summary["covered"] == 1
+    assert summary["outside"] == pytest.approx(((4 + 0 + 0 + 1) / 40 + 11 / 110) / 2)
+    arrays["standard_error"] = np.full((*shape, 1), np.nan)
+    without = recovery_table.summarise(arrays, worlds)
+    assert [without[w] for w in worlds] == [(3, 3), (2, 3), (-1, 3), (-1, 3)]
