@@ -33,7 +33,8 @@ from latentcortex.studies.recovery_scores import agreement, cell_rows, score_met
 from latentcortex.studies.recovery_worlds import NOISE, SEEDS, WORLDS, Sizes, realised_correlation
 
 NETWORKS = ("vae", "text_encoder", "tokenizer", "guide")
-AGREEMENT_AT = 1.0  # the noise level at which reductions are drawn again
+NOISE_OF_NULL = 1.0  # stands for all, since there is no signal to multiply
+AGREEMENT_AT = (1.0, 0)  # noise level and seed at which the layers are reduced again and again
 
 
 def make(study, world, noise, seed):
@@ -49,10 +50,10 @@ def make(study, world, noise, seed):
     arrays = {name: np.array([one[name] for one in scored]) for name in scored[0]}
     arrays = {name: of.reshape(len(METHODS), 2, *of.shape[1:]) for name, of in arrays.items()}
     agreed, realised = {}, (np.nan, np.nan)
-    if noise == AGREEMENT_AT:
-        for sets in ("spaces", "layers"):
-            methods = {n: m.function for n, m in METHODS.items() if m.sets == sets}
-            agreed |= agreement(methods, given, sets, planted, seed)
+    if (noise, seed) == AGREEMENT_AT:
+        methods = {name: method.function for name, method in METHODS.items() if method.sets == "layers"}
+        agreed = agreement(methods, given, "layers", planted, seed)
+    if noise == NOISE_OF_NULL:
         realised = realised_correlation(study, world == "correlated", seed, sizes)
     arrays["agreement"] = np.array([agreed.get(name, np.nan) for name in METHODS])
     return {**arrays, "realised": np.array(realised)}
@@ -65,7 +66,7 @@ def cells():
         for seed in SEEDS
         for world in WORLDS
         for noise in NOISE
-        if world != "null" or noise == AGREEMENT_AT
+        if world != "null" or noise == NOISE_OF_NULL
     ]
 
 
@@ -73,7 +74,7 @@ def gather(_study, load):
     """Stack all arrays (world, noise, seed, method, ...); in ``null`` one noise level stands for all."""
 
     def load_any(world, noise, seed):
-        return load(world, AGREEMENT_AT if world == "null" else noise, seed)
+        return load(world, NOISE_OF_NULL if world == "null" else noise, seed)
 
     arrays = jobs.stacked(load_any, WORLDS, NOISE, SEEDS)
     arrays = {name: of if name == "spearman" else of.astype(np.float32) for name, of in arrays.items()}
