@@ -93,7 +93,7 @@ def test_values_are_right_to_half_a_step_and_nan_stays_nan(rng):
     frames = plotting.VertexMap(values, "r", frames=list("abc"))
     page = plotting.cortex_viewer(frames, **WORDS).data
     setup, words = setup_of(page), decoded(page, "values")
-    n = setup["nKnown"]
+    n = setup["nVertices"]
     vertices, steps = words[:n].astype(int), words[n:].reshape(3, n)
     np.testing.assert_array_equal(vertices, np.flatnonzero(np.isfinite(values).any(axis=0)))
     low, high = setup["maps"][0]["low"], setup["maps"][0]["high"]

@@ -47,7 +47,7 @@ def run(folder, body, script, options=WEBGL):
     command = [BROWSER, "--headless=new", "--no-sandbox", "--no-first-run", "--disable-background-networking"]
     command += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}", *options]
     command += ["--virtual-time-budget=6000", "--dump-dom", page.as_uri()]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=400, check=True).stdout
     said = json.loads(html.unescape(re.search(r'<pre id="out">(.*?)</pre>', answer, re.S)[1]))
     assert "error" not in said, said
     return said

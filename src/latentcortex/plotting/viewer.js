@@ -6,10 +6,10 @@
 function readValues(setup, text) {
   const words = new Uint16Array(decode(text));
   let at = 0;
-  const next = n => words.subarray(at, at += n), vertices = next(setup.nKnown);
+  const next = n => words.subarray(at, at += n), vertices = next(setup.nVertices);
   const spread = (low, high) => {
     const full = new Float32Array(2 * N).fill(NaN);
-    next(setup.nKnown).forEach((word, k) => {
+    next(setup.nVertices).forEach((word, k) => {
       if (word < 65535) full[vertices[k]] = low + word / 65534 * (high - low);
     });
     return full;

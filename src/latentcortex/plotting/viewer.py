@@ -142,7 +142,7 @@ def cortex_viewer(
     words += [np.flatnonzero(mask) for mask in masks.values()]
     setup = {
         "maps": described,
-        "nKnown": len(vertices),
+        "nVertices": len(vertices),
         "hasCeiling": ceiling is not None,
         "regions": [
             {"name": name, "colour": region_colours(masks)[name], "n": int(mask.sum())}
