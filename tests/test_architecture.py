@@ -28,7 +28,7 @@ DOORS = {
     "command": {"scorecard", "store", "studies"},
     "studies": {
         *("presets", "store", "nsd", "features", "decoders", "shared_space", "sampler", "metrics"),
-        *("encoding", "mini"),
+        *("encoding", "mini", "ridge"),
     },
     "scorecard": {"metrics", "store", "mini"},
 }

@@ -29,7 +29,7 @@ def planted(rng):
     )
 
 
-def rows_of_mixture(rng, mixture, n_train=150, n_test=300):
+def rows_of_mixture(rng, mixture, n_train=300, n_test=300):
     """Simulate responses to two independent spaces with a known mixture, of which half is noise."""
     n = n_train + n_test
     spaces = {name: rng.standard_normal((n, 6)).astype(np.float32) for name in ("z", "c")}
