@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 
 import numpy as np
 import pandas as pd
@@ -101,7 +102,7 @@ def test_methods_are_loaded_from_files_and_modules(tmp_path, monkeypatch):
     for text, message in (
         ("mine", "Expected MODULE:FUNCTION"),
         ("mine:", "Expected MODULE:FUNCTION"),
-        ("nothing:method", "No module named 'nothing'.*Give the path of a file"),
+        ("nothing:method", "No module named 'nothing'.*Run the command where"),
         ("nothing.py:method", "There is no file nothing.py"),
         ("mine:other", "has no function other. It has: method"),
         ("mine:np", "has no function np"),
@@ -262,6 +263,64 @@ def test_the_command_tabulates_a_method_of_a_reader_and_keeps_its_parts(tmp_path
     args.noise = [float("nan")]
     with pytest.raises(ValueError, match="--noise must be at least"):
         recovery_table.run(args, SIZES)
+
+
+def asked_for(method):
+    return argparse.Namespace(
+        method=method, worlds=["standard"], seeds=[0], noise=[2.0], sets="spaces", fresh=False
+    )
+
+
+FACTORY = """
+from __future__ import annotations
+import dataclasses
+import numpy as np
+from signs_of_mine import SIGNS
+
+@dataclasses.dataclass
+class Made:
+    sign: float
+
+    def __call__(self, train, test, rng):
+        r = [np.corrcoef(v.mean(1), train.betas.T)[0, 1:] for v in train.features.values()]
+        return {"preference": self.sign * (r[0] - r[1])}
+
+plus, minus = (Made(sign) for sign in SIGNS)
+
+def writes(train, test, rng):
+    answer = plus(train, test, rng)
+    rng.shuffle(train.betas)
+    return answer
+"""
+
+
+def test_methods_of_one_file_do_not_share_their_scores(tmp_path, monkeypatch):
+    """Two objects of one class, in a file that needs a module next to it and names of its own module."""
+    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path))
+    monkeypatch.setattr("sys.path", sys.path[:])
+    (tmp_path / "signs_of_mine.py").write_text("SIGNS = (1.0, -1.0)")
+    (tmp_path / "several.py").write_text(FACTORY)
+    rows = [
+        recovery_table.run(asked_for(f"{tmp_path / 'several.py'}:{name}"), SIZES)[1]
+        for name in ("plus", "minus")
+    ]
+    assert float(rows[0][1]) == -float(rows[1][1]) != 0
+    # What a method writes into its betas does not reach the next question.
+    writes = recovery_table.run(asked_for(f"{tmp_path / 'several.py'}:writes"), SIZES)[1]
+    assert writes[1:-1] == rows[0][1:-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import sys; sys.exit(3)", "could not be read: SystemExit: 3"),
+        ("def (", "could not be read: SyntaxError"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(tmp_path, text, message):
+    (tmp_path / "broken.py").write_text(text)
+    with pytest.raises(RuntimeError, match=message):
+        recovery.load_method(f"{tmp_path / 'broken.py'}:method")
 
 
 def test_verdicts_count_cells_with_the_sign_that_each_world_should_give():

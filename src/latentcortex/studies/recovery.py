@@ -17,6 +17,7 @@ a vertex of which nothing can be said has the preference 0, the share 0.5 and th
 import dataclasses
 import importlib.util
 import pkgutil
+import sys
 import traceback
 from pathlib import Path
 
@@ -122,8 +123,12 @@ def load_method(text):
     path = Path(module if module.endswith(".py") else module.replace(".", "/") + ".py")
     try:
         if path.is_file():
-            spec = importlib.util.spec_from_file_location(path.stem, path)
-            loaded = importlib.util.module_from_spec(spec)
+            folder = str(path.resolve().parent)
+            if folder not in sys.path:  # for modules that lie next to the file
+                sys.path.append(folder)
+            # A name of its own: a file numpy.py must not take the place of numpy.
+            spec = importlib.util.spec_from_file_location(f"recover_{path.stem}", path)
+            loaded = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(loaded)
         elif module.endswith(".py"):
             raise FileNotFoundError(f"There is no file {path}.")
@@ -133,9 +138,11 @@ def load_method(text):
         raise ValueError(str(error)) from error
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"{module}: {error}. Give the path of a file, or run the command where the module lies."
+            f"{module}: {error}. Run the command where that module lies, or install it."
         ) from error
-    except Exception as error:
+    except SyntaxError as error:
+        raise RuntimeError(f"{module} could not be read: SyntaxError: {error}") from error
+    except (Exception, SystemExit) as error:
         raise RuntimeError(f"{module} could not be read: {_in_words(error)}") from error
     method = getattr(loaded, function, None)
     if not callable(method):
