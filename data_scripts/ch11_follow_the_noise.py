@@ -18,7 +18,6 @@ N_STEPS = 10  # from pure noise to an image
 REMOVED = (2, 3, 4, 6, 8, 10)  # of these steps: shares of noise of 0.33 to 0.99
 N_DRAWS = 4  # of the noise, of the first subject, at these strengths
 AVERAGED = (4, 8)
-CHECKED = 6
 WORLDS = ("standard", "swapped", "uniform", "null")
 SETS = ("z", "c", "noised", "z_c")
 # For the joint model of z and z_c: either alone, both alike, and in between.

@@ -110,7 +110,7 @@ def make(study, seed, subject, share):
         "ceiling": seen.ceiling[0],
         "r": of_layers("mean|empty")[:, 0],
         "winner": winner,
-        # How often the winner wins when the test images are drawn anew.
+        # How often the winner wins when the test images are drawn again.
         "wins": (np.nan_to_num(resampled, nan=-2).argmax(0) == winner).mean(0),
         "by_projection": winners(["draw|empty", *(f"form {k}" for k in range(1, N_PROJECTIONS))]),
         "by_draw": winners(DRAWS),

@@ -3,7 +3,6 @@
 import base64
 import io
 import re
-from html.parser import HTMLParser
 
 import matplotlib
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from matplotlib.collections import PolyCollection
 from nilearn import datasets, surface
 from PIL import Image
+from viewer_pages import Elements
 
 from latentcortex import plotting
 
@@ -30,19 +30,6 @@ def shown_colours(ax):
     """Face colours that are not the grey of the bare surface."""
     rgb = triangles(ax).get_facecolor()[:, :3]
     return rgb[np.ptp(rgb, axis=1) > 1e-6]
-
-
-class Elements(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.found = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-    def of(self, tag):
-        return [attrs for name, attrs in self.found if name == tag]
 
 
 def test_image_grid_shows_every_pixel_in_its_place(images):

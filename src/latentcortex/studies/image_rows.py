@@ -1,9 +1,51 @@
 """Rows of images on disk: files of one shelf that grow by the images that are asked for."""
 
+import dataclasses
+import functools
+
 import numpy as np
 from filelock import FileLock
 
 from latentcortex import store
+from latentcortex.studies.study import DIFFUSION
+
+N_IN_FILE = 128
+
+
+def kept_by_setting(study, name, compute, setting, names, image_ids):
+    """Return features that the diffusion model makes of images in some setting; new ones are kept first.
+
+    Parameters
+    ----------
+    study : Study
+    name : str
+        Of the shelf.
+    compute : callable
+        ``compute(study, setting, image_ids)`` returns all arrays of some images by name.
+    setting : dataclass
+        Each has a shelf of its own.
+    names : sequence of str
+        Of the arrays that are read.
+    image_ids : int array (n,)
+        Repeats are fine.
+
+    Returns
+    -------
+    dict of str to float32 array (n, ...)
+    """
+    described = {
+        "data": study.identity,
+        "weights": study.weights(*DIFFUSION),
+        "image_size": study.preset.image_size,
+        "dtype": str(study.preset.dtype),
+        **dataclasses.asdict(setting),
+    }
+    shelf = study.shelf(name, [compute], described)
+    ids, arrays = read_rows(
+        shelf, functools.partial(compute, study, setting), np.unique(image_ids), names, N_IN_FILE
+    )
+    rows = store.rows_of(ids, image_ids)
+    return {name: arrays[name][rows].astype(np.float32) for name in names}
 
 
 def read_rows(shelf, compute, image_ids, names, n_in_file):

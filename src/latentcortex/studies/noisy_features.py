@@ -5,21 +5,19 @@ for one of random weights, so that their scores can be compared image by image.
 """
 
 import functools
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from latentcortex import encoding, features, sampler, store
-from latentcortex.studies.image_rows import read_rows
-from latentcortex.studies.study import DIFFUSION
+from latentcortex import encoding, features, sampler
+from latentcortex.studies.image_rows import kept_by_setting
 from latentcortex.studies.targets import targets
 
 SEED_OF_NOISE = 16
 SEED_OF_PROJECTION = 17
 # Numbers that are kept of a layer. At Stable Diffusion's 320 x 64 x 64 that is one in 1,600.
 N_PROJECTED = 800
-N_IN_FILE = 128
 CONDITIONS = ("text", "empty")
 
 
@@ -165,16 +163,6 @@ def unet_features(study, reading, names, image_ids):
             f"There is no {unknown[0]}. The layers are {', '.join(blocks(study))}; the conditions "
             f"{', '.join(reading.conditions)}; the forms of this reading {', '.join(reading.forms)}."
         )
-    described = {
-        "data": study.identity,
-        "weights": study.weights(*DIFFUSION),
-        "image_size": study.preset.image_size,
-        "dtype": str(study.preset.dtype),
-        **asdict(reading),
-    }
-    shelf = study.shelf("targets-unet", [read_unet], described)
-    compute = functools.partial(read_unet, study, reading)
     joined = ["|".join(name) for name in names]
-    ids, arrays = read_rows(shelf, compute, np.unique(image_ids), joined, N_IN_FILE)
-    rows = store.rows_of(ids, image_ids)
-    return {tuple(name): arrays["|".join(name)][rows].astype(np.float32) for name in names}
+    found = kept_by_setting(study, "targets-unet", read_unet, reading, joined, image_ids)
+    return {tuple(name): found["|".join(name)] for name in names}

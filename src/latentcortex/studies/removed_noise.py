@@ -1,15 +1,12 @@
 """z_c of images, kept by image id: noise is added to the true z and removed again under the true c."""
 
-import functools
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
-from latentcortex import features, sampler, store
-from latentcortex.studies.image_rows import read_rows
-from latentcortex.studies.noisy_features import N_IN_FILE, SEED_OF_NOISE
-from latentcortex.studies.study import DIFFUSION
+from latentcortex import features, sampler
+from latentcortex.studies.image_rows import kept_by_setting
+from latentcortex.studies.noisy_features import SEED_OF_NOISE
 from latentcortex.studies.targets import targets
 
 
@@ -105,15 +102,4 @@ def removed(study, removal, names, image_ids):
         raise ValueError(
             f"There is no {unknown[0]} in {removal.n_removed} steps. There are: {', '.join(known)}."
         )
-    described = {
-        "data": study.identity,
-        "weights": study.weights(*DIFFUSION),
-        "image_size": study.preset.image_size,
-        "dtype": str(study.preset.dtype),
-        **asdict(removal),
-    }
-    shelf = study.shelf("targets-removed", [remove], described)
-    compute = functools.partial(remove, study, removal)
-    ids, arrays = read_rows(shelf, compute, np.unique(image_ids), names, N_IN_FILE)
-    rows = store.rows_of(ids, image_ids)
-    return {name: arrays[name][rows].astype(np.float32) for name in names}
+    return kept_by_setting(study, "targets-removed", remove, removal, names, image_ids)
