@@ -8,13 +8,11 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
-import torch
 from scipy import stats
 
 from latentcortex import encoding, nsd
 from latentcortex.studies import jobs
-from latentcortex.studies.encoders import Components
-from latentcortex.studies.scores import varies
+from latentcortex.studies.recovery_worlds import planted_features
 from latentcortex.studies.study import open_study
 from latentcortex.studies.targets import targets
 
@@ -56,41 +54,15 @@ def read_scenes(root, image_ids):
     return scenes
 
 
-def planted_features(root, image_ids, is_train):
-    """Compute the variables that simulated vertices are tuned to, each (n_images, n_features).
-
-    Low-level maps pooled to 8 x 8 places; what is in the scene, and how much of each of 6 x 6 fields of the
-    picture a thing of each kind fills. Scaled as the simulated cortex scales them.
-    """
-    from latentcortex.mini import tuning
-
+def planted_variables(root, image_ids, is_train):
+    """Return the variables that simulated vertices are tuned to, of images of a tree."""
     images = (255 * nsd.images(root, image_ids)).round().astype(np.uint8).transpose(0, 2, 3, 1)
-    maps = tuning.low_level_maps(images)
-    n, channels, side, _ = maps.shape
-    low = maps.reshape(n, channels, 8, side // 8, 8, side // 8).mean((3, 5)).reshape(n, -1)
-    scenes = read_scenes(root, image_ids)
-    places = np.linspace(-3.5, 3.5, 6)  # degrees
-    x, y = (grid.ravel() for grid in np.meshgrid(places, places))
-    kinds = tuning.kinds_in_fields(scenes, x, y, np.full(x.shape, 1.0)).reshape(n, -1)
-
-    def standardised(values):
-        scale = values[is_train].std(0)
-        return (values - values[is_train].mean(0)) / np.where(scale > 0, scale, 1)
-
-    semantic = np.hstack([standardised(tuning.scene_variables(scenes)), 3 * kinds])
-    return {"low": standardised(low), "semantic": semantic}
+    return planted_features(images, read_scenes(root, image_ids), is_train)
 
 
 def predict(values, is_train, train, test_ids):
-    """Fit one kind of features (n_images, n_features) on training rows; predict betas of the test rows.
-
-    The features are reduced to principal components of the training images and turned back into their own
-    axes: z-scoring each component, as the encoder would, gives the smallest as much weight as the largest
-    and lowers every score.
-    """
-    some = torch.as_tensor(values[:, varies(values[is_train])], dtype=torch.float32)
-    components = Components(some[is_train], N_COMPONENTS)
-    reduced = components.back(components(some)).numpy()
+    """Fit one kind of features (n_images, n_features) on training rows; predict betas of the test rows."""
+    reduced = encoding.low_rank(values, is_train, N_COMPONENTS)
     encoder = encoding.VoxelwiseEncoder(cv="gcv").fit(reduced[is_train], *train)
     return encoder.predict(reduced[~is_train], test_ids)
 
@@ -138,7 +110,7 @@ def make(study, world, seed, subject):
     is_train = np.arange(len(ids)) < len(train[1])
     values = {name: of.flatten(1).numpy() for name, of in targets(study, "zc", ids).items()}
     if world != "measured":
-        values |= planted_features(root, ids, is_train)
+        values |= planted_variables(root, ids, is_train)
     predicted = {name: predict(of, is_train, train, test_ids) for name, of in values.items()}
     r = {name: encoding.correlation(p, test_betas, test_ids) for name, p in predicted.items()}
     ceiling = nsd.noise_ceiling(nsd.ncsnr(root, subject, space), test_repeats)

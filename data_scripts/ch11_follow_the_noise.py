@@ -60,12 +60,10 @@ def features_of(study, n_removed, image_ids, is_first):
 def unique_parts(seen, z, z_c):
     """Return what z and z_c explain alone and what they share, (3, n_vertices) of the first world, in R2."""
     n, n_vertices = seen.n_train, seen.ceiling.shape[1]
-    spaces = {"z": z, "z_c": z_c}
-    for name, values in spaces.items():
-        values = values.reshape(len(values), -1)
-        n_components = min(maps.N_COMPONENTS, n - 1, values.shape[1])
-        reduction = encoding.fit_reduction(values[:n], n_components)
-        spaces[name] = reduction.back(reduction(values)).numpy()
+    spaces = {
+        name: encoding.low_rank(values, seen.is_train, maps.N_COMPONENTS)
+        for name, values in {"z": z, "z_c": z_c}.items()
+    }
     betas, ids, n_repeats = seen.train
     measured, r2 = seen.test_betas[:, :n_vertices], {}
     for name, bands in {"both": BANDS, "z": BANDS[:1], "z_c": BANDS[-1:]}.items():

@@ -10,7 +10,7 @@ from tiny_models import tiny_clip_image_encoder
 
 from latentcortex import features, sampler, store
 from latentcortex.studies import decoding, drawings, guides, shared_training
-from latentcortex.studies.encoders import Components, LayerEncoder
+from latentcortex.studies.encoders import LayerEncoder
 from latentcortex.studies.recipes import RECIPES, Guide, Recipe
 from latentcortex.studies.study import LAYERS
 
@@ -227,16 +227,6 @@ def test_an_encoding_model_predicts_and_is_differentiable(joint):
     assert r > 0.5
     (gradient,) = torch.autograd.grad(predicted.sum(), new)
     assert (gradient.flatten(1).norm(dim=1) > 0).all()
-
-
-def test_components_are_those_of_scikit_learn(rng):
-    from sklearn.decomposition import PCA
-
-    rows = torch.from_numpy(rng.normal(size=(40, 90)) * np.linspace(3, 0.1, 90)).float()
-    components, pca = Components(rows[:30], 8), PCA(8, svd_solver="full").fit(rows[:30].numpy())
-    found, expected = components(rows).numpy()[:, ::-1], pca.transform(rows.numpy())
-    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-3)
-    np.testing.assert_allclose(components.back(components(rows)), pca.inverse_transform(expected), atol=1e-3)
 
 
 def test_all_layers_are_asked_for_unless_a_guide_says_otherwise():

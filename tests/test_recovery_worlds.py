@@ -100,12 +100,12 @@ def test_a_cell_holds_what_was_planted(world_study):
         worlds.simulate(world_study, "mars", 1.0, 0, SIZES)
 
 
-def test_planted_variables_are_those_of_chapter_10(world_study, monkeypatch):
+def test_chapter_10_reads_the_planted_variables_back(world_study, monkeypatch):
     drawn, images = worlds.pictures(world_study, False, 0, 120)
     is_train = np.arange(120) >= 30
     monkeypatch.setattr(ch10, "read_scenes", lambda *_: drawn)
     monkeypatch.setattr(ch10.nsd, "images", lambda *_: images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
-    expected = ch10.planted_features("", np.arange(120), is_train)
+    expected = ch10.planted_variables("", np.arange(120), is_train)
     found = worlds.planted_features(images, drawn, is_train)
     for name in ("low", "semantic"):
         np.testing.assert_array_equal(found[name], expected[name])

@@ -7,8 +7,13 @@ from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
 from sklearn.random_projection import SparseRandomProjection
 
-from latentcortex.encoding.reduction import SparseProjection, fit_reduction, same_dimensions, variance_kept
-from latentcortex.studies.encoders import Components
+from latentcortex.encoding.reduction import (
+    SparseProjection,
+    fit_reduction,
+    low_rank,
+    same_dimensions,
+    variance_kept,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -58,16 +63,25 @@ def test_components_are_uncorrelated_and_hold_everything_when_all_are_kept(shape
     assert variance_kept(features, components) == pytest.approx(1, abs=1e-6)
 
 
-def test_it_can_replace_the_components_of_encoders(rng):
-    features = torch.from_numpy(made(*MORE_FEATURES, rng))
-    earlier, reduction = Components(features, 12), fit_reduction(features, 12)
-    # That class has the largest direction last, and leaves signs to chance.
-    signs = torch.sign((earlier.directions.flip(1) * reduction.directions).sum(0))
-    torch.testing.assert_close(earlier.directions.flip(1) * signs, reduction.directions, rtol=0, atol=1e-5)
-    torch.testing.assert_close(earlier(features).flip(1) * signs, reduction(features), rtol=0, atol=1e-4)
-    torch.testing.assert_close(
-        earlier.back(earlier(features)), reduction.back(reduction(features)), rtol=0, atol=1e-4
-    )
+def test_a_low_rank_is_what_the_components_leave(rng):
+    features = made(*MORE_FEATURES, rng)
+    features[:, 3], is_train = 1.0, np.arange(len(features)) < 30
+    varying = np.delete(features, 3, axis=1)
+    pca = PCA(8, svd_solver="full").fit(varying[is_train])
+    found = low_rank(features, is_train, 8)
+    np.testing.assert_allclose(found, pca.inverse_transform(pca.transform(varying)), atol=1e-4)
+    changed = np.where(is_train[:, None], features, 7)
+    np.testing.assert_array_equal(low_rank(changed, is_train, 8)[is_train], found[is_train])
+    np.testing.assert_array_equal(low_rank(features, is_train, 10_000), varying)
+    repeated = np.tile(features[:, :5], 4)  # four dimensions that vary, sixteen columns
+    found = low_rank(repeated, is_train, 12)
+    np.testing.assert_allclose(found, np.delete(repeated, [3, 8, 13, 18], 1), atol=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [np.arange(40), np.ones(5, bool), np.zeros(40, bool)])
+def test_a_low_rank_needs_training_images(wrong, rng):
+    with pytest.raises(ValueError, match="is_train must mark at least two"):
+        low_rank(made(*MORE_FEATURES, rng), wrong, 5)
 
 
 @pytest.mark.parametrize("shape", [MORE_FEATURES, MORE_IMAGES])

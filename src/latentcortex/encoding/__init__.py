@@ -32,6 +32,7 @@ from latentcortex.encoding.reduction import (
     Reduction,
     SparseProjection,
     fit_reduction,
+    low_rank,
     same_dimensions,
     variance_kept,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "explainable_variance",
     "fdr",
     "fit_reduction",
+    "low_rank",
     "gaussian_fields",
     "held_out_predictions",
     "normalised_correlation",

@@ -194,6 +194,45 @@ def fit_reduction(features, n_components=None, rng=None, n_projected=None, max_b
     return dataclasses.replace(_exact(projected, n_components, block_size), projection=projection)
 
 
+def low_rank(features, is_train, n_components):
+    """Return features with only the principal components of the training images left, in their own axes.
+
+    Use it before a ridge regression that z-scores its columns: z-scored components would give the smallest
+    component as much weight as the largest, which lowers every score.
+
+    Parameters
+    ----------
+    features : array (n_images, ...)
+    is_train : bool array (n_images,)
+        Images that the components are fitted on.
+    n_components : int
+        Fewer are kept where the training images have fewer.
+
+    Returns
+    -------
+    float32 array (n_images, n_varying)
+        Without the features that do not vary over the training images (less than 1/1000 of the largest
+        standard deviation). Unchanged where no more than `n_components` are left.
+
+    Raises
+    ------
+    ValueError
+        For missing values, or where no feature varies.
+    """
+    features, is_train = _flat(checked_rows(features, "features")), np.asarray(is_train)
+    if is_train.dtype != bool or is_train.shape != (len(features),) or is_train.sum() < 2:
+        raise ValueError(
+            f"is_train must mark at least two of the {len(features)} images by True; got {is_train.dtype} of "
+            f"shape {is_train.shape}, {is_train.sum()} marked."
+        )
+    scale = features[is_train].std(0)
+    features = features[:, scale > 1e-3 * scale.max()].astype(np.float32)
+    if features.shape[1] <= n_components:
+        return features
+    reduction = _exact(features[is_train], n_components, 1024, or_fewer=True)
+    return reduction.back(reduction(features)).numpy()
+
+
 def same_dimensions(reductions):
     """Return reductions cut to the number of dimensions that the smallest of them has.
 
@@ -260,7 +299,7 @@ def _centred(columns):
     return columns.sub_(columns.mean(0))
 
 
-def _exact(features, n_components, block_size):
+def _exact(features, n_components, block_size, or_fewer=False):
     n, p = features.shape
     by_images = n <= p  # the products of images are the smaller matrix
     mean = torch.empty(p, dtype=torch.float64)
@@ -285,6 +324,8 @@ def _exact(features, n_components, block_size):
     of_features = eps**2 * (total + n * float(mean @ mean)) / len(values)
     floor = max(of_features, len(values) * torch.finfo(torch.float64).eps * float(values[0]))
     rank = min(int((values > floor).sum()), n - 1)
+    if or_fewer:
+        n_components = min(n_components, rank)
     if rank == 0 or (n_components is not None and n_components > rank):
         raise ValueError(
             f"These {n} images vary in {rank} dimensions only, and n_components is {n_components}. Ask for "

@@ -6,44 +6,11 @@ import numpy as np
 import torch
 
 from latentcortex import metrics
-from latentcortex.encoding import VoxelwiseEncoder
+from latentcortex.encoding import VoxelwiseEncoder, fit_reduction
 from latentcortex.studies import decoding
 from latentcortex.studies.responses import VISUAL_CORTEX
 from latentcortex.studies.scores import instruments
 from latentcortex.studies.targets import image_parts
-
-
-class Components:
-    """Principal components of features, exact, fitted on training images.
-
-    Parameters
-    ----------
-    features : tensor (n_images, n_features)
-    n_components : int
-        At most n_images - 1 are kept.
-
-    Attributes
-    ----------
-    mean : tensor (n_features,)
-    directions : tensor (n_features, n_components)
-        Orthonormal, the direction of the largest variance last.
-    """
-
-    def __init__(self, features, n_components):
-        self.mean = features.mean(0)
-        centred = features - self.mean
-        # By way of the images, of which there are fewer than features.
-        values, vectors = torch.linalg.eigh((centred @ centred.T).double())
-        n = min(n_components, len(centred) - 1)
-        self.directions = centred.T @ (vectors[:, -n:] / values[-n:].sqrt()).float()
-
-    def __call__(self, features):
-        """Return the components (n, n_components) of features (n, n_features)."""
-        return (features - self.mean) @ self.directions
-
-    def back(self, components):
-        """Return features (n, n_features) that have these components and nothing else."""
-        return components @ self.directions.T + self.mean
 
 
 class LayerEncoder:
@@ -66,15 +33,18 @@ class LayerEncoder:
     def __init__(self, layers, betas, image_ids, n_components, joint=False):
         self._scale = {name: values.std() if joint else 1.0 for name, values in layers.items()}
         self._groups = [list(layers)] if joint else [[name] for name in layers]
-        self._components = [Components(self._join(layers, names), n_components) for names in self._groups]
+        n = min(n_components, len(image_ids) - 1)
+        self._reductions = [fit_reduction(self._join(layers, names), n) for names in self._groups]
         self._model = VoxelwiseEncoder().fit(self._reduce(layers), torch.as_tensor(betas), image_ids)
 
     def _join(self, layers, names):
         return torch.cat([(layers[name] / self._scale[name]).flatten(1) for name in names], dim=1)
 
     def _reduce(self, layers):
-        pairs = zip(self._components, self._groups, strict=True)
-        return torch.cat([components(self._join(layers, names)) for components, names in pairs], dim=1)
+        pairs = zip(self._reductions, self._groups, strict=True)
+        # Written out, because a call of the reduction has no gradient.
+        parts = [(self._join(layers, names) - of.mean) @ of.directions for of, names in pairs]
+        return torch.cat(parts, dim=1)
 
     def __call__(self, layers):
         """Predict responses, tensor (n, n_voxels), from layers as those of the training images."""

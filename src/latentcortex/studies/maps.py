@@ -72,16 +72,10 @@ class Worlds:
             Only of so many worlds, the first ones. Default: of all.
         """
         n_columns = self.ceiling[:n_worlds].size
-        values = np.asarray(values).reshape(len(values), -1)
-        scale = values[self.is_train].std(0)
-        varying = values[:, scale > 1e-3 * scale.max()]
-        n = min(N_COMPONENTS, varying.shape[1], self.n_train - 1)
-        if n < varying.shape[1]:
-            reduction = encoding.fit_reduction(varying[self.is_train], n)
-            varying = reduction.back(reduction(varying)).numpy()
+        values = encoding.low_rank(values, self.is_train, N_COMPONENTS)
         encoder = encoding.VoxelwiseEncoder(cv="gcv")
-        encoder.fit(varying[self.is_train], self.train[0][:, :n_columns], *self.train[1:])
-        return encoder.predict(varying[~self.is_train], self.image_ids[self.n_train :])
+        encoder.fit(values[self.is_train], self.train[0][:, :n_columns], *self.train[1:])
+        return encoder.predict(values[~self.is_train], self.image_ids[self.n_train :])
 
     def correlate(self, predicted):
         """Return r of every vertex, (n_worlds, n_vertices), of as many worlds as were predicted."""

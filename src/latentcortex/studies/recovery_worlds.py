@@ -159,16 +159,11 @@ def raw_features(study, correlated, seed, n, n_test):
 def reduced(values, is_train, n_components, projection=None):
     """Return features in few dimensions, in their own axes: float32 (n_images, n_features).
 
-    Principal components of the training images are turned back, as in chapter 10, because z-scoring each
-    component would give the smallest as much weight as the largest. With a generator as `projection`, a
-    random projection to `N_PROJECTED` dimensions comes first.
+    With a generator as `projection`, a random projection to `N_PROJECTED` dimensions comes first.
     """
     if projection is not None and values.shape[1] > N_PROJECTED:
         values = encoding.SparseProjection(values.shape[1], N_PROJECTED, projection)(values).numpy()
-    values = values[:, varies(values[is_train])].astype(np.float32)
-    fitted = encoding.fit_reduction(values[is_train])
-    fitted = fitted.first(min(n_components, len(fitted.variances)))
-    return fitted.back(fitted(values)).numpy()
+    return encoding.low_rank(values, is_train, n_components)
 
 
 def chosen_vertices(seed, n_vertices):
