@@ -2,7 +2,7 @@
 
 Next to it there are z, c and the noised latent itself. For the first subject there are several draws of the
 noise and their mean, and the same removal without text. Where the data are simulated, the same is asked in
-other simulated worlds.
+other simulated worlds, and at two strengths with other seeds: other scenes, other brains, other noise.
 """
 
 import numpy as np
@@ -18,7 +18,13 @@ N_STEPS = 10  # from pure noise to an image
 REMOVED = (2, 3, 4, 6, 8, 10)  # of these steps: shares of noise of 0.33 to 0.99
 N_DRAWS = 4  # of the noise, of the first subject, at these strengths
 AVERAGED = (4, 8)
-WORLDS = ("standard", "swapped", "uniform", "null")
+# By seed: counterfactual worlds of the first seed, and the one that should show no hierarchy for all.
+WORLDS = {
+    0: ("standard", "swapped", "uniform", "null"),
+    1: ("standard", "uniform"),
+    2: ("standard", "uniform"),
+}
+REMOVED_AGAIN = (6, 10)  # steps of the other seeds: just before z_c falls, and where it is lowest
 SETS = ("z", "c", "noised", "z_c")
 # For the joint model of z and z_c: either alone, both alike, and in between.
 BANDS = np.array([[1, 0], [0.8, 0.2], [0.5, 0.5], [0.2, 0.8], [0, 1]])
@@ -26,8 +32,13 @@ TOLERANCE = {"of 98 in 100": 0.003}
 
 
 def worlds_of(study):
-    """List the worlds that are looked at: only simulated data have other worlds."""
-    return WORLDS if study.preset.data == "mini" else ("measured",)
+    """List the worlds of each seed: only simulated data have other worlds."""
+    return WORLDS if study.preset.data == "mini" else {0: ("measured",)}
+
+
+def removed_of(seed):
+    """Return the numbers of steps that are looked at; the seeds that only repeat have fewer."""
+    return REMOVED if seed == 0 else REMOVED_AGAIN
 
 
 def removal_of(study, n_removed, draw=0, **more):
@@ -35,11 +46,11 @@ def removal_of(study, n_removed, draw=0, **more):
     return Removal(n_removed, N_STEPS, study.preset.guidance_scale, draw, **more)
 
 
-def features_of(study, n_removed, image_ids, is_first):
+def features_of(study, n_removed, image_ids, is_first, along):
     """Return all feature sets of images at one strength, by name."""
     removal = removal_of(study, n_removed)
     share, names = removal.share(study.model.scheduler), ["z_c"]
-    if n_removed == N_STEPS:  # along the whole way
+    if along:  # the whole way
         names += [f"x0 {k}" for k in range(N_STEPS)] + [f"z_t {k}" for k in range(1, N_STEPS)]
     found = {name: of.numpy() for name, of in targets(study, "zc", image_ids).items()}
     found["noised"] = noised(study, share, 0, image_ids)[0].numpy()
@@ -74,11 +85,12 @@ def unique_parts(seen, z, z_c):
     return np.stack(encoding.unique_and_shared(r2["both"], r2["z"], r2["z_c"]))
 
 
-def make(study, subject, n_removed):
-    """Score all sets at one strength for one subject, in all worlds."""
-    seen = maps.read_worlds(study, worlds_of(study), 0, subject)
-    is_first = subject == study.subjects[0]
-    values = features_of(study, n_removed, seen.image_ids, is_first)
+def make(study, seed, subject, n_removed):
+    """Score all sets at one strength for one subject, in all worlds of a seed."""
+    worlds = worlds_of(study)[seed]
+    base, seen = maps.study_of_world(study, worlds[0], seed), maps.read_worlds(study, worlds, seed, subject)
+    is_first, along = seed == 0 and subject == study.subjects[0], seed == 0 and n_removed == N_STEPS
+    values = features_of(base, n_removed, seen.image_ids, is_first, along)
     result, r, resampled = {}, {}, {}
     for name, of in values.items():
         predicted = seen.predict(of)
@@ -86,9 +98,11 @@ def make(study, subject, n_removed):
         result[f"areas {name}"] = seen.by_area(r[name])
         if name in SETS:
             resampled[name] = seen.resampled_by_area(seen.resampled(predicted))
+    result["resampled"] = np.array([resampled[name] for name in SETS])
+    if seed > 0:
+        return result
     unique = unique_parts(seen, values["z"], values["z_c"])
     return result | {
-        "resampled": np.array([resampled[name] for name in SETS]),
         "unique": np.stack([seen.by_area(part[None])[0] for part in unique]),
         "ceiling": seen.ceiling[0],
         "r": np.array([r[name][0] for name in SETS]),
@@ -96,39 +110,48 @@ def make(study, subject, n_removed):
 
 
 def gather(study, load):
-    """Stack the parts: (subject, strength, ...), without the axis that has one word only."""
-    parts = {(s, n): load(s, n) for s in study.subjects for n in REMOVED}
+    """Stack the parts of each seed in a file: (subject, strength, ...), without an axis of one word only."""
+    return {"" if seed == 0 else f"-seed{seed}": _of_seed(study, load, seed) for seed in worlds_of(study)}
+
+
+def _of_seed(study, load, seed):
+    removed_steps = removed_of(seed)
+    parts = {(s, n): load(seed, s, n) for s in study.subjects for n in removed_steps}
     first, arrays = study.subjects[0], {}
     for name in sorted({name for part in parts.values() for name in part}):
-        subjects = [s for s in study.subjects if any(name in parts[s, n] for n in REMOVED)]
-        strengths = [n for n in REMOVED if name in parts[first, n]]
+        subjects = [s for s in study.subjects if any(name in parts[s, n] for n in removed_steps)]
+        strengths = [n for n in removed_steps if name in parts[first, n]]
         stacked = np.array([[parts[s, n][name] for n in strengths] for s in subjects])
         one = tuple(k for k, words in enumerate((subjects, strengths)) if len(words) == 1)
         arrays[name] = stacked.squeeze(one) if one else stacked
     # All subjects see the same test images, so the mean over subjects has an interval over images.
-    arrays["resampled"], arrays["ceiling"] = arrays["resampled"].mean(0), arrays["ceiling"][:, 0]
+    arrays["resampled"] = arrays["resampled"].mean(0)
+    if seed == 0:
+        arrays["ceiling"] = arrays["ceiling"][:, 0]
     arrays = {name: of.astype(np.float16) for name, of in arrays.items()}
-    visual = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral")
-    arrays["vertices"] = np.flatnonzero(visual).astype(np.int32)
+    if seed == 0:
+        visual = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral")
+        arrays["vertices"] = np.flatnonzero(visual).astype(np.int32)
     scheduler = study.model.scheduler
     provenance = {
-        "worlds": worlds_of(study),
+        "worlds": worlds_of(study)[seed],
         "subjects": study.subjects,
-        "removed": REMOVED,
+        "removed": removed_steps,
         "averaged": AVERAGED,
-        "shares": [removal_of(study, n).share(scheduler) for n in REMOVED],
+        "shares": [removal_of(study, n).share(scheduler) for n in removed_steps],
         "timesteps": removal_of(study, N_STEPS).timesteps(scheduler).tolist(),
         "sets": SETS,
         "areas": list(maps.AREAS),
         "tolerance": TOLERANCE,
     }
-    return {"": (arrays, provenance)}
+    return arrays, provenance
 
 
 def make_job(study, _args):
     """Cut the work into parts."""
-    parts = [(subject, n_removed) for n_removed in REMOVED for subject in study.subjects]
-    return jobs.Job(study, parts, make, gather, study.description(*DIFFUSION, worlds=worlds_of(study)))
+    worlds = worlds_of(study)
+    parts = [(seed, subject, n) for seed in worlds for n in removed_of(seed) for subject in study.subjects]
+    return jobs.Job(study, parts, make, gather, study.description(*DIFFUSION, worlds=worlds))
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def small(study, tmp_path, monkeypatch):
     monkeypatch.setattr(maps, "N_DRAWS", 5)
     monkeypatch.setattr(maps, "N_COMPONENTS", 20)
     monkeypatch.setattr(ch12, "worlds_of", lambda _: {0: ("measured",)})
-    monkeypatch.setattr(ch11, "worlds_of", lambda _: ("measured",))
+    monkeypatch.setattr(ch11, "worlds_of", lambda _: {0: ("measured",), 1: ("measured",)})
     return study
 
 
@@ -168,8 +168,17 @@ def test_ch11_makes_and_gathers_z_c(small, monkeypatch):
     monkeypatch.setattr(ch11, "N_STEPS", 2)
     monkeypatch.setattr(ch11, "N_DRAWS", 2)
     monkeypatch.setattr(ch11, "AVERAGED", (2,))
-    parts = {(s, n): ch11.make(small, s, n) for s in small.subjects for n in ch11.REMOVED}
-    arrays, provenance = ch11.gather(small, lambda *part: parts[part])[""]
+    monkeypatch.setattr(ch11, "REMOVED_AGAIN", (2,))
+    parts = {part: ch11.make(small, *part) for part in ch11.make_job(small, None).parts}
+    products = ch11.gather(small, lambda *part: parts[part])
+    again, described = products["-seed1"]
+    parts = {part[1:]: of for part, of in parts.items() if part[0] == 0}
+    arrays, provenance = products[""]
+    # The same tree was given as the other seed, so its scores are those of the first.
+    assert again["areas z_c"].shape == (2, 1, 2) and described["shares"] == provenance["shares"][1:]
+    np.testing.assert_array_equal(again["areas z_c"], arrays["areas z_c"][:, 1])
+    np.testing.assert_array_equal(again["resampled"], arrays["resampled"][1])
+    assert "areas z_c mean" not in again and "areas x0 1" not in again
     assert arrays["areas z_c"].shape == (2, 2, 1, 2) and arrays["areas x0 1"].shape == (2, 1, 2)
     assert arrays["areas z_c mean"].shape == (1, 2) and arrays["areas without text"].shape == (2, 1, 2)
     np.testing.assert_allclose(arrays["areas z_c"][1, 0], parts["subj02", 1]["areas z_c"], atol=1e-3)
