@@ -7,9 +7,9 @@ and the intercept b minimise
 
 which is ridge regression on the columns sqrt(g_s) X_s with the penalty alpha. A space of share 0 is
 left out. Columns are z-scored, with weights. For each vector of shares one eigendecomposition serves
-every alpha and every target. The products that it needs are formed once for all shares: X_c'X_c of all
-spaces together where there are more rows than columns, and otherwise X_c X_c' of each space, because
-their weighted sum is the kernel.
+every alpha and every target. What it needs of the rows is formed once for all shares. Where there are
+more rows than columns, X_c = U R with orthonormal U of as many columns as X_c, so R and U'Y_c stand for the
+rows from there on. Otherwise it is X_c X_c' of each space, because their weighted sum is the kernel.
 
 References
 ----------
@@ -115,7 +115,8 @@ def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024):
         See `check_shares`.
     alphas : float64 tensor (n_alphas,), positive
     block_size : int
-        Targets worked on at a time. Bounds the memory, does not change the result.
+        Targets worked on at a time. Does not change the result. Held besides are the centred targets and
+        a solution in float64, each with as many rows as the smaller side of the columns.
 
     Returns
     -------
@@ -131,16 +132,23 @@ def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024):
     rows = torch.cat(rows, 1) * weights.sqrt()[:, None]
     complete = rows.shape[0] <= rows.shape[1]
     if complete:
+        U = rows.new_empty(len(rows), 0)
         products = rows.new_empty(len(sizes), len(rows), len(rows))
         for product, part in zip(products, rows.split(sizes, 1), strict=True):
             product.copy_(gram(part))
     else:
+        U, rows = torch.linalg.qr(rows)
         products = gram(rows.T)
 
     n_targets = Y.shape[1]
     blocks = [slice(i, i + block_size) for i in range(0, n_targets, block_size)]
     best, worst = Y.new_full((n_targets,), -torch.inf), Y.new_full((n_targets,), torch.inf)
-    scores, intercept = Y.new_empty(len(shares), n_targets), Y.new_empty(n_targets)
+    scores = Y.new_empty(len(shares), n_targets)
+    U, reduced = U.to(Y.dtype), Y.new_empty(len(rows), n_targets)  # the centred targets, or U'Y_c
+    total, intercept = Y.new_empty(2, n_targets)
+    for block in blocks:
+        projected, centred, intercept[block] = project(U, Y[:, block], weights)
+        reduced[:, block], total[block] = centred if complete else projected, (centred**2).sum(0)
     chosen, alpha = torch.zeros_like(best, dtype=torch.int64), torch.zeros_like(best, dtype=torch.float64)
     # Of the best candidate so far: dual weights of the rows, or coefficients of the columns. In float64,
     # because a direction that dominates the columns multiplies the rounding of the weights.
@@ -154,9 +162,10 @@ def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024):
             eigenvalues, vectors = eigenvectors(root[:, None] * products * root)
             P = root[:, None] * vectors
             Q = rows @ P
-        decomposition = Decomposition(None, eigenvalues, P.to(Y.dtype), Q.to(Y.dtype), complete, None)
+        Q, decomposition = Q.to(Y.dtype), Decomposition(None, eigenvalues, None, None, complete, None)
         for block in blocks:
-            projected, _, intercept[block] = parts = project(decomposition.Q, Y[:, block], weights)
+            projected = Q.T @ reduced[:, block]
+            parts = projected, total[block], intercept[block]
             of_alphas, _ = gcv_scores(decomposition, *parts, weights, alphas)
             scores[k, block], which = of_alphas.max(0)
             torch.minimum(worst[block], of_alphas.amin(0), out=worst[block])

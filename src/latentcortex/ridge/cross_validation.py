@@ -5,7 +5,7 @@ import torch
 from latentcortex.ridge.decomposition import eigenvectors, gram, project, rounding_variance, standardise
 
 
-def gcv_scores(decomposition, projected, centred, mean, weights, alphas):
+def gcv_scores(decomposition, projected, total, mean, weights, alphas):
     """Return how generalised cross-validation rates the penalties, and how much targets vary.
 
     The scores are 1 - GCV(alpha) / GCV(infinity) of a block of targets, (n_alphas, n_block); the
@@ -17,25 +17,27 @@ def gcv_scores(decomposition, projected, centred, mean, weights, alphas):
     Parameters
     ----------
     decomposition : Decomposition
-    projected, centred, mean : tensors (rank, n_block), (n_samples, n_block), (n_block,)
+    projected, mean : tensors (rank, n_block), (n_block,)
         From `project`.
+    total : tensor (n_block,)
+        The sum of squares of each centred target.
     weights : float64 tensor (n_samples,)
     alphas : float64 tensor (n_alphas,)
     """
-    eigenvalues, Q, complete = decomposition.eigenvalues, decomposition.Q, decomposition.complete
+    eigenvalues, complete, n_samples = decomposition.eigenvalues, decomposition.complete, len(weights)
     shrinkage = alphas[:, None] / (eigenvalues + alphas[:, None])
     # n - trace = (n - 1 - rank) + sum of the shrinkage; .shape = (n_alphas, 1)
-    freedom = len(Q) - 1 - len(eigenvalues) + shrinkage.sum(1, keepdim=True)
+    freedom = n_samples - 1 - len(eigenvalues) + shrinkage.sum(1, keepdim=True)
     if complete:
         form = shrinkage**2
     else:  # Q's columns have the norm of the singular values: 1 - shrinkage^2 without dividing
         form = (eigenvalues + 2 * alphas[:, None]) / (eigenvalues + alphas[:, None]) ** 2
-    total = (centred**2).sum(0)
-    residual = form.to(Q.dtype) @ projected**2
+    dtype = projected.dtype
+    residual = form.to(dtype) @ projected**2
     if not complete:
         # What is left of a difference of nearly equal sums is rounding, and no small residual.
-        residual = torch.maximum(total - residual, len(Q) * torch.finfo(Q.dtype).eps * total)
-    error = residual * ((len(Q) - 1) / freedom).to(Q.dtype) ** 2
+        residual = torch.maximum(total - residual, n_samples * torch.finfo(dtype).eps * total)
+    error = residual * ((n_samples - 1) / freedom).to(dtype) ** 2
     return _relative(error, total, weights.sum().to(mean.dtype) * rounding_variance(mean))
 
 

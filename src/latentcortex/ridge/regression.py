@@ -147,16 +147,17 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             scores, spread = kfold_scores(X, Y, weights, alphas, blocks, folds, self.zscore)
         if folds is None and not self.alpha_per_target:
             for block in blocks:
-                parts = project(decomposition.Q, Y[:, block], weights)
+                projected, centred, mean = project(decomposition.Q, Y[:, block], weights)
+                parts = projected, (centred**2).sum(0), mean
                 scores[:, block], spread[block] = gcv_scores(decomposition, *parts, weights, alphas)
         alpha = alphas[self._shared_merit(scores, spread).argmax()].repeat(Y.shape[1])
 
         coef, y_mean = X.new_empty(X.shape[1], Y.shape[1]), X.new_empty(Y.shape[1])
         for block in blocks:
-            parts = project(decomposition.Q, Y[:, block], weights)
-            projected, _, y_mean[block] = parts
+            projected, centred, y_mean[block] = project(decomposition.Q, Y[:, block], weights)
             if self.alpha_per_target:
                 if folds is None:
+                    parts = projected, (centred**2).sum(0), y_mean[block]
                     scores[:, block], _ = gcv_scores(decomposition, *parts, weights, alphas)
                 alpha[block] = alphas[scores[:, block].argmax(0)]
             shrunk = projected / (decomposition.eigenvalues[:, None] + alpha[block]).to(X.dtype)
