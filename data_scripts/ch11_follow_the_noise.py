@@ -26,6 +26,8 @@ WORLDS = {
 }
 REMOVED_AGAIN = (6, 10)  # steps of the other seeds: just before z_c falls, and where it is lowest
 SETS = ("z", "c", "noised", "z_c")
+SHUFFLED = ("z", "z_c")  # scores that are also computed after the test images were shuffled
+SEED_OF_SHUFFLE = 19
 # For the joint model of z and z_c: either alone, both alike, and in between.
 BANDS = np.array([[1, 0], [0.8, 0.2], [0.5, 0.5], [0.2, 0.8], [0, 1]])
 TOLERANCE = {"of 98 in 100": 0.003}
@@ -91,9 +93,11 @@ def make(study, seed, subject, n_removed):
     base, seen = maps.study_of_world(study, worlds[0], seed), maps.read_worlds(study, worlds, seed, subject)
     is_first, along = seed == 0 and subject == study.subjects[0], seed == 0 and n_removed == N_STEPS
     values = features_of(base, n_removed, seen.image_ids, is_first, along)
-    result, r, resampled = {}, {}, {}
+    result, r, resampled, of_first = {}, {}, {}, {}
     for name, of in values.items():
         predicted = seen.predict(of)
+        if name in SHUFFLED:  # of the first world
+            of_first[name] = predicted[:, : seen.ceiling.shape[1]]
         r[name] = seen.correlate(predicted)
         result[f"areas {name}"] = seen.by_area(r[name])
         if name in SETS:
@@ -101,8 +105,10 @@ def make(study, seed, subject, n_removed):
     result["resampled"] = np.array([resampled[name] for name in SETS])
     if seed > 0:
         return result
+    order = np.random.default_rng(SEED_OF_SHUFFLE).permutation(len(seen.test_betas))
     unique = unique_parts(seen, values["z"], values["z_c"])
     return result | {
+        "r_shuffled": np.array([seen.correlate(of_first[name][order])[0] for name in SHUFFLED]),
         "unique": np.stack([seen.by_area(part[None])[0] for part in unique]),
         "ceiling": seen.ceiling[0],
         "r": np.array([r[name][0] for name in SETS]),
@@ -141,6 +147,7 @@ def _of_seed(study, load, seed):
         "shares": [removal_of(study, n).share(scheduler) for n in removed_steps],
         "timesteps": removal_of(study, N_STEPS).timesteps(scheduler).tolist(),
         "sets": SETS,
+        "shuffled": SHUFFLED,
         "areas": list(maps.AREAS),
         "tolerance": TOLERANCE,
     }

@@ -178,6 +178,10 @@ def test_ch11_makes_and_gathers_z_c(small, monkeypatch):
     assert again["areas z_c"].shape == (2, 1, 2) and described["shares"] == provenance["shares"][1:]
     np.testing.assert_array_equal(again["areas z_c"], arrays["areas z_c"][:, 1])
     np.testing.assert_array_equal(again["resampled"], arrays["resampled"][1])
+    assert arrays["r_shuffled"].shape == (2, 2, 2, arrays["r"].shape[-1])
+    assert (
+        abs(arrays["r_shuffled"].mean()) < 0.1 < np.abs(arrays["r_shuffled"] - arrays["r"][:, :, ::3]).max()
+    )
     assert "areas z_c mean" not in again and "areas x0 1" not in again
     assert arrays["areas z_c"].shape == (2, 2, 1, 2) and arrays["areas x0 1"].shape == (2, 1, 2)
     assert arrays["areas z_c mean"].shape == (1, 2) and arrays["areas without text"].shape == (2, 1, 2)
