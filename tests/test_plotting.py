@@ -43,6 +43,14 @@ def test_image_grid_shows_every_pixel_in_its_place(images):
     assert [ax.get_title() for ax in axes[0]] == ["a", "b", "c"]
 
 
+def test_heads_of_narrow_columns_do_not_run_into_each_other():
+    pictures = np.zeros((8, 3, 8, 8))
+    axes = plotting.image_grid([pictures], ["seen"], [f"drawing {k}" for k in range(8)])
+    axes[0, 0].figure.canvas.draw()
+    boxes = [ax.title.get_window_extent() for ax in axes[0]]
+    assert all(one.x1 < other.x0 for one, other in zip(boxes[:-1], boxes[1:], strict=True))
+
+
 @pytest.mark.parametrize("bad", [255.0, np.nan], ids=["range 0..255", "NaN"])
 def test_image_grid_guesses_no_range(images, bad):
     images[1, 0, 0, 0] = bad

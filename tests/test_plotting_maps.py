@@ -135,6 +135,9 @@ def test_type_is_9_pixels_high_where_a_page_of_390_pixels_shrinks_the_figure():
         plotting.two_dimensional_map(values, values, labels=("z", "c"), rois=rois)[0],
         plotting.winner_map(values, ["z", "c"], rois=rois),
         plotting.compared_flatmaps({"a": values, "b": values}, label="r", rois=rois)[0],
+        plotting.image_grid(
+            [np.zeros((3, 3, 8, 8))] * 3, ["seen", "noisy", "decoded z\nitself"], list("abc")
+        )[0, 0],
     ]
     for ax in axes:
         fig = ax.figure

@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import Normalize
 
-from .images import unmasked
+from .images import font_size, unmasked
 from .names import place_names
 from .palettes import region_colours
 
@@ -78,14 +78,6 @@ def colour_scale(values, cmap, limits, centre):
     if cmap is None:
         cmap = "viridis" if centre is None else "RdBu_r"
     return ScalarMappable(Normalize(*limits), cmap)
-
-
-def font_size(ax):
-    """Return the size of type, in points, that is 9 pixels high where a page is 390 pixels wide.
-
-    A page of that width leaves a figure 358 pixels: w inches shrink to them, and so does the type.
-    """
-    return 9 / 358 * 72 * ax.figure.get_figwidth()
 
 
 def face_means(values, faces):

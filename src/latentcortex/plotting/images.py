@@ -15,6 +15,14 @@ def unmasked(values, name):
     return np.asarray(values)
 
 
+def font_size(ax):
+    """Return the size of type, in points, that is 9 pixels high where a page is 390 pixels wide.
+
+    A page of that width leaves a figure 358 pixels: w inches shrink to them, and so does the type.
+    """
+    return 9 / 358 * 72 * ax.figure.get_figwidth()
+
+
 def checked_images(images, name):
     """Return images as an array (n, 3, h, w), or say what is wrong with them."""
     images = unmasked(images, name)
@@ -75,13 +83,18 @@ def image_grid(rows, row_labels=None, column_labels=None, *, width=7.5):
         layout="compressed",
     )
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    size = font_size(axes[0, 0])
+    # Heads of narrow columns are smaller, so that they don't run into each other. A letter is about 0.65
+    # of its size wide.
+    longest = max(map(len, column_labels or [""]))
+    head_size = min(size, 72 * cell / (0.65 * max(longest, 1)))
     for i, j in np.ndindex(n_rows, n_columns):
         ax = axes[i, j]
         ax.imshow(rows[i][j].transpose(1, 2, 0), interpolation="nearest")
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
         if row_labels is not None and j == 0:
-            ax.set_ylabel(row_labels[i], rotation=0, ha="right", va="center")
+            ax.set_ylabel(row_labels[i], rotation=0, ha="right", va="center", fontsize=size)
         if column_labels is not None and i == 0:
-            ax.set_title(column_labels[j], fontsize="medium")
+            ax.set_title(column_labels[j], fontsize=head_size)
     return axes
