@@ -1,5 +1,6 @@
 """How a map compares with what was planted, in one cell and over cells."""
 
+import copy
 import itertools
 import time
 
@@ -7,16 +8,17 @@ import numpy as np
 from scipy import stats
 
 from latentcortex import encoding
+from latentcortex.studies.maps import LOWEST_CEILING, N_COMPONENTS
 from latentcortex.studies.recovery import ask
 from latentcortex.studies.recovery_worlds import (
-    LOWEST_CEILING,
-    N_COMPONENTS,
     OUTSIDE,
     REGIONS,
     Rows,
     raw_features,
+    raw_features_of_more,
     reduced,
     simulate,
+    simulate_more,
 )
 
 Q = 0.05  # false discovery rate of what a map calls
@@ -25,6 +27,12 @@ COMPARED = (("V1", "V2", "V3"), ("ventral", "faces", "places", "bodies"))  # ear
 PLACES = (*REGIONS, OUTSIDE)
 PAIRS = list(itertools.combinations(range(len(REGIONS)), 2))
 N_REDUCTIONS = 5  # random projections over which winners should agree
+AGREEMENT_AT = (1.0, 0)  # noise level and seed at which features are reduced again and again
+# Where a map is also asked of further test images: in the worlds with a signal, at their own noise.
+REFERENCE_WORLDS, REFERENCE_NOISE = ("standard", "swapped", "uniform", "correlated"), 1.0
+MORE = 5  # times as many test images as in a cell
+# Intervals are widened, because the reference, of `MORE` times as many images, has an error of its own.
+WIDER = (1 + 1 / MORE) ** 0.5
 
 
 def cell_rows(study, world, noise, seed, sizes):
@@ -42,18 +50,105 @@ def cell_rows(study, world, noise, seed, sizes):
     n = sizes.n_train + sizes.n_test
     raw = raw_features(study, world == "correlated", seed, n, sizes.n_test)
     is_train = np.isin(np.arange(n), train[1])
-    n_components = min(N_COMPONENTS, sizes.n_train // 3)
 
     def given(sets, projection=None):
-        if projection is None and sets == "layers":  # too wide to be used as they are
-            projection = np.random.default_rng([seed, 35])
-        few = {k: reduced(v, is_train, n_components, projection) for k, v in raw[sets].items()}
+        few = _few(raw[sets], is_train, sizes, sets, seed, projection)
         return tuple(
             Rows({name: values[ids] for name, values in few.items()}, betas, ids, repeats, ceiling)
             for betas, ids, repeats in (train, test)
         )
 
     return given, planted
+
+
+def _few(raw, is_train, sizes, sets, seed, projection=None):
+    if projection is None and sets == "layers":  # too wide to be used as they are
+        projection = np.random.default_rng([seed, 35])
+    n_components = min(N_COMPONENTS, sizes.n_train // 3)
+    return {name: reduced(values, is_train, n_components, projection) for name, values in raw.items()}
+
+
+def reference_rows(study, world, noise, seed, sizes, rows):
+    """Return what gives `MORE` times as many test images of a cell, all of which are new.
+
+    They are shown as often as those of the cell, in other trials, and their features are reduced by the
+    training images of the cell.
+
+    Parameters
+    ----------
+    study, world, noise, seed, sizes
+        As of `cell_rows`.
+    rows : tuple of Rows
+        Training and test images of the cell.
+
+    Returns
+    -------
+    more : callable
+        ``more(sets)`` returns `Rows` with the features ``"spaces"`` or ``"layers"``.
+    """
+    train, test = rows
+    n, correlated = sizes.n_train + sizes.n_test, world == "correlated"
+    shown = np.tile(test.n_repeats, MORE)
+    betas, ids, repeats = simulate_more(study, world, noise, seed, sizes, shown)
+    raw = raw_features(study, correlated, seed, n, sizes.n_test)
+    of_more = raw_features_of_more(study, correlated, seed, len(ids))
+    is_train = np.isin(np.arange(n + len(ids)), train.image_ids)
+
+    def more(sets):
+        together = {name: np.concatenate([of, of_more[sets][name]]) for name, of in raw[sets].items()}
+        few = _few(together, is_train, sizes, sets, seed)
+        # Ids go on where those of the cell end: none of these images was in it.
+        features = {name: values[n + ids] for name, values in few.items()}
+        return Rows(features, betas, n + ids, repeats, test.noise_ceiling)
+
+    return more
+
+
+def score_cell(study, methods, world, noise, seed, sizes):
+    """Score methods in one cell, on the features given and on the variables that were planted.
+
+    Parameters
+    ----------
+    study : Study
+    methods : dict of str to recovery_methods.Method
+    world, noise, seed, sizes
+        As of `cell_rows`.
+
+    Returns
+    -------
+    dict of str to array
+        The numbers of `score_method`, (n_methods, 2, ...): on the features given, and on the planted ones.
+        On the features given alone: those of `compare_with_reference`, (n_methods, ...), NaN in other
+        worlds than `REFERENCE_WORLDS` and at other noise than `REFERENCE_NOISE`; ``agreement`` of
+        `agreement`, (n_methods,), NaN elsewhere than `AGREEMENT_AT`.
+    """
+    given, planted = cell_rows(study, world, noise, seed, sizes)
+    kinds = {method.sets for method in methods.values()}
+    rows, more, agreed = {sets: given(sets) for sets in (*kinds, "truth")}, {}, {}
+    if world in REFERENCE_WORLDS and noise == REFERENCE_NOISE:
+        reference = reference_rows(study, world, noise, seed, sizes, rows["truth"])
+        more = {sets: reference(sets) for sets in kinds}
+    scored, compared = [], []
+    for name, method in methods.items():
+        for sets in (method.sets, "truth"):
+            rng, asked = np.random.default_rng([seed, 38]), copy.deepcopy(rows[sets])
+            found, answer = score_method(method.function, name, asked, planted, rng)
+            scored.append(found)
+            if sets in more:
+                again = copy.deepcopy((rows[sets][0], more[sets]))
+                rng = np.random.default_rng([seed, 38])
+                found = compare_with_reference(method.function, name, answer, again, planted, rng)
+                compared.append(found)
+        if not more:
+            compared.append(no_reference())
+    if (noise, seed) == AGREEMENT_AT:
+        for sets in kinds:
+            chosen = {name: method.function for name, method in methods.items() if method.sets == sets}
+            agreed |= agreement(chosen, given, sets, planted, seed)
+    arrays = {name: np.array([one[name] for one in scored]) for name in scored[0]}
+    arrays = {name: of.reshape(len(methods), 2, *of.shape[1:]) for name, of in arrays.items()}
+    arrays |= {name: np.array([one[name] for one in compared]) for name in compared[0]}
+    return {**arrays, "agreement": np.array([agreed.get(name, np.nan) for name in methods])}
 
 
 def score_method(method, name, rows, planted, rng):
@@ -125,6 +220,52 @@ def score(answer, planted):
     return {name: np.asarray(value, np.float64) for name, value in found.items()}
 
 
+def compare_with_reference(method, name, answer, rows, planted, rng):
+    """Ask a method, trained as before, for the map of many more test images, and how often intervals hold it.
+
+    Parameters
+    ----------
+    method, name
+        As of `recovery.ask`.
+    answer : recovery.Answer
+        The map of the cell's own test images.
+    rows : tuple of Rows
+        The training images of the cell, and `reference_rows`.
+    planted : pandas.DataFrame
+    rng : numpy.random.Generator
+        As it was when `answer` was given, so that training repeats itself.
+
+    Returns
+    -------
+    dict of str to array
+        ``pair_reference``, the difference of all `PAIRS` of regions in the map of more images; by region of
+        `PLACES` ``n_asked`` vertices (`vertices_asked`) and ``n_covered``, those whose 95 % interval holds
+        the value of that map. As of `no_reference` where the method gives no draws, or a map that does not
+        depend on the test images.
+    """
+    if answer.draws is None:
+        return no_reference()
+    reference = ask(method, name, *rows, rng).lowness
+    if np.allclose(reference, answer.lowness, rtol=0, atol=1e-12):
+        return no_reference()
+    masks = np.array([planted["region"] == place for place in PLACES]).astype(int)
+    asked, spread = vertices_asked(planted), answer.draws.std(0, ddof=1)
+    holds = np.abs(answer.lowness - reference) <= 1.96 * WIDER * spread
+    means = masks @ reference / masks.sum(1)
+    found = {
+        "pair_reference": [means[a] - means[b] for a, b in PAIRS],
+        "n_asked": masks @ asked,
+        "n_covered": masks @ (asked & holds),
+    }
+    return {name: np.asarray(value, np.float64) for name, value in found.items()}
+
+
+def no_reference():
+    """Return the arrays of `compare_with_reference` filled with NaN."""
+    sizes = {"pair_reference": len(PAIRS), "n_asked": len(PLACES), "n_covered": len(PLACES)}
+    return {name: np.full(size, np.nan) for name, size in sizes.items()}
+
+
 def agreement(methods, given, sets, planted, seed):
     """Return how often what a map calls agrees between random projections of the features.
 
@@ -150,7 +291,8 @@ def agreement(methods, given, sets, planted, seed):
     for k in range(N_REDUCTIONS):
         rows = given(sets, np.random.default_rng([seed, 36, k]))
         for name, method in methods.items():
-            answer = ask(method, name, *rows, np.random.default_rng([seed, 37]))
+            # A copy, because a method may write into what it is given.
+            answer = ask(method, name, *copy.deepcopy(rows), np.random.default_rng([seed, 37]))
             maps[name].append(answer.lowness if answer.kind == "winner" else np.sign(answer.lowness))
     asked = vertices_asked(planted)
     return {

@@ -1,22 +1,16 @@
-"""The table of the recovery benchmark: for readers, and by the command ``latentcortex recover``."""
+"""The tables of the recovery benchmark: for readers, and by the command ``latentcortex recover``."""
 
-import copy
-import dataclasses
-import hashlib
-import inspect
-import warnings
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from latentcortex import presets, store
-from latentcortex.studies import keys, results
-from latentcortex.studies.kept import Shelf
-from latentcortex.studies.recovery import ask, load_method, rehearse
+from latentcortex.studies import results
+from latentcortex.studies.recovery import load_method, rehearse
 from latentcortex.studies.recovery_methods import METHODS, Method
-from latentcortex.studies.recovery_scores import PLACES, cell_rows, score_method
-from latentcortex.studies.recovery_worlds import NOISE, OUTSIDE, SEEDS, WORLDS, Rows, Sizes
+from latentcortex.studies.recovery_own import collect, realised
+from latentcortex.studies.recovery_scores import AGREEMENT_AT, PLACES, REFERENCE_NOISE, WIDER
+from latentcortex.studies.recovery_worlds import NOISE, OUTSIDE, SEEDS, WORLDS, Sizes
 from latentcortex.studies.study import open_study
 
 SCRIPT = "ch13_recover_maps"
@@ -36,12 +30,14 @@ def add_arguments(parser):
         "--sets", choices=("spaces", "layers"), default="spaces", help="the features that it is given"
     )
     parser.add_argument(
-        "--fresh", action="store_true", help="compute again: what the file of the method imports has changed"
+        "--fresh",
+        action="store_true",
+        help="compute again: what the method reads, besides its code, has changed",
     )
 
 
 def run(args, sizes=None):
-    """Print the table of a reader's method next to the built-in ones.
+    """Print the tables of a reader's method next to the built-in ones.
 
     Parameters
     ----------
@@ -52,8 +48,8 @@ def run(args, sizes=None):
 
     Returns
     -------
-    table : list of tuple of str
-        The rows printed.
+    tables : tuple of list of tuple of str
+        The rows printed: of `tabulate`, `by_region` and `by_world`.
     """
     for name, values, lowest in (("--seeds", args.seeds, 0), ("--noise", args.noise, 1e-6)):
         if not all(lowest <= value < np.inf for value in values):
@@ -63,78 +59,51 @@ def run(args, sizes=None):
     method = load_method(args.method)
     rehearse(method, args.method, ("z", "c") if args.sets == "spaces" else ("g1", "g2", "g3"))
     study = open_study(presets.get("mini"), Path(store.cache_folder()))  # no tree is read
-    own = Method(method, args.sets, args.method, "yours")
-    found = {args.method: collect(study, own, args, Sizes() if sizes is None else sizes)}
+    own, sizes_asked = Method(method, args.sets, args.method, "yours"), Sizes() if sizes is None else sizes
+    found = {args.method: collect(study, own, args, sizes_asked)}
     product = None if sizes is not None else shipped()
     if product is not None:
         found |= {METHODS[name].name: of for name, of in of_product(product, args).items()}
-    rows = tabulate(found, args.worlds)
+    correlated = realised(study, args.worlds, args.seeds, sizes_asked)
+    tables = (
+        tabulate(found, args.worlds),
+        by_region(found, args.worlds),
+        by_world(found, args.worlds, correlated),
+    )
+    for rows, legend in zip(tables, LEGENDS, strict=True):
+        _print(rows, legend)
+    if sizes is None and product is None:
+        print(f"No product of this code holds the built-in methods: 'latentcortex run {SCRIPT}' makes it.")
+    return tables
+
+
+def _print(rows, legend):
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print(f"\n{LEGEND}")
-    if sizes is None and product is None:
-        print(f"No product of this code holds the built-in methods: 'latentcortex run {SCRIPT}' makes it.")
-    return rows
+    print(f"\n{legend}\n")
 
 
-LEGEND = """\
+LEGENDS = (
+    f"""\
 recovery: rank correlation of the map with the planted mixture, in 'standard'
 of truth: the same as a share of what the method reaches on the planted variables themselves
 right, wrong: share of clearly tuned vertices that are called with their own sign, or with the other
 outside: share of vertices called where nothing is planted, outside visual cortex and everywhere in 'null'
-covered: how often 95 % intervals of the difference of two regions cover 0 in 'uniform'
+covered, at vertices: how often 95 % intervals hold the value that the same map gets from many more test
+images, of differences of two regions and of single vertices (at noise {REFERENCE_NOISE:g}, not in 'null')
 worlds: in how many cells the interval of early minus ventral cortex lies above 0 ('swapped': below; 'uniform'
 and 'null': covers 0). Cells of one seed share images and noise, and 'null' has one noise level. Without
-intervals the sign alone counts, and a dash stands for 'uniform' and 'null'"""
-
-
-def collect(study, own, args, sizes):
-    """Score a method in all cells asked for, on its features and on the planted ones; parts are kept.
-
-    Returns
-    -------
-    dict of str to array (n_worlds, n_noise, n_seeds, 2, ...)
-    """
-    described = {
-        "method": hashlib.sha256(_source(own)).hexdigest(),
-        "function": own.name,  # two closures of one factory have the same name of their own
-        "sets": own.sets,
-        "sizes": dataclasses.asdict(sizes),
-        "weights": study.weights("vae", "text_encoder", "tokenizer", "guide"),
-    }
-    shelf = Shelf("recovery", keys.key_of([cell_rows, score_method, ask, Rows], described), described)
-    cells = [(world, noise, seed) for seed in args.seeds for world in args.worlds for noise in args.noise]
-    parts = {}
-    for cell in tqdm(cells, desc=own.name, unit="cell"):
-        if args.fresh:
-            shelf.path(cell).unlink(missing_ok=True)
-        parts[cell] = shelf.get(cell, lambda cell=cell: _cell(study, own, cell, sizes))
-    shape = len(args.worlds), len(args.noise), len(args.seeds)
-    ordered = [parts[w, n, s] for w in args.worlds for n in args.noise for s in args.seeds]
-    stacked = {name: np.array([part[name] for part in ordered]) for name in ordered[0]}
-    return {name: of.reshape(*shape, *of.shape[1:]) for name, of in stacked.items()}
-
-
-def _source(own):
-    """Return the text of the file that a method comes from, or what it prints as where there is none."""
-    named = Path(own.name.rpartition(":")[0])
-    if named.is_file():
-        return named.read_bytes()
-    try:
-        return Path(inspect.getsourcefile(own.function)).read_bytes()
-    except TypeError:  # such as an instance that can be called
-        return repr(own.function).encode()
-
-
-def _cell(study, own, cell, sizes):
-    given, planted = cell_rows(study, *cell, sizes)
-    scored = []
-    for sets in (own.sets, "truth"):
-        # A copy, because both sets share betas, and a method may write into what it is given.
-        rows, rng = copy.deepcopy(given(sets)), np.random.default_rng([cell[2], 38])
-        scored.append(score_method(own.function, own.name, rows, planted, rng)[0])
-    return {name: np.array([one[name] for one in scored]) for name in scored[0]}
+intervals the sign alone counts, and a dash stands for 'uniform' and 'null'""",
+    """\
+By region in 'standard': right / wrong, in percent of the clearly tuned vertices, as in the first table; a
+dash where no vertex is. Outside visual cortex: called, in percent of all""",
+    f"""\
+Agreement: share of vertices with the same winner, or the same sign, when the features are reduced by another
+random projection (at noise {AGREEMENT_AT[0]:g}, seed {AGREEMENT_AT[1]})
+Last rows, over the images of each world: the share of the variance of semantic variables that low-level
+variables explain, and the mean |r| of the two terms of a vertex""",
+)
 
 
 def shipped():
@@ -142,7 +111,7 @@ def shipped():
     for folder in results.folders():
         for path in sorted(folder.glob(f"{SCRIPT}-mini-*.npz")):
             script = results.shipped_folder("data_scripts") / f"{SCRIPT}.py"
-            if results.state(path, {SCRIPT: script}) == "yes":
+            if not results.state(path, {SCRIPT: script}).startswith(("no", "damaged")):
                 return results.Product(SCRIPT, path)
     return None
 
@@ -157,16 +126,15 @@ def of_product(product, args):
     if not all(set(of) <= set(axes[name]) for name, of in zip(names, asked, strict=True)):
         return {}
     places = np.ix_(*([axes[n].index(one) for one in of] for n, of in zip(names, asked, strict=True)))
-    own = ("agreement", "realised")
     return {
-        name: {key: of[places][:, :, :, k] for key, of in product.arrays.items() if key not in own}
+        name: {key: of[places][:, :, :, k] for key, of in product.arrays.items() if key != "realised"}
         for k, name in enumerate(axes["methods"])
         if METHODS[name].sets == args.sets
     }
 
 
 def tabulate(found, worlds):
-    """Return the rows of the table, words, the heading first.
+    """Return the rows of the first table, words, the heading first.
 
     Parameters
     ----------
@@ -175,14 +143,62 @@ def tabulate(found, worlds):
     worlds : sequence of str
         The first axis of the arrays.
     """
-    rows = [("method", "recovery", "of truth", "right", "wrong", "outside", "covered", *worlds, "seconds")]
+    numbers = ("recovery", "of truth", "right", "wrong", "outside", "covered", "at vertices")
+    rows = [("method", *numbers, *worlds, "seconds")]
     for name, arrays in found.items():
         summary = summarise(arrays, worlds)
-        numbers = ("recovery", "of_truth", "right", "wrong", "outside", "covered")
-        cells = [f"{summary[key]:.2f}" if np.isfinite(summary[key]) else "-" for key in numbers]
         verdicts = ["-" if summary[w][0] < 0 else "{} of {}".format(*summary[w]) for w in worlds]
-        rows.append((name, *cells, *verdicts, f"{summary['seconds']:.1f}"))
+        rows.append(
+            (name, *(_words(summary[key]) for key in numbers), *verdicts, f"{summary['seconds']:.1f}")
+        )
     return rows
+
+
+def _words(value):
+    return f"{value:.2f}" if np.isfinite(value) else "-"
+
+
+def by_region(found, worlds):
+    """Return the rows of the second table: what each method calls rightly and wrongly in each region.
+
+    In ``standard``; dashes where that is not among the worlds. Parameters are those of `tabulate`.
+    """
+    rows, worlds = [("method", *PLACES)], list(worlds)
+    for name, arrays in found.items():
+        cells = ["-"] * len(PLACES)
+        if "standard" in worlds:
+            k = worlds.index("standard")
+            counts = ("n_clear", "n_right", "n_wrong", "n_called", "n_vertices")
+            clear, right, wrong, called, size = (
+                arrays[count][k][..., 0, :].reshape(-1, len(PLACES)).sum(0) for count in counts
+            )
+            pairs = zip(clear, right, wrong, strict=True)
+            cells = [f"{100 * r / n:.0f} / {100 * w / n:.0f}" if n else "-" for n, r, w in pairs]
+            place = PLACES.index(OUTSIDE)
+            cells[place] = f"{100 * called[place] / size[place]:.0f}"
+        rows.append((name, *cells))
+    return rows
+
+
+def by_world(found, worlds, correlated):
+    """Return the rows of the third table: agreement over projections, and the realised correlation.
+
+    Parameters
+    ----------
+    found, worlds
+        As of `tabulate`.
+    correlated : array (n_worlds, 2)
+        Of `recovery_own.realised`.
+    """
+    rows = [("agreement over projections", *worlds)]
+    for name, arrays in found.items():
+        cells = arrays["agreement"].reshape(len(worlds), -1)
+        rows.append((name, *(_words(np.append(of[np.isfinite(of)], np.nan)[0]) for of in cells)))
+    names = "semantic explained by low-level", "|r| of the two terms"
+    return [
+        *rows,
+        *((name, *map(_words, of)) for name, of in zip(names, np.transpose(correlated), strict=True)),
+    ]
 
 
 def summarise(arrays, worlds):
@@ -191,10 +207,11 @@ def summarise(arrays, worlds):
     Returns
     -------
     dict
-        ``recovery`` and ``of_truth`` (in ``standard``), ``right`` and ``wrong`` (shares of the clearly tuned
+        ``recovery`` and ``of truth`` (in ``standard``), ``right`` and ``wrong`` (shares of the clearly tuned
         vertices in ``standard``), ``outside`` (share of the vertices called where nothing is planted, in any
-        world), ``covered`` (of `coverage`, in ``uniform``), ``seconds``, and for each world how many cells
-        are as `EXPECTED`, and of how many; the first is -1 where the method has no intervals.
+        world), ``covered`` and ``at vertices`` (of `coverage`, over all worlds that have a reference),
+        ``seconds``, and for each world how many cells are as `EXPECTED`, and of how many; the first is -1
+        where the method has no intervals.
     """
     worlds = list(worlds)
     place, null = PLACES.index(OUTSIDE), worlds.index("null") if "null" in worlds else None
@@ -203,14 +220,12 @@ def summarise(arrays, worlds):
     if null is not None:
         outside.append(n_called[null].sum(-1).mean() / size.sum())
     summary = {"outside": float(np.mean(outside)), "seconds": float(arrays["seconds"][..., 0].mean())}
-    summary |= dict.fromkeys(("recovery", "of_truth", "right", "wrong", "covered"), np.nan)
-    if "uniform" in worlds:
-        pairs = [arrays[f"pair_{of}"][worlds.index("uniform")][..., 0, :] for of in ("difference", "error")]
-        summary["covered"] = coverage(*pairs)
+    summary |= dict.fromkeys(("recovery", "of truth", "right", "wrong"), np.nan)
+    summary["covered"], summary["at vertices"] = coverage(arrays)
     if "standard" in worlds:
         k = worlds.index("standard")
         given, truth = np.moveaxis(arrays["spearman"][k], -1, 0)
-        summary["recovery"], summary["of_truth"] = given.mean(), given.mean() / truth.mean()
+        summary["recovery"], summary["of truth"] = given.mean(), given.mean() / truth.mean()
         n_clear = arrays["n_clear"][k][..., 0, :].sum()
         for name in ("right", "wrong"):
             summary[name] = arrays[f"n_{name}"][k][..., 0, :].sum() / n_clear if n_clear else np.nan
@@ -227,9 +242,23 @@ def summarise(arrays, worlds):
     return summary
 
 
-def coverage(difference, error):
-    """Return how often intervals of 95 % around differences cover 0, in [0, 1]; NaN without intervals."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of methods without intervals
-        inside = np.where(np.isfinite(error), np.abs(difference) <= 1.96 * error, np.nan)
-        return float(np.nanmean(inside))
+def coverage(arrays):
+    """Return how often 95 % intervals over test images hold the value of many more test images.
+
+    Parameters
+    ----------
+    arrays : dict of str to array
+        As of `collect`; NaN where a method has no intervals or a cell no reference.
+
+    Returns
+    -------
+    of_pairs, of_vertices : float, in [0, 1]
+        Of the differences of two regions, and of single vertices of visual cortex. NaN if there are none.
+    """
+    difference, error = (arrays[f"pair_{of}"][..., 0, :] for of in ("difference", "error"))
+    distance = np.abs(difference - arrays["pair_reference"])
+    known = np.isfinite(distance) & np.isfinite(error)
+    visual = [place != OUTSIDE for place in PLACES]
+    n_asked, n_covered = (np.nansum(arrays[name][..., visual]) for name in ("n_asked", "n_covered"))
+    of_pairs = (distance <= 1.96 * WIDER * error)[known].mean() if known.any() else np.nan
+    return float(of_pairs), float(n_covered / n_asked) if n_asked else np.nan

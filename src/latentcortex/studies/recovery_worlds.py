@@ -2,9 +2,11 @@
 
 A cell is one world at one noise level with one seed. Scenes are rendered for the benchmark and kept;
 responses come from `mini.cortex`, unchanged. The fifth world, ``correlated``, is the standard cortex over
-images in which low-level and semantic variables go together.
+images in which low-level and semantic variables go together. More test images of a cell, which change nothing
+in it, serve as a reference for intervals.
 """
 
+import copy
 import dataclasses
 import functools
 
@@ -25,9 +27,8 @@ SUBJECT = 1  # the simulated subject whose ncsnr have NSD's means
 DEGREE = 0.9  # asked for in `correlated`: share of the images in which one variable follows another
 REGIONS = ("V1", "V2", "V3", "hV4", "ventral", "lateral", "parietal", "faces", "places", "bodies")
 OUTSIDE = "outside"  # of visual cortex, where nothing is planted
-N_COMPONENTS = 200  # of every set, as in chapter 10
-N_PROJECTED = 800  # dimensions that layers are projected to at random before that
-LOWEST_CEILING = 0.05  # in R2; vertices below it are not asked for their mixture
+N_PROJECTED = 800  # dimensions that layers are projected to at random before their components are taken
+SEED_OF_MORE = 10_000  # added to a seed: other scenes, and another part of the responses that is of the image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +98,7 @@ def _follow(scene, rng):
     return dataclasses.replace(scene, things=tuple(things), **changed)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)  # those of a cell and of its reference
 def pictures(study, correlated, seed, n):
     """Return the scenes of a seed, and their images, uint8 (n, 64, 64, 3), which are kept."""
     drawn = draw_scenes(correlated, seed, n)
@@ -141,6 +142,18 @@ def raw_features(study, correlated, seed, n, n_test):
     The first `n_test` images are the test images.
     """
     drawn, images = pictures(study, correlated, seed, n)
+    sets = _features_of_networks(study, drawn, images, seed)
+    return {**sets, "truth": planted_features(images, drawn, np.arange(n) >= n_test)}
+
+
+@functools.lru_cache(maxsize=1)
+def raw_features_of_more(study, correlated, seed, n):
+    """Return features of the first n of a seed's further test images: ``{"spaces": ..., "layers": ...}``."""
+    seed += SEED_OF_MORE
+    return _features_of_networks(study, *pictures(study, correlated, seed, n), seed)
+
+
+def _features_of_networks(study, drawn, images, seed):
     preset, pixels = study.preset, torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     rng = np.random.default_rng([seed, 32])
     texts = [captions.write_captions(scene, rng) for scene in drawn]
@@ -152,8 +165,7 @@ def raw_features(study, correlated, seed, n, n_test):
         }
         layers = features.encode_clip_layers(study.guide, pixels, LAYERS, preset.batch_size)
     sets = {"spaces": spaces, "layers": {f"g{k}": of for k, of in layers.items()}}
-    sets = {kind: {k: v.float().cpu().flatten(1).numpy() for k, v in of.items()} for kind, of in sets.items()}
-    return {**sets, "truth": planted_features(images, drawn, np.arange(n) >= n_test)}
+    return {kind: {k: v.float().cpu().flatten(1).numpy() for k, v in of.items()} for kind, of in sets.items()}
 
 
 def reduced(values, is_train, n_components, projection=None):
@@ -184,13 +196,26 @@ def _body(study, world, seed, n):
     return body, body.signal(images, drawn)
 
 
-def respond(body, signal, noise, order, sizes, vertices):
-    """Return trials (n_trials_in_all, n_vertices) of a subject whose ncsnr are multiplied by `noise`."""
+def respond(body, signal, noise, shown, vertices, first=1):
+    """Return trials (n_trials_in_all, n_vertices) of a subject whose ncsnr are multiplied by `noise`.
+
+    Parameters
+    ----------
+    body : cortex.Cortex
+        It is left as it was.
+    signal : array (n_images, n_vertices of visual cortex)
+    noise : float
+    shown : sequence of int arrays
+        For each session, the row of `signal` of each trial.
+    vertices : int array
+    first : int
+        Number of the first session. The number sets the noise of a session.
+    """
     planted = body.planted["ncsnr"].copy()
     body.planted["ncsnr"] = noise * planted
     try:
-        shown = np.split(order[: sizes.n_sessions * sizes.n_trials], sizes.n_sessions)
-        return np.concatenate([body.respond(signal[rows], k)[:, vertices] for k, rows in enumerate(shown, 1)])
+        sessions = enumerate(shown, first)
+        return np.concatenate([body.respond(signal[rows], k)[:, vertices] for k, rows in sessions])
     finally:
         body.planted["ncsnr"] = planted
 
@@ -218,9 +243,10 @@ def simulate(study, world, noise, seed, sizes):
     n_first = sizes.n_sessions * sizes.n_trials
     order = experiment.order_trials(n, 3, rng, sizes.n_test, n_first)
     vertices, names = chosen_vertices(seed, sizes.n_vertices)
-    betas = respond(body, signal, noise, order, sizes, vertices)
-    shown, sessions = order[: len(betas)], np.repeat(np.arange(sizes.n_sessions), sizes.n_trials)
-    sessions, is_train = sessions[: len(betas)], shown >= sizes.n_test
+    by_session = np.split(order[: sizes.n_sessions * sizes.n_trials], sizes.n_sessions)
+    betas = respond(body, signal, noise, by_session, vertices)
+    shown, sessions = np.concatenate(by_session), np.repeat(np.arange(sizes.n_sessions), len(by_session[0]))
+    is_train = shown >= sizes.n_test
     scaled = nsd.zscore(betas, sessions, is_train)
     train, test = (nsd.average_repeats(scaled[rows], shown[rows]) for rows in (is_train, ~is_train))
     ncsnr = nsd.estimate_ncsnr(scaled[is_train], shown[is_train])
@@ -228,6 +254,42 @@ def simulate(study, world, noise, seed, sizes):
     planted = pd.DataFrame({"region": names, "mixture": truth["mixture"].to_numpy()})
     planted["ceiling"] = nsd.noise_ceiling(noise * truth["ncsnr"].to_numpy(), test[2])
     return train, test, nsd.noise_ceiling(ncsnr, test[2]), planted
+
+
+def simulate_more(study, world, noise, seed, sizes, n_repeats):
+    """Return the averaged betas of further test images, which the same subject sees after those of a cell.
+
+    The scenes are others of the same kind. Scenes, trials and noise of the cell itself do not change. As in
+    the cell, the signal has mean 0 and variance 1 over its images; each session is z-scored by all of its
+    trials, since none of them trains.
+
+    Parameters
+    ----------
+    study, world, noise, seed, sizes
+        As of `simulate`.
+    n_repeats : int array (n_images,)
+        How often each image is shown.
+
+    Returns
+    -------
+    betas : array (n_images, n_vertices)
+    image_ids : int array (n_images,)
+        Rows of the features of `raw_features_of_more`.
+    n_repeats : int array (n_images,)
+    """
+    n = len(n_repeats)
+    body, _ = _body(study, world, seed, sizes.n_train + sizes.n_test)
+    drawn, images = pictures(study, world == "correlated", seed + SEED_OF_MORE, n)
+    drawing = copy.copy(body)  # the same tuning; what is specific to an image is drawn from the seed
+    drawing.seed = seed + SEED_OF_MORE
+    signal = drawing.signal(images, drawn)
+    order = np.random.default_rng([seed, 39]).permutation(np.repeat(np.arange(n), n_repeats))
+    by_session = np.array_split(order, -(-len(order) // sizes.n_trials))
+    vertices, _ = chosen_vertices(seed, sizes.n_vertices)
+    betas = respond(body, signal, noise, by_session, vertices, sizes.n_sessions + 1)
+    sessions = np.repeat(np.arange(len(by_session)), [len(shown) for shown in by_session])
+    scaled = nsd.zscore(betas, sessions, np.ones(len(betas), bool))
+    return nsd.average_repeats(scaled, order)
 
 
 def realised_correlation(study, correlated, seed, sizes):

@@ -1,0 +1,129 @@
+"""The scores of a reader's own method in the recovery benchmark, which are kept by the text of its files."""
+
+import ast
+import dataclasses
+import inspect
+import sys
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from latentcortex import store
+from latentcortex.studies import keys
+from latentcortex.studies.kept import Shelf
+from latentcortex.studies.recovery_scores import score_cell
+from latentcortex.studies.recovery_worlds import realised_correlation
+
+
+def collect(study, own, args, sizes):
+    """Score a method in all cells asked for, on its features and on the planted ones; parts are kept.
+
+    Parameters
+    ----------
+    study : Study
+    own : recovery_methods.Method
+    args : argparse.Namespace
+        ``worlds``, ``noise``, ``seeds`` and ``fresh``, see `recovery_table.add_arguments`.
+    sizes : recovery_worlds.Sizes
+
+    Returns
+    -------
+    dict of str to array (n_worlds, n_noise, n_seeds, ...)
+        See `recovery_scores.score_cell`; without the axis of methods.
+    """
+    described = {
+        "method": _source(own),
+        "function": own.name,  # two closures of one factory have the same name of their own
+        "sets": own.sets,
+        "sizes": dataclasses.asdict(sizes),
+        "weights": study.weights("vae", "text_encoder", "tokenizer", "guide"),
+    }
+    shelf = Shelf("recovery", keys.key_of([score_cell], described), described)
+    cells = [(world, noise, seed) for seed in args.seeds for world in args.worlds for noise in args.noise]
+    parts = {}
+    for cell in tqdm(cells, desc=own.name, unit="cell"):
+        if args.fresh:
+            shelf.path(cell).unlink(missing_ok=True)
+        parts[cell] = shelf.get(cell, lambda cell=cell: score_cell(study, {own.name: own}, *cell, sizes))
+    shape = len(args.worlds), len(args.noise), len(args.seeds)
+    ordered = [parts[w, n, s] for w in args.worlds for n in args.noise for s in args.seeds]
+    stacked = {name: np.array([part[name][0] for part in ordered]) for name in ordered[0]}
+    return {name: of.reshape(*shape, *of.shape[1:]) for name, of in stacked.items()}
+
+
+def realised(study, worlds, seeds, sizes):
+    """Return `recovery_worlds.realised_correlation` of worlds, means over seeds: array (n_worlds, 2)."""
+    described = {"sizes": dataclasses.asdict(sizes)}
+    shelf = Shelf("recovery-realised", keys.key_of([realised_correlation], described), described)
+
+    def of(correlated, seed):
+        made = shelf.get(
+            (correlated, seed),
+            lambda: {"realised": np.array(realised_correlation(study, correlated, seed, sizes))},
+        )
+        return made["realised"]
+
+    return np.array(
+        [np.mean([of(world == "correlated", seed) for seed in seeds], axis=0) for world in worlds]
+    )
+
+
+def _source(own):
+    """Return a hash of the files that a method comes from, or of what it prints as where there are none."""
+    module = own.name.rpartition(":")[0]
+    file = Path(module if module.endswith(".py") else module.replace(".", "/") + ".py")
+    if file.is_file():
+        return store.source_hash(files_of(file, file.resolve().parent))
+    try:
+        file = Path(inspect.getsourcefile(sys.modules.get(module, own.function)))
+    except TypeError:  # such as an instance that can be called
+        return store.source_hash([], repr(own.function))
+    # A module inside a package imports from the folder in which the package lies.
+    return store.source_hash(files_of(file, file.resolve().parents[module.count(".")], module.split(".")[0]))
+
+
+def files_of(file, root, package=""):
+    """Return a file of Python code and the files that it imports, directly or not, from one folder.
+
+    Imports are read from the source, also those inside functions. What is put together while the code runs
+    (such as by `importlib`) is not found.
+
+    Parameters
+    ----------
+    file : path
+    root : path
+        The folder that absolute imports start from.
+    package : str
+        A folder in `root` that the files must lie in or under. Default: `root` itself.
+
+    Returns
+    -------
+    list of Path, sorted
+    """
+    inside, todo, found = Path(root, package).resolve(), [Path(file).resolve()], set()
+    while todo:
+        path = todo.pop()
+        if path not in found:
+            found.add(path)
+            candidates = (one.resolve() for one in _imported(path, Path(root)) if one.is_file())
+            todo += [one for one in candidates if one.is_relative_to(inside)]
+    return sorted(found)
+
+
+def _imported(path, root):
+    """Yield where the modules lie that a file may import, if they come from its folder or from `root`."""
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            starts = [(root, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            folder = path.parents[node.level - 1] if node.level else root
+            starts = [(folder, ".".join(filter(None, (node.module, alias.name)))) for alias in node.names]
+        else:
+            continue
+        for folder, dotted in starts:
+            # Importing a.b.c runs a and a.b, too.
+            for part in dotted.split("."):
+                folder = folder / part
+                yield folder.with_suffix(".py")
+                yield folder / "__init__.py"
