@@ -32,8 +32,8 @@ widened by a tenth (the root of 1 + 200/1,000), because the reference has an err
 - Differences of r and of r over the ceiling: 0.93 to 0.96 of the pairs of regions, 0.92 to 0.95 of vertices.
 - Unique variances and the residual method: 0.90 to 0.95 of both, since R2 has longer tails.
 - Shares (of unique variances, product measure, relative weights): 0.80 to 0.93 of the pairs and 0.85 to 0.93
-  of the vertices. Parts below 0 count as 0, which pulls a share towards one half, and more so in 200 images than
-  in 1,000. Relative weights, which can't be below 0, are pulled most.
+  of the vertices. Parts below 0 count as 0, which pulls a share towards one half, and more so in 200 images
+  than in 1,000. Relative weights, which can't be below 0, are pulled most.
 - Winners: 0.85 to 0.95 of the pairs, fewer of the vertices, because a resample of images repeats their noise.
 - The four worlds differ by less than 0.03. Then what makes intervals cover 0 too seldom in `uniform` is not
   the images, but the training and the few vertices of a region.

@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from latentcortex import command, encoding
-from latentcortex.studies import recovery, recovery_methods, recovery_scores, recovery_table, recovery_worlds
+from latentcortex.studies import (
+    recovery,
+    recovery_methods,
+    recovery_own,
+    recovery_scores,
+    recovery_table,
+    recovery_worlds,
+)
 from latentcortex.studies.recovery import check_answer, load_method, rehearse
 from latentcortex.studies.recovery_worlds import OUTSIDE, REGIONS, Rows
 
@@ -129,7 +136,7 @@ def test_a_wrong_method_is_found_before_the_first_cell(tmp_path, monkeypatch, ca
     def never(*_):
         raise AssertionError("a cell was made before the method was tried")
 
-    monkeypatch.setattr(recovery_table, "cell_rows", never)
+    monkeypatch.setattr(recovery_own, "score_cell", never)
     assert command.main(["recover", f"{write(tmp_path, text)}:method"]) == 1
     assert re.search(message, capsys.readouterr().err)
 
@@ -222,11 +229,50 @@ def test_draws_of_images_are_the_map_of_these_images(rng):
     np.testing.assert_allclose(answer["draws"][0], r[0] - r[1], atol=1e-6)
 
 
-def test_intervals_cover_as_often_as_they_should(rng):
-    noise = rng.standard_normal(20_000)
-    assert recovery_table.coverage(noise, np.ones(20_000)) == pytest.approx(0.95, abs=0.005)
-    assert recovery_table.coverage(noise, 0.5 * np.ones(20_000)) == pytest.approx(0.673, abs=0.02)
-    assert np.isnan(recovery_table.coverage(noise, np.full(20_000, np.nan)))
+def test_intervals_hold_the_map_of_more_images_as_often_as_they_should(rng):
+    """Maps and references are drawn around one truth, the reference with a fifth of the variance."""
+    n = 20_000
+    reference = np.sqrt(1 / recovery_scores.MORE) * rng.standard_normal((n, 45))
+    for error, expected in ((1.0, 0.95), (0.5, 0.673)):
+        arrays = {
+            "pair_difference": rng.standard_normal((n, 2, 45)),
+            "pair_error": np.full((n, 2, 45), error),
+            "pair_reference": np.where(np.arange(n)[:, None] % 2, reference, np.nan),
+            "n_asked": np.full((n, 11), [10.0] * 10 + [0]),
+            "n_covered": np.full((n, 11), [7.0] * 10 + [5]),
+        }
+        found = recovery_table.coverage(arrays)
+        assert found == pytest.approx((expected, 0.7), abs=0.003)
+    assert np.isnan(recovery_table.coverage(arrays | recovery_scores.no_reference())).all()
+    assert np.isnan(recovery_table.coverage({**arrays, "pair_error": np.full((n, 2, 45), np.nan)})[0])
+
+
+def test_intervals_over_test_images_hold_what_more_images_say(rng, planted):
+    """A map whose error is known: draws of the right, of a third of, and of no spread, around the truth."""
+    truth = rng.standard_normal(len(planted))
+    rows = rows_of_mixture(rng, planted["mixture"].to_numpy(), 20, 20)
+    error, noise = 0.3, rng.standard_normal((2000, len(planted)))
+    for factor, expected in ((1, 0.95), (1 / 3, 0.485)):
+        draws = truth + factor * error * noise
+        held = []
+        for _ in range(30):
+            first, more = (
+                truth + scale * error * rng.standard_normal(len(truth))
+                for scale in (1, recovery_scores.MORE**-0.5)
+            )
+            answer = recovery.Answer("preference", first, draws)
+            method = lambda *_, more=more: {"preference": more}  # noqa: E731
+            held.append(recovery_scores.compare_with_reference(method, "known", answer, rows, planted, rng))
+        covered = np.sum([of["n_covered"] for of in held], 0) / np.sum([of["n_asked"] for of in held], 0)
+        assert covered[:-1].mean() == pytest.approx(expected, abs=0.02)
+        assert held[0]["n_asked"].tolist() == [N] * 10 + [0]
+    means = [more[(planted["region"] == name).to_numpy()].mean() for name in REGIONS]
+    expected = [means[a] - means[b] for a, b in recovery_scores.PAIRS]
+    np.testing.assert_allclose(held[-1]["pair_reference"], expected, atol=1e-12)
+    # Neither a map without draws nor one that does not depend on the test images is asked.
+    for answer in (recovery.Answer("preference", first), recovery.Answer("preference", more, draws)):
+        found = recovery_scores.compare_with_reference(method, "known", answer, rows, planted, rng)
+        assert all(np.isnan(of).all() for of in found.values())
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -332,10 +378,14 @@ def test_verdicts_count_cells_with_the_sign_that_each_world_should_give():
     arrays |= {"spearman": np.broadcast_to([0.3, 0.6], shape), "standard_error": np.full((*shape, 1), 0.2)}
     arrays["difference"] = np.repeat(difference[:, None, :, None, None], 2, axis=3)
     arrays |= {"pair_difference": np.zeros((*shape, 45)), "pair_error": np.ones((*shape, 45))}
+    cells = shape[:3]
+    arrays |= {"pair_reference": np.full((*cells, 45), 2.0), "n_asked": np.full((*cells, 11), 4.0)}
+    arrays |= {"n_covered": np.full((*cells, 11), 3.0)}
     arrays["n_called"][0, ..., -1], arrays["n_called"][3] = 4, 1
     summary = recovery_table.summarise(arrays, worlds)
     assert [summary[w] for w in worlds] == [(2, 3), (2, 3), (2, 3), (3, 3)]
-    assert summary["of_truth"] == pytest.approx(0.5) and summary["covered"] == 1
+    assert summary["of truth"] == pytest.approx(0.5)
+    assert (summary["covered"], summary["at vertices"]) == (1, 0.75), "2 lies below 1.96 times 1.1"
     assert summary["outside"] == pytest.approx(((4 + 0 + 0 + 1) / 40 + 11 / 110) / 2)
     arrays["standard_error"] = np.full((*shape, 1), np.nan)
     without = recovery_table.summarise(arrays, worlds)

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from data_scripts import ch10_encode_voxels as ch10
-from latentcortex import presets
+from latentcortex import encoding, presets
 from latentcortex.mini import cortex, scenes
-from latentcortex.studies import open_study
+from latentcortex.studies import open_study, recovery_scores
 from latentcortex.studies import recovery_worlds as worlds
 
 SIZES = worlds.Sizes(n_train=90, n_test=30, n_vertices=15, n_sessions=2, n_trials=150)
@@ -27,9 +27,7 @@ def world_study(tmp_path_factory):
 def noise_of(body, vertices):
     """Return the responses of a cortex to a signal of 0: noise, drift and mean alone."""
     nothing = np.zeros((40, len(body.vertices)), np.float32)
-    order = np.arange(40)
-    sizes = worlds.Sizes(n_sessions=2, n_trials=20)
-    return worlds.respond(body, nothing, 1.0, order, sizes, vertices)
+    return worlds.respond(body, nothing, 1.0, np.split(np.arange(40), 2), vertices)
 
 
 def test_worlds_of_a_seed_share_their_noise_and_their_specific_responses():
@@ -50,10 +48,8 @@ def test_noise_levels_add_more_of_the_same_signal_to_the_same_noise(rng):
     body = cortex.Cortex(worlds.SUBJECT, "standard", 0)
     signal = rng.standard_normal((40, len(body.vertices))).astype(np.float32)
     vertices, _ = worlds.chosen_vertices(0, 20)
-    sizes, order = worlds.Sizes(n_sessions=2, n_trials=20), np.arange(40)
-    none, half, whole = (
-        worlds.respond(body, signal, noise, order, sizes, vertices) for noise in (0.0, 0.5, 1.0)
-    )
+    shown = np.split(np.arange(40), 2)
+    none, half, whole = (worlds.respond(body, signal, noise, shown, vertices) for noise in (0.0, 0.5, 1.0))
     np.testing.assert_allclose(whole - none, 2 * (half - none), atol=2e-5)
     np.testing.assert_array_equal(none, noise_of(body, vertices))
     assert (whole != none).any() and body.planted["ncsnr"].max() > 0.5, "the cortex is left as it was"
@@ -98,6 +94,51 @@ def test_a_cell_holds_what_was_planted(world_study):
     assert (null["ceiling"] == 0).all()
     with pytest.raises(ValueError, match="No world 'mars'. There are: standard"):
         worlds.simulate(world_study, "mars", 1.0, 0, SIZES)
+
+
+def test_more_test_images_are_new_and_leave_the_cell_as_it_was(world_study):
+    """The reference of intervals: other images, other noise, the same tuning; the first cell bit for bit."""
+
+    def cell():
+        given, _ = recovery_scores.cell_rows(world_study, "standard", 2.0, 0, SIZES)
+        return given("spaces")
+
+    first = cell()
+    more = recovery_scores.reference_rows(world_study, "standard", 2.0, 0, SIZES, first)("spaces")
+    again = cell()
+    for cache in (worlds.pictures, worlds.raw_features, worlds.raw_features_of_more, worlds._body):
+        cache.cache_clear()
+    for other in (again, cell()):
+        for one, two in zip(first, other, strict=True):
+            np.testing.assert_array_equal(one.betas, two.betas)
+            np.testing.assert_array_equal(one.n_repeats, two.n_repeats)
+            for name, values in one.features.items():
+                np.testing.assert_array_equal(values, two.features[name])
+    train, test = first
+    assert len(more.betas) == recovery_scores.MORE * SIZES.n_test
+    assert not np.isin(more.image_ids, np.r_[train.image_ids, test.image_ids]).any()
+    assert np.bincount(more.n_repeats).tolist() == (5 * np.bincount(test.n_repeats)).tolist()
+    assert [of.shape[1] for of in more.features.values()] == [of.shape[1] for of in test.features.values()]
+    pixels, new = (worlds.pictures(world_study, False, k, 120)[1] for k in (0, worlds.SEED_OF_MORE))
+    assert not {image.tobytes() for image in pixels} & {image.tobytes() for image in new}
+    # A model of the cell predicts the new images as well as its own test images: tuning is the same.
+    model = encoding.VoxelwiseEncoder().fit(train.features["z"], train.betas, train.image_ids)
+    r = [
+        encoding.correlation(model.predict(rows.features["z"]), rows.betas)[: 4 * SIZES.n_vertices].mean()
+        for rows in (test, more)
+    ]
+    assert min(r) > 0.1 and abs(r[0] - r[1]) < 0.08
+    shuffled = more.betas[np.roll(np.arange(len(more.betas)), 1)]
+    assert abs(encoding.correlation(model.predict(more.features["z"]), shuffled).mean()) < 0.04
+
+
+def test_noise_of_later_sessions_is_another_one():
+    body = cortex.Cortex(worlds.SUBJECT, "standard", 0)
+    vertices, _ = worlds.chosen_vertices(0, 20)
+    nothing, shown = np.zeros((40, len(body.vertices)), np.float32), np.split(np.arange(40), 2)
+    early, late = (worlds.respond(body, nothing, 1.0, shown, vertices, first) for first in (1, 2))
+    np.testing.assert_array_equal(late[:20], early[20:])
+    assert (late[20:] != early[:20]).all()
 
 
 def test_chapter_10_reads_the_planted_variables_back(world_study, monkeypatch):
