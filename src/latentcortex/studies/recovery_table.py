@@ -60,7 +60,7 @@ def run(args, sizes=None):
     rehearse(method, args.method, ("z", "c") if args.sets == "spaces" else ("g1", "g2", "g3"))
     study = open_study(presets.get("mini"), Path(store.cache_folder()))  # no tree is read
     own, sizes_asked = Method(method, args.sets, args.method, "yours"), Sizes() if sizes is None else sizes
-    found = {args.method: collect(study, own, args, sizes_asked)}
+    found = {Path(args.method).name: collect(study, own, args, sizes_asked)}
     product = None if sizes is not None else shipped()
     if product is not None:
         found |= {METHODS[name].name: of for name, of in of_product(product, args).items()}
@@ -96,8 +96,8 @@ worlds: in how many cells the interval of early minus ventral cortex lies above 
 and 'null': covers 0). Cells of one seed share images and noise, and 'null' has one noise level. Without
 intervals the sign alone counts, and a dash stands for 'uniform' and 'null'""",
     """\
-By region in 'standard': right / wrong, in percent of the clearly tuned vertices, as in the first table; a
-dash where no vertex is. Outside visual cortex: called, in percent of all""",
+By region in 'standard': right/wrong, in percent of the clearly tuned vertices, as in the first table; a dash
+where no vertex is. Outside visual cortex: called, in percent of all""",
     f"""\
 Agreement: share of vertices with the same winner, or the same sign, when the features are reduced by another
 random projection (at noise {AGREEMENT_AT[0]:g}, seed {AGREEMENT_AT[1]})
@@ -173,7 +173,7 @@ def by_region(found, worlds):
                 arrays[count][k][..., 0, :].reshape(-1, len(PLACES)).sum(0) for count in counts
             )
             pairs = zip(clear, right, wrong, strict=True)
-            cells = [f"{100 * r / n:.0f} / {100 * w / n:.0f}" if n else "-" for n, r, w in pairs]
+            cells = [f"{100 * r / n:.0f}/{100 * w / n:.0f}" if n else "-" for n, r, w in pairs]
             place = PLACES.index(OUTSIDE)
             cells[place] = f"{100 * called[place] / size[place]:.0f}"
         rows.append((name, *cells))
