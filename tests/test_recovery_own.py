@@ -242,3 +242,16 @@ def test_scores_are_kept_by_the_code_of_the_files(tmp_path, monkeypatch):
         assert recovery_own._source(own) == first
         (folder / "helper.py").write_text("K = 2")
         assert (recovery_own._source(own) != first) == (start == folder)
+    # A module that lies alone on the path, next to another one, and a package's own face.
+    (tmp_path / "alone_of_mine.py").write_text("import next_to_mine\ndef method(): pass")
+    (folder / "__init__.py").write_text("from package_of_mine.helper import K\ndef method(): pass")
+    for module, other in (
+        ("alone_of_mine", "next_to_mine.py"),
+        ("package_of_mine", "package_of_mine/helper.py"),
+    ):
+        (tmp_path / other).write_text("K = 1")
+        sys.modules.pop(module, None)
+        own = recovery_methods.Method(load_method(f"{module}:method"), "spaces", f"{module}:method", "yours")
+        first = recovery_own._source(own)
+        (tmp_path / other).write_text("K = 2")
+        assert recovery_own._source(own) != first

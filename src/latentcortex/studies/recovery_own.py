@@ -79,8 +79,11 @@ def _source(own):
         file = Path(inspect.getsourcefile(sys.modules.get(module, own.function)))
     except TypeError:  # such as an instance that can be called
         return store.source_hash([], repr(own.function))
-    # A module inside a package imports from the folder in which the package lies.
-    return store.source_hash(files_of(file, file.resolve().parents[module.count(".")], module.split(".")[0]))
+    # A package imports from the folder in which it lies, where only the package itself is its own.
+    parts, file = module.split("."), file.resolve()
+    depth = len(parts) - (file.name != "__init__.py")
+    is_alone = depth == 0 and "site-packages" not in file.parts
+    return store.source_hash(files_of(file, file.parents[depth], "" if is_alone else parts[0]))
 
 
 def files_of(file, root, package=""):
