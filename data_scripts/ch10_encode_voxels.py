@@ -4,15 +4,13 @@ Where the data are simulated, the same is asked in other simulated worlds, which
 there (1.7 GB and two minutes each), and what was planted in them is read for a check.
 """
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from latentcortex import encoding, nsd
 from latentcortex.studies import jobs
-from latentcortex.studies.recovery_worlds import planted_features
+from latentcortex.studies.planted import planted_variables
 from latentcortex.studies.study import open_study
 from latentcortex.studies.targets import targets
 
@@ -36,28 +34,6 @@ TOLERANCE = {"of 98 in 100": 0.003}
 def worlds_of(study):
     """List world and seed of the trees that are looked at: only simulated data have other worlds."""
     return WORLDS if study.preset.data == "mini" else [("measured", 0)]
-
-
-def read_scenes(root, image_ids):
-    """Return simulated images as scenes, from the table of what is in them."""
-    from latentcortex.mini.scenes import Scene, Thing
-
-    def fill(kind, row, end, **known):
-        names = {field.name for field in dataclasses.fields(kind)} - set(known)
-        return kind(**{name: row[name + end] for name in names}, **known)
-
-    table = pd.read_csv(root / "simulation/ground_truth.csv", index_col="image_id")
-    scenes = []
-    for row in table.loc[image_ids].to_dict("records"):
-        things = tuple(fill(Thing, row, f"_{i + 1}") for i in range(row["n_things"]))
-        scenes.append(fill(Scene, row, "", things=things))
-    return scenes
-
-
-def planted_variables(root, image_ids, is_train):
-    """Return the variables that simulated vertices are tuned to, of images of a tree."""
-    images = (255 * nsd.images(root, image_ids)).round().astype(np.uint8).transpose(0, 2, 3, 1)
-    return planted_features(images, read_scenes(root, image_ids), is_train)
 
 
 def predict(values, is_train, train, test_ids):
@@ -110,7 +86,7 @@ def make(study, world, seed, subject):
     is_train = np.arange(len(ids)) < len(train[1])
     values = {name: of.flatten(1).numpy() for name, of in targets(study, "zc", ids).items()}
     if world != "measured":
-        values |= planted_variables(root, ids, is_train)
+        values |= planted_variables(root, train[1], test_ids)
     predicted = {name: predict(of, is_train, train, test_ids) for name, of in values.items()}
     r = {name: encoding.correlation(p, test_betas, test_ids) for name, p in predicted.items()}
     ceiling = nsd.noise_ceiling(nsd.ncsnr(root, subject, space), test_repeats)

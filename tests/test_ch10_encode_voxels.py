@@ -6,7 +6,6 @@ from sklearn.decomposition import PCA
 
 from data_scripts import ch10_encode_voxels as ch10
 from latentcortex import encoding
-from latentcortex.mini import scenes
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -45,19 +44,3 @@ def test_discoveries_are_counted_inside_and_outside():
     corrected, uncorrected = ch10.discoveries(r, np.arange(50), visual)
     assert uncorrected.tolist() == [2, 2] and corrected.tolist() in ([2, 1], [2, 2])
     assert ch10.discoveries(np.zeros(6), np.arange(50), visual)[1].sum() == 0
-
-
-def test_scenes_are_read_as_they_were_written(rng, tmp_path):
-    drawn = scenes.sample_scenes(12, rng)
-    (tmp_path / "simulation").mkdir()
-    scenes.ground_truth(drawn).to_csv(tmp_path / "simulation/ground_truth.csv", index_label="image_id")
-    ids = rng.permutation(12)[:7]
-    read = ch10.read_scenes(tmp_path, ids)
-    np.testing.assert_allclose(
-        scenes.ground_truth(read).select_dtypes("number"),
-        scenes.ground_truth([drawn[k] for k in ids]).select_dtypes("number"),
-    )
-    assert [one.setting for one in read] == [drawn[k].setting for k in ids]
-    assert [[thing.kind for thing in one.things] for one in read] == [
-        [thing.kind for thing in drawn[k].things] for k in ids
-    ]

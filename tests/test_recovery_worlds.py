@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from data_scripts import ch10_encode_voxels as ch10
 from latentcortex import encoding, presets
 from latentcortex.mini import cortex, scenes
 from latentcortex.studies import open_study, recovery_scores
@@ -139,17 +138,6 @@ def test_noise_of_later_sessions_is_another_one():
     early, late = (worlds.respond(body, nothing, 1.0, shown, vertices, first) for first in (1, 2))
     np.testing.assert_array_equal(late[:20], early[20:])
     assert (late[20:] != early[:20]).all()
-
-
-def test_chapter_10_reads_the_planted_variables_back(world_study, monkeypatch):
-    drawn, images = worlds.pictures(world_study, False, 0, 120)
-    is_train = np.arange(120) >= 30
-    monkeypatch.setattr(ch10, "read_scenes", lambda *_: drawn)
-    monkeypatch.setattr(ch10.nsd, "images", lambda *_: images.transpose(0, 3, 1, 2).astype(np.float32) / 255)
-    expected = ch10.planted_variables("", np.arange(120), is_train)
-    found = worlds.planted_features(images, drawn, is_train)
-    for name in ("low", "semantic"):
-        np.testing.assert_array_equal(found[name], expected[name])
 
 
 def test_features_are_cut_with_training_images_alone(rng):
