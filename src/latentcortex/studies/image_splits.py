@@ -19,6 +19,8 @@ from latentcortex.studies.targets import targets
 
 SEED = 10
 N_CLUSTERS = 12  # of like images
+# Added to the ids of held-back scenes, so that no encoder takes them for images that it has learned from.
+FIRST_HELD_BACK = 1_000_000
 PUBLISHED = "all training images"  # the published split, before training sets are cut to one size
 
 
@@ -78,7 +80,8 @@ def responses(trials, split):
     Returns
     -------
     train, test : tuples of (betas, image_ids, n_repeats)
-        float32 (n_images, n_vertices), int (n_images,), int (n_images,), in the order of the split.
+        float32 (n_images, n_vertices), int (n_images,), int (n_images,), in the order of the split. Ids of
+        held-back scenes are their synthetic ids plus `FIRST_HELD_BACK`.
     """
     ids = trials.table["image_id"].to_numpy()
     is_train = np.isin(ids, split.train_ids)
@@ -89,7 +92,7 @@ def responses(trials, split):
         return train, nsd.average_repeats(scaled[is_test], ids[is_test])
     betas, known, n_repeats = trials.held_back
     rows = rows_of(known, split.test_ids, "the further session")
-    return train, (betas[rows], known[rows], n_repeats[rows])
+    return train, (betas[rows], FIRST_HELD_BACK + known[rows], n_repeats[rows])
 
 
 def features_of(study, split):
