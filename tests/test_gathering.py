@@ -16,6 +16,7 @@ from data_scripts import ch07_draw_images as draw
 from data_scripts import ch08_choose_guidance as ch08_choose
 from data_scripts import ch08_guide_the_sampler as ch08
 from data_scripts import ch10_encode_voxels as ch10
+from data_scripts import ch10_leave_more_out as more
 from latentcortex import sampler
 from latentcortex.studies import validation
 
@@ -159,3 +160,26 @@ def test_ch10(study, monkeypatch):
         part = load(arrays["worlds"][w].item(), arrays["seeds"][w].item(), study.subjects[s])
         for name in shapes:
             np.testing.assert_array_equal(arrays[name][w, s], part[name])
+
+
+def test_ch10_harder_splits(study):
+    n_vertices = 20
+    shapes = {"r": (4, 2, 2, n_vertices), "means": (4, 4, 2), "draws": (4, 4, 2, 9)}
+    of_splits = made_up({**shapes, "ceiling": (n_vertices,), "distance": (4,), "n_train": (4,)})
+    of_tests = made_up({"called": (2, 2, 3, 2)})
+
+    def load(subject, what):
+        return {"splits": of_splits, "tests": of_tests}[what](subject, what)
+
+    arrays, provenance = more.gather(study, load)[""]
+    assert provenance["sets"] == more.SETS and provenance["splits"][1:] == ["random", "far", "clusters"]
+    parts = [load(subject, "splits") for subject in study.subjects]
+    for s, subject in enumerate(study.subjects):
+        np.testing.assert_array_equal(arrays["called"][s], load(subject, "tests")["called"])
+        for name in ("means", "distance", "n_train"):
+            np.testing.assert_array_equal(arrays[name][s], parts[s][name])
+    np.testing.assert_allclose(arrays["draws"], np.mean([of["draws"] for of in parts], axis=0), atol=2e-3)
+    shares = [np.where(of["ceiling"] >= 0.05, of["r"] / np.sqrt(of["ceiling"]), np.nan) for of in parts]
+    np.testing.assert_allclose(arrays["maps"], np.nanmean(shares, axis=0), rtol=4e-3)
+    tenth = more.image_splits.checked_vertices(n_vertices)
+    np.testing.assert_array_equal(arrays["checked"], parts[0]["r"][:, 0][..., tenth])
