@@ -9,15 +9,10 @@ import pandas as pd
 from scipy import stats
 
 from latentcortex import encoding, nsd
-from latentcortex.studies import jobs
+from latentcortex.studies import jobs, maps
 from latentcortex.studies.planted import planted_variables
-from latentcortex.studies.study import open_study
 from latentcortex.studies.targets import targets
 
-# Of z and of c alike. Chosen on training images of one subject by generalised cross-validation,
-# from 6 to 400: the score rises up to here and stays flat after.
-N_COMPONENTS = 200
-LOWEST_CEILING = 0.05  # in R2: vertices that preference is asked of
 Q = 0.05  # false discovery rate
 N_DRAWS = 200  # of images, and with each of vertices where two regions are compared
 SEED = 0
@@ -34,13 +29,6 @@ TOLERANCE = {"of 98 in 100": 0.003}
 def worlds_of(study):
     """List world and seed of the trees that are looked at: only simulated data have other worlds."""
     return WORLDS if study.preset.data == "mini" else [("measured", 0)]
-
-
-def predict(values, is_train, train, test_ids):
-    """Fit one kind of features (n_images, n_features) on training rows; predict betas of the test rows."""
-    reduced = encoding.low_rank(values, is_train, N_COMPONENTS)
-    encoder = encoding.VoxelwiseEncoder(cv="gcv").fit(reduced[is_train], *train)
-    return encoder.predict(reduced[~is_train], test_ids)
 
 
 def discoveries(r, test_ids, visual):
@@ -76,10 +64,7 @@ def compare_regions(preference, draws, first, second, rng):
 
 def make(study, world, seed, subject):
     """Score one subject of one world."""
-    if world != "measured":
-        from latentcortex.mini import build
-
-        study = open_study(study.preset, build.open_tree(world, seed))
+    study = maps.study_of_world(study, world, seed)
     root, space = study.root, study.preset.space
     train, (test_betas, test_ids, test_repeats) = nsd.image_responses(root, subject, space)
     ids = np.concatenate([train[1], test_ids])
@@ -87,14 +72,14 @@ def make(study, world, seed, subject):
     values = {name: of.flatten(1).numpy() for name, of in targets(study, "zc", ids).items()}
     if world != "measured":
         values |= planted_variables(root, train[1], test_ids)
-    predicted = {name: predict(of, is_train, train, test_ids) for name, of in values.items()}
+    predicted = {name: maps.predict(of, is_train, train, test_ids) for name, of in values.items()}
     r = {name: encoding.correlation(p, test_betas, test_ids) for name, p in predicted.items()}
     ceiling = nsd.noise_ceiling(nsd.ncsnr(root, subject, space), test_repeats)
     visual = nsd.roi_mask(root, "nsdgeneral", "nsdgeneral")
-    asked = visual & (ceiling >= LOWEST_CEILING)
+    asked = visual & (ceiling >= maps.LOWEST_CEILING)
 
     def preference(of_a, of_b):
-        return encoding.preference(of_a, of_b, ceiling[asked], LOWEST_CEILING)
+        return encoding.preference(of_a, of_b, ceiling[asked], maps.LOWEST_CEILING)
 
     result, draws = {"tree": np.array(study.identity), "ceiling": ceiling[visual]}, {}
     for name in "zc":
@@ -112,8 +97,8 @@ def make(study, world, seed, subject):
         planted = pd.read_csv(root / f"simulation/planted_{subject}.csv").mixture.to_numpy()[asked]
         # As decoded; with one of the two replaced by what was really planted; with both.
         pairs = [("z", "c"), ("low", "c"), ("z", "semantic"), ("low", "semantic")]
-        maps = [preference(r[a], r[b]) for a, b in pairs]
-        result["spearman"] = np.array([stats.spearmanr(planted, m).statistic for m in maps])
+        found = [preference(r[a], r[b]) for a, b in pairs]
+        result["spearman"] = np.array([stats.spearmanr(planted, m).statistic for m in found])
     return result
 
 

@@ -34,13 +34,6 @@ def side_by_side(trials, split):
     return [(np.hstack([pair[k][0] for pair in pairs]), *pairs[0][k][1:]) for k in (0, 1)]
 
 
-def predict(values, is_train, train, test_ids):
-    """Fit features (n_images, n_features) on training rows; predict betas of the test rows."""
-    reduced = encoding.low_rank(values, is_train, maps.N_COMPONENTS)
-    encoder = encoding.VoxelwiseEncoder(cv="gcv").fit(reduced[is_train], *train)
-    return encoder.predict(reduced[~is_train], test_ids)
-
-
 def score_split(study, split, train, test, masks):
     """Score all feature sets under one split.
 
@@ -67,7 +60,7 @@ def score_split(study, split, train, test, masks):
     for name, of in values.items():
         # The planted variables are not asked in the other worlds.
         n_asked = train[0].shape[1] if name in "zc" else n
-        predicted = predict(of, is_train, (train[0][:, :n_asked], *train[1:]), test[1])
+        predicted = maps.predict(of, is_train, (train[0][:, :n_asked], *train[1:]), test[1])
         r = encoding.correlation(predicted, test[0][:, :n_asked], test[1]).reshape(-1, n)
         if name in "zc":
             maps_of.append(r)
@@ -121,7 +114,7 @@ def call_vertices(study, subject):
         train, test = nsd.image_responses(of_world.root, subject, study.preset.space)
         clusters = kinds.loc[test[1]].to_numpy()
         for of in values.values():
-            called.append(count(predict(of, is_train, train, test[1]), *test[:2], clusters, visual))
+            called.append(count(maps.predict(of, is_train, train, test[1]), *test[:2], clusters, visual))
     return {"called": np.reshape(called, (-1, 2, len(TESTS), 2))}
 
 

@@ -6,16 +6,17 @@ from sklearn.decomposition import PCA
 
 from data_scripts import ch10_encode_voxels as ch10
 from latentcortex import encoding
+from latentcortex.studies import maps
 
 
 @pytest.mark.usefixtures("one_thread")
 def test_features_are_predicted_from_through_their_first_components(rng, monkeypatch):
-    monkeypatch.setattr(ch10, "N_COMPONENTS", 8)
+    monkeypatch.setattr(maps, "N_COMPONENTS", 8)
     values = (rng.normal(size=(120, 12)) * np.geomspace(9, 0.3, 12)).astype(np.float32)
     values = np.hstack([values @ rng.normal(size=(12, 30)).astype(np.float32), np.ones((120, 2), np.float32)])
     is_train, ids = np.arange(120) < 90, np.arange(90)
     betas = (values[:90, :5] + rng.normal(0, 9, (90, 5))).astype(np.float32)
-    found = ch10.predict(values, is_train, (betas, ids, np.ones(90, int)), np.arange(90, 120))
+    found = maps.predict(values, is_train, (betas, ids, np.ones(90, int)), np.arange(90, 120))
     pca = PCA(8, svd_solver="full").fit(values[:90, :-2])  # the last two never vary
     reduced = pca.inverse_transform(pca.transform(values[:, :-2])).astype(np.float32)
     encoder = encoding.VoxelwiseEncoder(cv="gcv").fit(reduced[:90], betas, ids, np.ones(90, int))
