@@ -142,6 +142,7 @@ def test_the_batch_size_changes_single_precision_by_rounding_alone(case):
         features.unet_activations(unet, noised, states, ["up_blocks.2", "conv_out"], batch_size=size)
         for size in (N_IMAGES, 2)
     )
+    assert len(whole) == 2 * 2
     for key, values in whole.items():
         close(parts[key], values, 1e-5 * float(values.abs().max()))
 
@@ -239,6 +240,7 @@ def test_reducing_each_batch_is_reducing_the_whole(case):
         "mid_block": lambda values: values.mean((2, 3)).numpy(),
     }
     reduced = features.unet_activations(unet, noised, states, names, empty, 2.0, reduce, batch_size=2)
+    assert set(reduced) == set(raw) and len(raw) == len(names) * 2 * 3
     for (name, *rest), values in raw.items():
         expected = reduce[name](values) if name in reduce else values
         close(reduced[name, *rest], torch.as_tensor(expected), 1e-6)

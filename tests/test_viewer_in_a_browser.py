@@ -134,6 +134,7 @@ def test_keys_turn_zoom_and_reset(said):
     assert said["afterCtrl"] == said["turned"]  # the browser's own keys
     assert said["flatPan"]["pan"][0] < 0 and said["flatPan"]["yaw"] == 0
     assert said["canvas"] == [0, WORDS["alt"]]
+    assert said["middle"] == ["In the middle: no vertex", True]
 
 
 def test_mouse_and_fingers_turn_and_zoom(said):

@@ -69,7 +69,11 @@ said.start = now();
 press('ArrowRight'); press('ArrowDown'); press('+'); said.turned = now();
 press('+', { ctrlKey: true }); said.afterCtrl = now();
 press('r'); said.reset = now();
-L.setShape(2); press('ArrowRight'); said.flatPan = now(); press('r'); L.setShape(1);
+L.setShape(2); press('ArrowRight'); said.flatPan = now(); press('r');
+const read = boxes[0].querySelector('.lc-read');
+press('Enter'); said.middle = [read.textContent]; // between the hemispheres
+L.state.pan = project('flat', [said.last], [1]).map((x, i) => x / L.view().scale[i]);
+press('Enter'); said.middle.push(read.textContent === `In the middle: ${L.describe(said.last)}`); press('r'); L.setShape(1);
 
 const wheel = () => canvas.dispatchEvent(new WheelEvent('wheel', { deltaY: -200, cancelable: true }));
 said.wheelPast = wheel(); said.zoomPast = L.state.zoom;

@@ -301,7 +301,8 @@ def _page(title, alt, picture, data):
         f"<style>{(FOLDER / 'viewer.css').read_text('utf-8')}</style>"
         f'<div class="lc-title">{title}</div>'
         f'<img class="lc-still dark-light" alt="{alt}" src="data:image/png;base64,{_base64(picture)}">'
-        "<noscript><p>With scripts switched on, this cortex can be turned.</p></noscript>"
+        "<noscript><p>With scripts switched on, this cortex can be turned; in JupyterLab, once the notebook "
+        "is trusted or the cell is run.</p></noscript>"
         '<p class="lc-problem" hidden></p><div class="lc-live"></div></div>'
         f"<script>(() => {{\n'use strict';\n{script}\n}})();</script>"
     )

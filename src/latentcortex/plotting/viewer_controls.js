@@ -260,7 +260,10 @@ function addTurning(V) {
     ArrowLeft: () => turnBy(-20, 0), ArrowRight: () => turnBy(20, 0),
     ArrowUp: () => turnBy(0, -20), ArrowDown: () => turnBy(0, 20),
     '+': () => zoomBy(1.2), '=': () => zoomBy(1.2), '-': () => zoomBy(1 / 1.2), r: V.reset, Home: V.reset,
-    Enter: () => { V.read.textContent = `In the middle: ${V.describe(V.at(0, 0))}`; },
+    Enter: () => {
+      const middle = V.at(0, 0);
+      V.read.textContent = `In the middle: ${middle < 0 ? 'no vertex' : V.describe(middle)}`;
+    },
   };
   canvas.addEventListener('keydown', event => {
     if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
