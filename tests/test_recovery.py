@@ -7,7 +7,7 @@ import torch
 
 from latentcortex import encoding
 from latentcortex.studies import recovery, recovery_methods, recovery_scores, recovery_worlds
-from latentcortex.studies.recovery import check_answer, rehearse
+from latentcortex.studies.recovery import check_answer
 from latentcortex.studies.recovery_worlds import OUTSIDE, REGIONS, Rows
 
 N = 15  # vertices of a region
