@@ -68,7 +68,7 @@ def test_the_three_kinds_of_maps_become_one_scale():
         ({"winner": [0, 1, 2]}, "whole numbers from 0 to 1"),
         ({"winner": [0, 0.5, 1]}, "whole numbers from 0 to 1"),
         ({"winner": [0, -1, 1]}, "whole numbers from 0 to 1"),
-        ({"preference": np.zeros(3), "draws": np.zeros((5, 3))}, "at least 20 rows; got 5"),
+        ({"preference": np.zeros(3), "draws": np.zeros((5, 3))}, r"at least 20 rows.*got the shape \(5, 3\)"),
         ({"preference": np.zeros(3), "draws": np.zeros((30, 2))}, r"draws must have the shape \(30, 3\)"),
         ({"preference": np.zeros(3), "draws": np.full((30, 3), np.nan)}, "draws, returned by the method"),
         ({"preference": np.zeros(3), "p": [0, 1, 2]}, r"p must lie in \[0, 1\]"),
@@ -77,6 +77,17 @@ def test_the_three_kinds_of_maps_become_one_scale():
 def test_answers_that_are_not_as_described_are_refused(answer, message):
     with pytest.raises(ValueError, match=message):
         check_answer(answer, 3, 2)
+
+
+def test_a_method_that_adds_a_set_of_features_does_not_move_its_own_scale(rng):
+    """The place of a winner counts among the sets that were given: 1 is the last of two."""
+
+    def adds(_train, test, _rng):
+        test.features["both"] = np.hstack(list(test.features.values()))
+        return {"winner": [0, 1, 1]}
+
+    answer = recovery.ask(adds, "adds", *rows_of_mixture(rng, np.array([0.9, 0.2, 0.2]), 8, 8), rng)
+    assert answer.lowness.tolist() == [1, -1, -1]
 
 
 @pytest.mark.parametrize("name", recovery_methods.METHODS)

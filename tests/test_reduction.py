@@ -78,6 +78,20 @@ def test_a_low_rank_is_what_the_components_leave(rng):
     np.testing.assert_allclose(found, np.delete(repeated, [3, 8, 13, 18], 1), atol=1e-4)
 
 
+def test_a_low_rank_refuses_what_does_not_vary_and_numbers_that_are_no_counts(rng):
+    features, is_train = made(*MORE_FEATURES, rng), np.arange(40) < 30
+    for constant in (np.full((40, 5), 0.1, np.float32), np.where(is_train[:, None], 1, features)):
+        with pytest.raises(ValueError, match="varies over the 30 training images"):
+            low_rank(constant, is_train, 3)
+    for wrong in (0, -3, 2.5):
+        with pytest.raises(ValueError, match="n_components"):
+            low_rank(features, is_train, wrong)
+    half = (50 * rng.standard_normal((40, 20)) + 1000).astype(np.float16)  # whose sums of squares overflow
+    np.testing.assert_allclose(
+        low_rank(half, is_train, 5), low_rank(half.astype(np.float32), is_train, 5), atol=0.01
+    )
+
+
 @pytest.mark.parametrize("wrong", [np.arange(40), np.ones(5, bool), np.zeros(40, bool)])
 def test_a_low_rank_needs_training_images(wrong, rng):
     with pytest.raises(ValueError, match="is_train must mark at least two"):

@@ -11,7 +11,7 @@ import torch
 from sklearn.random_projection import SparseRandomProjection
 
 from latentcortex.ridge.decomposition import eigenvectors, gram
-from latentcortex.ridge.rows import as_numpy, check_same_length, checked_rows
+from latentcortex.ridge.rows import as_numpy, check_count, check_same_length, checked_rows
 
 
 class SparseProjection:
@@ -217,15 +217,20 @@ def low_rank(features, is_train, n_components):
     Raises
     ------
     ValueError
-        For missing values, or where no feature varies.
+        For missing values, where no feature varies over the training images, or if `n_components` is no
+        whole number of at least 1.
     """
+    check_count(n_components, "n_components")
     features, is_train = _flat(checked_rows(features, "features")), np.asarray(is_train)
     if is_train.dtype != bool or is_train.shape != (len(features),) or is_train.sum() < 2:
         raise ValueError(
             f"is_train must mark at least two of the {len(features)} images by True; got {is_train.dtype} of "
             f"shape {is_train.shape}, {is_train.sum()} marked."
         )
-    scale = features[is_train].std(0)
+    rows = features[is_train]
+    if (rows == rows[0]).all():
+        raise ValueError(f"None of the {rows.shape[1]} features varies over the {len(rows)} training images.")
+    scale = rows.std(0, dtype=np.result_type(rows, np.float32))  # sums overflow in half precision
     features = features[:, scale > 1e-3 * scale.max()].astype(np.float32)
     if features.shape[1] <= n_components:
         return features

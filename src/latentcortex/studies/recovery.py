@@ -75,7 +75,10 @@ def check_answer(answer, n_vertices, n_sets):
     if draws is not None:
         n_draws = len(draws) if np.ndim(draws) else 0
         if n_draws < FEWEST_DRAWS:
-            raise ValueError(f"draws must have at least {FEWEST_DRAWS} rows; got {n_draws}.")
+            raise ValueError(
+                f"draws must have at least {FEWEST_DRAWS} rows, one map of {n_vertices} vertices in each; got "
+                f"the shape {np.shape(draws)}."
+            )
         draws = _checked(draws, "draws", (n_draws, n_vertices), kind, n_sets)
     if p is not None:
         p = _checked(p, "p", (n_vertices,), "share", n_sets)
@@ -161,12 +164,14 @@ def ask(method, name, train, test, rng):
     RuntimeError
         If the method raises an error.
     """
+    # Counted before the call, because a method may write into what it is given.
+    n_vertices, n_sets = test.betas.shape[1], len(test.features)
     try:
         answer = method(train, test, rng)
     except Exception as error:
         raise RuntimeError(f"{name} failed: {_in_words(error)}") from error
     try:
-        return check_answer(answer, test.betas.shape[1], len(test.features))
+        return check_answer(answer, n_vertices, n_sets)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
