@@ -4,6 +4,7 @@ import argparse
 import re
 import sys
 
+import numpy as np
 import pytest
 
 from latentcortex import command
@@ -192,6 +193,24 @@ def test_methods_of_one_file_do_not_share_their_scores(tmp_path, monkeypatch):
     del sys.modules["signs_of_mine"]
     changed = recovery_table.run(asked_for(f"{tmp_path / 'several.py'}:plus"), SIZES)[0][1]
     assert float(changed[1]) == -float(rows[0][1])
+
+
+def test_scores_are_kept_by_the_code_of_this_package_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path))
+    made = []
+
+    def score(*_):
+        made.append(1)
+        return {"seconds": np.zeros((1, 2))}
+
+    monkeypatch.setattr(recovery_own, "score_cell", score)
+    own = recovery_methods.METHODS["difference_of_r"]
+    study = argparse.Namespace(weights=lambda *_: "")
+    asked = asked_for("")
+    for code, n_made in (("a" * 64, 1), ("a" * 64, 1), ("b" * 64, 2)):
+        monkeypatch.setattr(recovery_own.keys, "package_code", lambda code=code: code)
+        recovery_own.collect(study, own, asked, SIZES)
+        assert len(made) == n_made
 
 
 def test_files_that_a_method_imports_are_followed_and_no_others(tmp_path):

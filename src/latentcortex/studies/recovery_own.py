@@ -34,6 +34,8 @@ def collect(study, own, args, sizes):
     """
     described = {
         "method": _source(own),
+        # A method may call anything of this package, and what it calls is not among what a cell reaches.
+        "package": keys.package_code(),
         "function": own.name,  # two closures of one factory have the same name of their own
         "sets": own.sets,
         "sizes": dataclasses.asdict(sizes),
