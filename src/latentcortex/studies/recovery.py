@@ -76,7 +76,7 @@ def check_answer(answer, n_vertices, n_sets):
         n_draws = len(draws) if np.ndim(draws) else 0
         if n_draws < FEWEST_DRAWS:
             raise ValueError(
-                f"draws must have at least {FEWEST_DRAWS} rows, one map of {n_vertices} vertices in each; got "
+                f"draws must have at least {FEWEST_DRAWS} rows, a map of {n_vertices} vertices in each; got "
                 f"the shape {np.shape(draws)}."
             )
         draws = _checked(draws, "draws", (n_draws, n_vertices), kind, n_sets)
