@@ -34,7 +34,7 @@ def side_by_side(trials, split):
     return [(np.hstack([pair[k][0] for pair in pairs]), *pairs[0][k][1:]) for k in (0, 1)]
 
 
-def score_split(study, split, train, test, masks):
+def score_split(study, split, train, test, masks, ceiling):
     """Score all feature sets under one split.
 
     Parameters
@@ -45,18 +45,21 @@ def score_split(study, split, train, test, masks):
         The worlds side by side.
     masks : sequence of bool array (n_vertices,)
         Regions, of the vertices of one world.
+    ceiling : array (n_vertices,)
+        In R2, of these test images: splits can differ in how often their test images were shown.
 
     Returns
     -------
     dict of str to array
         ``r`` (n_worlds, 2, n_vertices) of z and c; ``means`` (n_sets, n_regions) and ``draws`` (n_sets,
-        n_regions, n_draws) over resampled test images, of the first world.
+        n_regions, n_draws) over resampled test images, of the first world: mean r as a share of the mean of
+        what the noise allows.
     """
     n = len(masks[0])
     values, is_train = image_splits.features_of(study, split)
     if study.preset.data == "mini":
         values |= planted_variables(study.root, split.train_ids, split.test_ids, split.experiment)
-    maps_of, means, draws = [], [], []
+    maps_of, means, draws, allowed = [], [], [], np.sqrt(ceiling)
     for name, of in values.items():
         # The planted variables are not asked in the other worlds.
         n_asked = train[0].shape[1] if name in "zc" else n
@@ -67,8 +70,8 @@ def score_split(study, split, train, test, masks):
         # The same seed draws the same images, so that differences are paired.
         rng = np.random.default_rng(SEED)
         drawn = encoding.bootstrap_correlation(predicted[:, :n], test[0][:, :n], rng, maps.N_DRAWS)
-        means.append([r[0, mask].mean() for mask in masks])
-        draws.append([drawn[:, mask].mean(1) for mask in masks])
+        means.append([r[0, mask].mean() / allowed[mask].mean() for mask in masks])
+        draws.append([drawn[:, mask].mean(1) / allowed[mask].mean() for mask in masks])
     return {"r": np.stack(maps_of, axis=1), "means": np.array(means), "draws": np.array(draws)}
 
 
@@ -76,19 +79,22 @@ def score_splits(study, subject):
     """Score one subject under every split, in visual cortex."""
     root, space = study.root, study.preset.space
     visual = nsd.roi_mask(root, "nsdgeneral", "nsdgeneral", space, subject)
-    # With the published test images and all their repeats, so that all splits ask the same vertices.
+    ncsnr = nsd.ncsnr(root, subject, space)[visual]
+    # By the ceiling of the published test images, so that all splits ask the same vertices.
     test_repeats = nsd.image_responses(root, subject, space, mask=visual)[1][2]
-    ceiling = nsd.noise_ceiling(nsd.ncsnr(root, subject, space)[visual], test_repeats)
-    asked = ceiling >= maps.LOWEST_CEILING
+    asked = nsd.noise_ceiling(ncsnr, test_repeats) >= maps.LOWEST_CEILING
     masks = [nsd.roi_mask(root, "streams", name, space, subject)[visual] & asked for name in REGIONS]
     studies = [maps.study_of_world(study, world, 0) for world in worlds_of(study)]
     trials = [image_splits.read_trials(of_world, subject, visual) for of_world in studies]
     splits, _ = image_splits.splits_of(study, subject)
     found = []
     for split in splits.values():
-        scores = score_split(study, split, *side_by_side(trials, split), masks)
-        found.append(scores | {"distance": np.median(split.distances), "n_train": len(split.train_ids)})
-    return {name: np.array([of[name] for of in found]) for name in found[0]} | {"ceiling": ceiling}
+        train, test = side_by_side(trials, split)
+        ceiling = nsd.noise_ceiling(ncsnr, test[2])
+        scores = score_split(study, split, train, test, masks, ceiling)
+        more = {"distance": np.median(split.distances), "n_train": len(split.train_ids), "ceiling": ceiling}
+        found.append(scores | more)
+    return {name: np.array([of[name] for of in found]) for name in found[0]}
 
 
 def count(predicted, measured, image_ids, clusters, visual):
@@ -130,7 +136,8 @@ def gather(study, load):
     r, ceiling = parts.pop("r").astype(float), parts.pop("ceiling")
     # (n_subjects, n_splits, n_worlds, 2, n_vertices), by the ceilings of the first world
     shares = [
-        encoding.normalised_correlation(*pair, maps.LOWEST_CEILING) for pair in zip(r, ceiling, strict=True)
+        [encoding.normalised_correlation(*pair, maps.LOWEST_CEILING) for pair in zip(*of, strict=True)]
+        for of in zip(r, ceiling, strict=True)
     ]
     arrays["maps"] = mean_of_known(np.array(shares)).astype(np.float16)
     arrays["checked"] = r[0, :, 0].astype(np.float16)[..., image_splits.checked_vertices(r.shape[-1])]
