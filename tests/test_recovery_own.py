@@ -84,6 +84,7 @@ def test_a_wrong_method_is_found_before_the_first_cell(tmp_path, monkeypatch, ca
 
 def test_the_command_tabulates_a_method_of_a_reader_and_keeps_its_parts(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "72")  # of the terminal
     log = tmp_path / "log.txt"
     path = write(
         tmp_path,
@@ -127,6 +128,7 @@ def test_a_method_of_a_reader_is_asked_again_of_more_images_and_over_projections
 ):
     """At the noise of the reference: a map that follows its test images, with intervals that hold all."""
     monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "72")  # of the terminal
     log = tmp_path / "log.txt"
     text = (
         "r = [np.corrcoef(v.mean(1), test.betas.T)[0, 1:] for v in test.features.values()]\n"
@@ -148,7 +150,9 @@ def test_a_method_of_a_reader_is_asked_again_of_more_images_and_over_projections
     projected = [(SIZES.n_test, n_train)] * recovery_scores.N_REDUCTIONS
     # The rehearsal, the features given, more images of the same training, the planted variables.
     assert counts[1:] == [(SIZES.n_test, n_train), more, (SIZES.n_test, n_train), *projected]
-    assert "many more test" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "many more test" in " ".join(printed.split())
+    assert max(map(len, printed.splitlines())) <= 72
 
 
 FACTORY = """
@@ -249,18 +253,20 @@ def test_scores_are_kept_by_the_code_of_the_files(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "__init__.py").write_text("")
     (folder / "helper.py").write_text("K = 1")
-    write(folder, "from package_of_mine.helper import K; return {'preference': K}")
+    write(folder, "from .helper import K; return {'preference': np.full(train.betas.shape[1], K)}")
     monkeypatch.syspath_prepend(tmp_path)
     name = "package_of_mine.mine:method"
     for start in (tmp_path, folder):  # found by its path, or installed
         monkeypatch.chdir(start)
-        own = recovery_methods.Method(load_method(name), "spaces", name, "yours")
+        method = load_method(name)
+        rehearse(method, name)
+        own = recovery_methods.Method(method, "spaces", name, "yours")
         (folder / "helper.py").write_text("K = 1")
         first = recovery_own._source(own)
         (folder / "helper.py").write_text("K = 1  # the same")
         assert recovery_own._source(own) == first
         (folder / "helper.py").write_text("K = 2")
-        assert (recovery_own._source(own) != first) == (start == folder)
+        assert recovery_own._source(own) != first
     # A module that lies alone on the path, next to another one, and a package's own face.
     (tmp_path / "alone_of_mine.py").write_text("import next_to_mine\ndef method(): pass")
     (folder / "__init__.py").write_text("from package_of_mine.helper import K\ndef method(): pass")

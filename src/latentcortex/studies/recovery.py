@@ -125,10 +125,11 @@ def load_method(text):
         raise ValueError(f"Expected MODULE:FUNCTION or path/to/file.py:function, got {text!r}.")
     path = Path(module if module.endswith(".py") else module.replace(".", "/") + ".py")
     try:
-        if path.is_file():
-            folder = str(path.resolve().parent)
-            if folder not in sys.path:  # for modules that lie next to the file
-                sys.path.append(folder)
+        in_package = lies_in_package(module)
+        folder = str(Path.cwd() if in_package else path.resolve().parent)
+        if path.is_file() and folder not in sys.path:  # for modules that lie next to the file
+            sys.path.append(folder)
+        if path.is_file() and not in_package:
             # A name of its own: a file numpy.py must not take the place of numpy.
             spec = importlib.util.spec_from_file_location(f"recover_{path.stem}", path)
             loaded = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
@@ -152,6 +153,11 @@ def load_method(text):
         public = [name for name in vars(loaded) if callable(vars(loaded)[name]) and name[0] != "_"]
         raise ValueError(f"{module} has no function {function}. It has: {', '.join(public) or 'none'}.")
     return method
+
+
+def lies_in_package(module):
+    """Return whether a dotted name is that of a module in a package here, whose imports may be relative."""
+    return not module.endswith(".py") and Path(*module.split(".")[:-1], "__init__.py").is_file()
 
 
 def ask(method, name, train, test, rng):

@@ -1,8 +1,11 @@
 """The tables of the recovery benchmark: for readers, and by the command ``latentcortex recover``."""
 
+import shutil
+import textwrap
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from latentcortex import presets, store
 from latentcortex.studies import results
@@ -78,31 +81,42 @@ def run(args, sizes=None):
 
 
 def _print(rows, legend):
-    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print(f"\n{legend}\n")
+    """Print a table and what its words mean, both no wider than the terminal."""
+    width = shutil.get_terminal_size((100, 24)).columns
+    (name, *columns), *lines = rows
+    table = pd.DataFrame([line[1:] for line in lines], [line[0] for line in lines], columns)
+    print(f"{name}\n{table.to_string(line_width=width)}\n")
+    for text in legend:
+        print(textwrap.fill(text, width, subsequent_indent="  "))
+    print()
 
 
 LEGENDS = (
-    f"""\
-recovery: rank correlation of the map with the planted mixture, in 'standard'
-of truth: the same as a share of what the method reaches on the planted variables themselves
-right, wrong: share of clearly tuned vertices that are called with their own sign, or with the other
-outside: share of vertices called where nothing is planted, outside visual cortex and everywhere in 'null'
-covered, at vertices: how often 95 % intervals hold the value that the same map gets from many more test
-images, of differences of two regions and of single vertices (at noise {REFERENCE_NOISE:g}, not in 'null')
-worlds: in how many cells the interval of early minus ventral cortex lies above 0 ('swapped': below; 'uniform'
-and 'null': covers 0). Cells of one seed share images and noise, and 'null' has one noise level. Without
-intervals the sign alone counts, and a dash stands for 'uniform' and 'null'""",
-    """\
-By region in 'standard': right/wrong, in percent of the clearly tuned vertices, as in the first table; a dash
-where no vertex is. Outside visual cortex: called, in percent of all""",
-    f"""\
-Agreement: share of vertices with the same winner, or the same sign, when the features are reduced by another
-random projection (at noise {AGREEMENT_AT[0]:g}, seed {AGREEMENT_AT[1]})
-Last rows, over the images of each world: the share of the variance of semantic variables that low-level
-variables explain, and the mean |r| of the two terms of a vertex""",
+    (
+        "recovery: rank correlation of the map with the planted mixture, in 'standard'",
+        "of truth: the same as a share of what the method reaches on the planted variables themselves",
+        "right, wrong: share of clearly tuned vertices that are called with their own sign, or with the "
+        "other",
+        "outside: share of vertices called where nothing is planted, outside visual cortex and everywhere in "
+        "'null'",
+        "covered, at vertices: how often 95 % intervals hold the value that the same map gets from many more "
+        "test images, of differences of two regions and of single vertices (at noise "
+        f"{REFERENCE_NOISE:g}, not in 'null')",
+        "worlds: in how many cells the interval of early minus ventral cortex lies above 0 ('swapped': "
+        "below; 'uniform' and 'null': covers 0). Cells of one seed share images and noise, and 'null' "
+        "has one noise level. Without intervals the sign alone counts, and a dash stands for 'uniform' and "
+        "'null'",
+    ),
+    (
+        "By region in 'standard': right/wrong, in percent of the clearly tuned vertices, as in the first "
+        "table; a dash where no vertex is. Outside visual cortex: called, in percent of all",
+    ),
+    (
+        "Agreement: share of vertices with the same winner, or the same sign, when the features are reduced "
+        f"by another random projection (at noise {AGREEMENT_AT[0]:g}, seed {AGREEMENT_AT[1]})",
+        "Last rows, over the images of each world: the share of the variance of semantic variables that "
+        "low-level variables explain, and the mean |r| of the two terms of a vertex",
+    ),
 )
 
 
