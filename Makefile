@@ -29,12 +29,13 @@ SEALED := env HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/.cache/huggingface" \
 # No script of .venv/bin is called: each names the folder it was installed in, and a clone can be moved.
 RUN := .venv/bin/python -m
 
-.PHONY: help environment book test lint test-floors lab constraints clean
+.PHONY: help environment book test lint report-prose test-floors lab constraints clean
 
 help:
 	@echo "make book         build the book into book/_build/html (executes every chapter)"
 	@echo "make test         run the tests"
 	@echo "make lint         check style, formatting and spelling"
+	@echo "make report-prose print words, long sentences, tables and figures of each page"
 	@echo "make test-floors  run the tests with the lowest versions that pyproject.toml allows"
 	@echo "make lab          open the chapters in JupyterLab"
 	@echo "make constraints  write the versions that .venv holds into constraints.txt"
@@ -54,6 +55,9 @@ lint: environment
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) codespell_lib
+
+report-prose: environment
+	@.venv/bin/python book/prose.py
 
 # On Python 3.11, the lowest one, because newer ones lack wheels of some lowest versions.
 test-floors:

@@ -1,0 +1,96 @@
+"""Print how long each page of the book is, and with --sentences its sentences of more than 30 words.
+
+Counted is the text that comes before the exercises: words, sentences, tables, figures and lines of code. A
+formula counts as one word; code, addresses and the markup of directives count as none.
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+BOOK = Path(__file__).parent
+LONG = 30  # words of a sentence; longer ones should be the exception
+FIGURES = re.compile(r"\b(subplots|image_grid|roi_bars|flatmap|compared_flatmaps|cortex_viewer|sliders?)\(")
+TABLES = re.compile(r"\bset_caption\(|^\|[ :|-]+\|$", re.MULTILINE)
+
+
+def pages():
+    """Return the paths of all pages, in the order of the table of contents."""
+    contents = yaml.safe_load((BOOK.parent / "_toc.yml").read_text())
+    names = [contents["root"], *(of["file"] for part in contents["parts"] for of in part["chapters"])]
+    found = [BOOK / f"{Path(name).name}{end}" for name in names for end in (".ipynb", ".md")]
+    return [path for path in found if path.is_file()]
+
+
+def parts(path):
+    """Return the Markdown and the code of a page before its exercises, each a list of str."""
+    if path.suffix == ".md":
+        return [path.read_text()], []
+    text, code = [], []
+    for cell in json.loads(path.read_text())["cells"]:
+        source = "".join(cell["source"])
+        if source.startswith("## Exercises"):
+            break
+        (text if cell["cell_type"] == "markdown" else code).append(source)
+    return text, code
+
+
+def sentences(markdown):
+    """Return the sentences of Markdown, without what is no prose."""
+    markdown = re.sub(r"^(`{3,}|:{3,}).*?^\1", "", markdown, flags=re.DOTALL | re.MULTILINE)
+    markdown = re.sub(r"\$\$.*?\$\$", "", markdown, flags=re.DOTALL)
+    markdown = re.sub(r"\$[^$]+\$", "x", markdown)
+    markdown = re.sub(r"\{[\w:]+\}`([^`<]+)[^`]*`", r"\1", markdown)  # roles
+    markdown = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", markdown)  # links
+    markdown = re.sub(r"<[^>]+>|https?://\S+", "", markdown)
+    found, markdown = [], re.sub(r"^(#.*)$", r"\1\n", markdown, flags=re.MULTILINE)
+    # A new block begins after an empty line, and with a heading, an item or a row of a table.
+    for block in re.split(r"\n\s*\n|\n(?=\s*(?:[-*|#>]|\d+\.)\s?)", markdown):
+        plain = re.sub(r"^[\s#>*|-]+|\*\*|\n>", " ", block)
+        found += re.split(
+            r"(?<=[.!?])[*_)\"]*\s+(?=[\"(*_`]*(?:[A-Z0-9`]|x\b|[a-z]+\d{4}))", " ".join(plain.split())
+        )
+    return [sentence for sentence in found if re.search(r"\w", sentence)]
+
+
+def count_words(sentence):
+    """Return the number of words, whatever has a letter or a digit."""
+    return sum(bool(re.search(r"\w", word)) for word in sentence.split())
+
+
+def report(path):
+    """Return the numbers of one page, dict of str to int, and its long sentences."""
+    text, code = parts(path)
+    of_page = [sentence for block in text for sentence in sentences(block)]
+    n_words = [count_words(sentence) for sentence in of_page]
+    everything = "\n".join(text + code)
+    numbers = {
+        "words": sum(n_words),
+        "sentences": len(of_page),
+        f"over {LONG}": sum(n > LONG for n in n_words),
+        "longest": max(n_words, default=0),
+        "tables": len(TABLES.findall(everything)),
+        "figures": len(FIGURES.findall("\n".join(code))),
+        "lines of code": sum(bool(line.strip()) for cell in code for line in cell.splitlines()),
+    }
+    return numbers, [(n, of) for n, of in zip(n_words, of_page, strict=True) if n > LONG]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sentences", action="store_true", help="print the long sentences as well")
+    args = parser.parse_args()
+    found = {path.stem: report(path) for path in pages()}
+    print(pd.DataFrame({name: numbers for name, (numbers, _) in found.items()}).T.to_string())
+    for name, (_, long) in found.items() if args.sentences else ():
+        print(f"\n{name}")
+        for n, sentence in sorted(long, reverse=True):
+            print(f"  {n}: {sentence}")
+
+
+if __name__ == "__main__":
+    main()
