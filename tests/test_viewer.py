@@ -212,6 +212,8 @@ def test_maps_of_the_viewer_say_what_is_wrong(change, message):
         ({"ceiling": np.full(2 * N, 35.0)}, "ceiling: expected shares .* Divide per cent by 100"),
         ({"ceiling": np.zeros(7)}, r"ceiling: expected one value per vertex.*got \(7,\)"),
         ({"rois": {"V1": np.zeros(2 * N)}}, "V1: expected a mask of bool"),
+        ({"first_frame": 1}, "first_frame from 0 to 0; got 1"),
+        ({"first_frame": -1}, "first_frame from 0 to 0; got -1"),
         ({"maps": {}}, "maps: expected a VertexMap"),
         ({"maps": ONE}, "maps: expected a VertexMap"),
         ({"maps": {"r": ONE}}, "maps: expected a VertexMap"),

@@ -163,6 +163,17 @@ def test_viewers_share_the_mesh_whichever_comes_first_and_one_may_be_shown_twice
     assert answer == [{"mesh": True, "live": "yes", "picture": False, "controls": True, "line": ""}] * 4
 
 
+def test_a_viewer_starts_with_the_frame_asked_for(tmp_path):
+    one = map_of()
+    moving = plotting.VertexMap(np.array([one.values, -one.values]), "r", frames=("low", "high"))
+    pages = [plotting.cortex_viewer(moving, first_frame=k, **WORDS).data for k in (0, 1)]
+    tell = "say(boxes.map(box => [box.latentcortex.state.frame, box.querySelector('.lc-live').textContent]));"
+    (first, _), (second, text) = run(tmp_path, "".join(pages), tell)
+    assert (first, second) == (0, 1) and "high" in text
+    pictures = [re.search(r'<img[^>]*src="([^"]+)"', page)[1] for page in pages]
+    assert pictures[0] != pictures[1]
+
+
 def test_a_viewer_without_a_mesh_keeps_its_picture_and_says_where_the_mesh_is(tmp_path):
     without = plotting.cortex_viewer(map_of(), with_mesh=False, **WORDS).data
     (answer,) = run(tmp_path, without, SHOWN)

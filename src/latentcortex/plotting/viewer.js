@@ -50,7 +50,7 @@ function start(box, mesh) {
     el('div', { class: 'lc-help' }, HELP));
   box.dataset.live = 'yes';
   V.setShape(state.shape);
-  V.show(0, 0);
+  V.show(0, setup.firstFrame);
   new ResizeObserver(V.redraw).observe(canvas);
   box.latentcortex = V;
 }
