@@ -112,4 +112,5 @@ def test_no_cell_that_shows_something_in_the_clone_shows_nothing_from_the_wheel(
         )
         for k, (here, there) in enumerate(zip(cells, alone, strict=True)):
             assert shows(there) >= shows(here) and pictures(there) >= pictures(here), f"{name}, cell {k}"
-        assert sum(map(pictures, cells)) >= 10
+        # Something was compared: a chapter's main line has up to four figures and two tables.
+        assert sum(map(pictures, cells)) >= 6
