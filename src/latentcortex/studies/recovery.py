@@ -123,7 +123,7 @@ def load_method(text):
     module, separator, function = text.rpartition(":")
     if not (separator and module and function.isidentifier()):
         raise ValueError(f"Expected MODULE:FUNCTION or path/to/file.py:function, got {text!r}.")
-    path = Path(module if module.endswith(".py") else module.replace(".", "/") + ".py")
+    path = file_of(module)
     try:
         in_package = lies_in_package(module)
         folder = str(Path.cwd() if in_package else path.resolve().parent)
@@ -155,9 +155,14 @@ def load_method(text):
     return method
 
 
+def file_of(module):
+    """Return the path that ``path/to/file.py`` or a dotted name stands for here, there or not."""
+    return Path(module if module.endswith(".py") else module.replace(".", "/") + ".py")
+
+
 def lies_in_package(module):
     """Return whether a dotted name is that of a module in a package here, whose imports may be relative."""
-    return not module.endswith(".py") and Path(*module.split(".")[:-1], "__init__.py").is_file()
+    return not module.endswith(".py") and file_of(module).with_name("__init__.py").is_file()
 
 
 def ask(method, name, train, test, rng):

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from latentcortex import store
 from latentcortex.studies import keys
 from latentcortex.studies.kept import Shelf
-from latentcortex.studies.recovery import lies_in_package
+from latentcortex.studies.recovery import file_of, lies_in_package
 from latentcortex.studies.recovery_scores import score_cell
 from latentcortex.studies.recovery_worlds import realised_correlation
 
@@ -75,7 +75,7 @@ def realised(study, worlds, seeds, sizes):
 def _source(own):
     """Return a hash of the files that a method comes from, or of what it prints as where there are none."""
     module = own.name.rpartition(":")[0]
-    file = Path(module if module.endswith(".py") else module.replace(".", "/") + ".py")
+    file = file_of(module)
     if file.is_file() and not lies_in_package(module):
         return store.source_hash(files_of(file, file.resolve().parent))
     try:
