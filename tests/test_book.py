@@ -22,12 +22,17 @@ CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 URL = CONFIG["repository"]["url"]
 PAGES = [TOC["root"]] + [c["file"] for part in TOC["parts"] for c in part["chapters"]]
-CHAPTERS = sorted(BOOK.glob("*.ipynb"))
+NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
+# Chapters and primers teach: they have aims, exercises and a summary. The front page shows no code.
+CHAPTERS = [p for p in NOTEBOOKS if p.stem[0].isdigit() or p.stem.startswith("primer_")]
+TO_RUN = [p for p in NOTEBOOKS if p.stem != "intro"]
 
 # What opens a figure; the cell that calls one needs alt text for the picture that follows.
 DRAWING = {"image_grid", "roi_bars", "flatmap", "inflated", "subplots", "figure"}
 
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+each_to_run = pytest.mark.parametrize("path", TO_RUN, ids=lambda p: p.stem)
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 
 
 def cells(path, kind=None):
@@ -72,7 +77,8 @@ def test_every_page_is_in_the_table_of_contents():
 
 
 def test_chapters_are_named_number_verb_object():
-    assert [p.name for p in CHAPTERS if not re.fullmatch(r"\d\d(_[a-z]+){2,}\.ipynb", p.name)] == []
+    chapters = [p.name for p in CHAPTERS if not p.stem.startswith("primer_")]
+    assert [name for name in chapters if not re.fullmatch(r"\d\d(_[a-z]+){2,}\.ipynb", name)] == []
 
 
 def test_settings_that_keep_a_build_honest():
@@ -99,7 +105,7 @@ def test_project_metadata_names_no_other_address():
     assert set(found) <= {URL}
 
 
-@each_chapter
+@each_to_run
 def test_colab_link_leads_to_this_chapter(path):
     owner_and_name = URL.removeprefix("https://github.com/")
     expected = (
@@ -112,7 +118,7 @@ def test_colab_link_leads_to_this_chapter(path):
     assert badge is None, "a text link: a badge picture would be fetched from another machine"
 
 
-@each_chapter
+@each_to_run
 def test_setup_cell_installs_from_the_one_address_and_only_if_the_import_fails(path):
     installing = [c for c in cells(path, "code") if re.search(r"\bpip\b.*\binstall\b", source(c))]
     assert installing == cells(path, "code")[:1], "exactly the first code cell installs"
@@ -123,7 +129,7 @@ def test_setup_cell_installs_from_the_one_address_and_only_if_the_import_fails(p
     assert not re.search(r"\b(torch|torchvision|numpy|pandas)\b", text)
 
 
-@each_chapter
+@each_to_run
 def test_setup_cell_installs_the_tag_of_this_version(path):
     # A chapter of a release meets the package that it was written for, whatever main has become.
     text = source(cells(path, "code")[0])
@@ -150,21 +156,21 @@ def test_the_page_of_the_package_lists_every_room():
     assert set(re.findall(r"automodule:: latentcortex\.(\w+)$", text, flags=re.MULTILINE)) == rooms
 
 
-@each_chapter
+@each_to_run
 def test_chapter_starts_with_the_three_lines_of_the_preset(path):
     start = "\n".join(source(c) for c in cells(path, "code")[:3])
     order = [start.find(text) for text in ("presets.get(", ".open()", ".report(")]
     assert order[0] >= 0 and min(order[1:]) > order[0]
 
 
-@each_chapter
+@each_notebook
 def test_chapter_is_committed_without_outputs(path):
     for cell in cells(path, "code"):
         assert cell["outputs"] == [] and cell["execution_count"] is None
     assert "widgets" not in json.loads(path.read_text())["metadata"]
 
 
-@each_chapter
+@each_notebook
 def test_code_cells_are_short_and_stand_after_prose(path):
     lines = [[li for li in source(c).splitlines() if li.strip()] for c in cells(path, "code")]
     assert max(map(len, lines)) <= 20
@@ -173,7 +179,7 @@ def test_code_cells_are_short_and_stand_after_prose(path):
     assert bare <= len(lines) / 4, "prose before nearly every code cell"
 
 
-@each_chapter
+@each_notebook
 def test_figures_have_alt_text(path):
     for cell in cells(path, "code"):
         if called(cell) & DRAWING:
@@ -184,7 +190,7 @@ def test_figures_have_alt_text(path):
         assert re.search(r"alt=[\"'][^\"']{15}", tag), tag
 
 
-@each_chapter
+@each_notebook
 def test_live_widgets_are_not_executed_by_the_build(path):
     for cell in cells(path, "code"):
         if re.search(r"\bipywidgets\b|\binteract\b|\bwidgets\.", source(cell)):
