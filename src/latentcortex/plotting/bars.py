@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .images import unmasked
+from .palettes import DISTINCT
 
 
 def roi_bars(scores, roi_names, *, label, condition_names=None, intervals=None, chance=None, ax=None):
@@ -67,14 +68,15 @@ def roi_bars(scores, roi_names, *, label, condition_names=None, intervals=None, 
         raise ValueError(f"Expected a finite chance level, got {chance}; leave it out where there is none.")
 
     if ax is None:
-        _, ax = plt.subplots(figsize=(7.5, 3.2), layout="constrained")
+        _, ax = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
     bar_width = 0.8 / n_conditions
     for k, by_roi in enumerate(scores):
+        colour = DISTINCT[k % len(DISTINCT)]
         x = np.arange(len(roi_names)) + (k - (n_conditions - 1) / 2) * bar_width
         name = None if condition_names is None else condition_names[k]
-        ax.bar(x, by_roi.mean(axis=1), bar_width * 0.95, color=f"C{k}", alpha=0.55, label=name)
+        ax.bar(x, by_roi.mean(axis=1), bar_width * 0.95, color=colour, alpha=0.55, label=name)
         spread = np.linspace(-0.25, 0.25, by_roi.shape[1] + 2)[1:-1] * bar_width
-        ax.scatter(np.add.outer(x, spread), by_roi, s=14, color=f"C{k}", edgecolor="k", lw=0.5, zorder=3)
+        ax.scatter(np.add.outer(x, spread), by_roi, s=14, color=colour, edgecolor="k", lw=0.5, zorder=3)
         if intervals is not None:
             ax.vlines(x, *np.transpose(intervals[k]), color="k", lw=1.2, zorder=4)
     if chance is not None:
@@ -83,6 +85,6 @@ def roi_bars(scores, roi_names, *, label, condition_names=None, intervals=None, 
     ax.set_ylabel(label)
     ax.spines[["top", "right"]].set_visible(False)
     if condition_names is not None or chance is not None:
-        # Above the axes, where it covers no bar whatever the scores are.
-        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=n_conditions + 1)
+        # Above the axes, where it covers no bar whatever the scores are, and no wider than they are.
+        ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(n_conditions + 1, 3))
     return ax

@@ -89,7 +89,7 @@ def flatmap(values, *, label, cmap=None, limits=None, centre=None, rois=None, ax
     if ax is None and zoom:
         ax = flat_axes(box, below=1)
     elif ax is None:
-        _, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")
+        _, ax = plt.subplots(figsize=(5.4, 3), layout="constrained")
     draw_flat(ax, lambda side, faces: _coloured(halves[side], faces, scale), box, masks)
     _finish_map([ax], halves, scale, label)
     return ax
@@ -126,8 +126,8 @@ def compared_flatmaps(maps, *, label, cmap=None, limits=None, centre=None, rois=
     scale = colour_scale(stacked, cmap, limits, centre)
     known = np.split(np.isfinite(stacked).any(axis=0), 2)
     box = window(known, zoom)
-    height = 5.6 * (box[3] - box[2]) / (box[1] - box[0]) + 0.4
-    figsize = (5.6, min(len(maps) * height + 0.8, 12))
+    height = 5.4 * (box[3] - box[2]) / (box[1] - box[0]) + 0.4
+    figsize = (5.4, min(len(maps) * height + 0.8, 12))
     fig, axes = plt.subplots(len(maps), 1, figsize=figsize, layout="constrained", squeeze=False)
     for ax, (title, both) in zip(axes[:, 0], halves.items(), strict=True):
         draw_flat(ax, lambda side, faces, both=both: _coloured(both[side], faces, scale), box, masks)
@@ -136,7 +136,7 @@ def compared_flatmaps(maps, *, label, cmap=None, limits=None, centre=None, rois=
     return tuple(axes[:, 0])
 
 
-def inflated(values, *, label, view="lateral", cmap=None, limits=None, centre=None, rois=None, width=7.5):
+def inflated(values, *, label, view="lateral", cmap=None, limits=None, centre=None, rois=None, width=5.4):
     """Draw both inflated hemispheres, seen from one side.
 
     Parameters
