@@ -12,6 +12,8 @@ Nothing is computed here that a chapter would report: what is drawn is what was 
 `cortex_viewer`         a cortex to turn, with maps and frames to choose from
 `frame_slider`          frames to move through, in a static page as in a live one
 `grid_slider`           frames of two settings, a slider for each
+`identification_quiz`   which image was seen? readers against chance and rivals
+`brain_quiz`            which of these needed a brain? readers against chance
 ======================  ==========================================================
 """
 
@@ -19,16 +21,19 @@ from .bars import roi_bars
 from .compared import two_dimensional_map, winner_map
 from .images import image_grid
 from .maps import compared_flatmaps, flatmap, inflated
+from .quiz import brain_quiz, identification_quiz
 from .sliders import frame_slider, grid_slider
 from .viewer import VertexMap, cortex_viewer
 
 __all__ = [
     "VertexMap",
+    "brain_quiz",
     "compared_flatmaps",
     "cortex_viewer",
     "flatmap",
     "frame_slider",
     "grid_slider",
+    "identification_quiz",
     "image_grid",
     "inflated",
     "roi_bars",
