@@ -31,7 +31,7 @@ function start(box) {
   const kind = setup.kind === 'brain' ? brainKind(setup) : identificationKind(setup);
   let at = 0, buttons = [], right = null;
 
-  const progress = el('span', { class: 'lcq-progress' }), figure = el('figure'), question = el('p');
+  const progress = el('span', { class: 'lcq-progress' }), shown = el('div', { class: 'lcq-shown' });
   // Emptied and filled, never replaced, so that screen readers speak what is put there.
   const feedback = el('p', { class: 'lcq-feedback', role: 'status', 'aria-live': 'polite' });
   const choices = el('div', { role: 'group' }), score = el('div', { class: 'lcq-score' });
@@ -46,16 +46,18 @@ function start(box) {
       const asked = kind.ask(at);
       right = null;
       progress.textContent = `Picture ${at + 1} of ${kind.n}`;
-      figure.replaceChildren(image(asked.picture, asked.alt), el('figcaption', {}, asked.caption));
-      question.textContent = asked.question;
-      feedback.textContent = '';
+      shown.replaceChildren(image(asked.picture, asked.alt));
+      feedback.textContent = asked.question;
       next.hidden = true;
       buttons = asked.choices.map((choice, place) => {
         const made = button('', () => Q.pick(place));
         made.append(choice.text || image(choice.picture, choice.alt), el('span', { class: 'lcq-mark' }));
         return made;
       });
-      choices.className = 'lcq-choices' + (asked.many ? ' lcq-many' : '') + (asked.choices[0].text ? ' lcq-texts' : '');
+      const many = asked.choices.length;
+      choices.className = `lcq-choices ${asked.choices[0].text ? 'lcq-texts' : 'lcq-images'}`;
+      choices.style.setProperty('--narrow', Math.min(many, 5));
+      choices.style.setProperty('--wide', Math.min(many, many > 10 ? 7 : 5));
       choices.setAttribute('aria-label', asked.question);
       choices.replaceChildren(...buttons);
       if (focus) buttons[0].focus({ preventScroll: true });
@@ -96,9 +98,9 @@ function start(box) {
     },
   };
   const head = el('div', { class: 'lcq-row' }, ...kind.enter(Q), progress, again);
-  const side = el('div', { class: 'lcq-side' }, question, feedback, next);
+  const side = el('div', { class: 'lcq-side' }, feedback, next);
   box.querySelector('.lcq-live').replaceChildren(
-    head, el('div', { class: 'lcq-play' }, el('div', { class: 'lcq-stage' }, figure, side), choices), end, score);
+    head, el('div', { class: 'lcq-play' }, el('div', { class: 'lcq-stage' }, shown, side), choices), end, score);
   box.dataset.stage = 'play';
   score.replaceChildren(...kind.score());
   Q.ask(false);

@@ -282,6 +282,7 @@ def _page(title, setup, still, still_alt):
         f'<div class="lcq-title">{title}</div>'
         f'<img class="lcq-still dark-light" alt="{html.escape(still_alt)}" src="{_files(strip)[0]}">'
         "<noscript><p>With scripts switched on, this is a quiz; in JupyterLab, once the notebook is trusted "
-        'or the cell is run.</p></noscript><p class="lcq-problem" hidden></p><div class="lcq-live"></div></div>'
+        'or the cell is run.</p></noscript><p class="lcq-problem" hidden></p>'
+        '<div class="lcq-live"></div></div>'
         f"<script>(() => {{\n'use strict';\n{script}\n}})();</script>"
     )

@@ -66,9 +66,7 @@ function identificationKind(setup) {
       return {
         picture: pictures[k],
         alt: inWords(setup.alt, setup.of_pictures, k),
-        caption: 'Reconstruction',
-        question: 'Which image was seen?',
-        many: ways[at] > 5,
+        question: `Which of these ${ways[at]} images was seen?`,
         choices: setup.offered[at][k].map((row, place) => ({
           picture: pool[row], alt: inWords(`Candidate ${place + 1}`, setup.of_pool, row),
         })),
@@ -78,9 +76,9 @@ function identificationKind(setup) {
       const right = setup.right[at][k], done = { w: at, k, you: place === right };
       rivals.forEach(({ picks }, r) => { done[`rival${r}`] = picks[at][k] === right; });
       doneAt.push(done);
-      const fell = rivals.map(({ name }, r) => `${name} ${done[`rival${r}`] ? 'right' : 'wrong'}`);
+      const fell = rivals.map(({ name }, r) => `${name} was ${done[`rival${r}`] ? 'right' : 'wrong'}`);
       let text = done.you ? 'Right.' : `No: candidate ${right + 1} was seen.`;
-      if (fell.length) text += ` On the same question: ${listed(fell)}.`;
+      if (fell.length) text += ` ${capital(listed(fell))}.`;
       if (!chosen && at + 1 < ways.length && asked(at) === share) {
         at += 1;
         press();
@@ -98,20 +96,20 @@ function identificationKind(setup) {
       const chances = ways.map(way => el('td', {}, percent(1 / way)));
       const head = ways.map(way => el('th', { scope: 'col' }, `of ${way}`));
       return [el('table', {},
-        el('caption', {}, 'Right answers so far, with Wilson’s 95 % interval. Rivals: the same questions only.'),
+        el('caption', {}, 'Right answers so far, with Wilson’s 95 % interval. Rivals answered the same questions as you.'),
         el('thead', {}, el('tr', {}, el('td'), ...head)),
         el('tbody', {}, row('You', 'you'), ...rivals.map(({ name }, r) => row(capital(name), `rival${r}`)),
           el('tr', {}, el('th', { scope: 'row' }, 'Chance'), ...chances)))];
     },
     end() {
       const lines = ways.map((way, w) => [way, tally(w, 'you'), asked(w)]).filter(([, , total]) => total)
-        .map(([way, right, total]) => `Among ${way} candidates you were right ${right} times of ${total} `
+        .map(([way, right, total]) => `Among ${way} candidates you found ${right} of ${total} images `
           + `(${percent(right / total)}, 95 % interval ${interval(right, total)}; chance ${percent(1 / way)}). `
           + againstChance(right, total, 1 / way));
-      const all = rivals.map(({ name, picks }) => `${capital(name)}: ` + listed(ways.map((way, w) =>
-        `${sum(picks[w].map((place, k) => +(place === setup.right[w][k])))} among ${way}`)) + '.');
-      if (all.length) lines.push(`Asked about all ${n} pictures each time, rivals were right this often. ${all.join(' ')}`);
-      lines.push('The pictures and the reconstructions stay the same; only the number of candidates changes. '
+      const all = rivals.map(({ name, picks }) => `${name} finds ` + listed(ways.map((way, w) =>
+        `${sum(picks[w].map((place, k) => +(place === setup.right[w][k])))} among ${way}`)));
+      if (all.length) lines.push(`Asked about all ${n} reconstructions, ${all.join('; ')}.`);
+      lines.push('The reconstructions stay as good as they are; only the number of candidates changes. '
         + 'So a score means nothing until one knows how many candidates there were.');
       return lines.map(text => el('p', {}, text));
     },
@@ -134,9 +132,7 @@ function brainKind(setup) {
     ask: k => ({
       picture: pictures[k],
       alt: setup.alt,
-      caption: `Picture ${k + 1}`,
       question: 'Did this picture need a brain?',
-      many: false,
       choices: [{ text: 'It needed a brain' }, { text: 'It needed none' }],
     }),
     mark(k, place) {

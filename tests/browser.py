@@ -1,0 +1,109 @@
+"""A real browser that tests press keys in: Chromium, led through its debugging pipe."""
+
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+class Browser:
+    """One page of a browser without a network, until `close`.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the browser keeps its profile.
+    width, height : int
+        Of the window, in CSS pixels.
+    """
+
+    def __init__(self, folder, width=800, height=900):
+        self._number, self._rest, self.requests, self.errors = 0, b"", [], []
+        to_read, self._to = os.pipe()
+        self._from, to_write = os.pipe()
+
+        def connect():  # the browser reads from 3 and writes to 4
+            high = os.dup(to_read), os.dup(to_write)
+            os.dup2(high[0], 3)
+            os.dup2(high[1], 4)
+
+        command = [BROWSER, "--headless=new", "--no-sandbox", "--no-first-run", "--remote-debugging-pipe"]
+        command += ["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"]
+        command += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},{height}"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, close_fds=False, preexec_fn=connect, **quiet)
+        os.close(to_read)
+        os.close(to_write)
+        (page,) = [one for one in self._when_there() if one["type"] == "page"][:1]
+        attached = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Network"):
+            self.call(f"{domain}.enable")
+
+    _session = None
+
+    def _when_there(self):
+        for _ in range(100):
+            found = self.call("Target.getTargets")["targetInfos"]
+            if any(one["type"] == "page" for one in found):
+                return found
+            time.sleep(0.1)
+        raise TimeoutError("The browser opened no page.")
+
+    def call(self, method, **parameters):
+        """Return the browser's answer to a command of its debugging protocol."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        message |= {"sessionId": self._session} if self._session else {}
+        os.write(self._to, json.dumps(message).encode() + b"\0")
+        while True:
+            said = self._next()
+            if said.get("id") == self._number:
+                assert "error" not in said, said
+                return said["result"]
+
+    def _next(self, seconds=120):
+        while b"\0" not in self._rest:
+            if not select.select([self._from], [], [], seconds)[0]:
+                raise TimeoutError("The browser does not answer.")
+            self._rest += os.read(self._from, 1 << 20)
+        text, self._rest = self._rest.split(b"\0", 1)
+        said = json.loads(text)
+        if said.get("method") == "Network.requestWillBeSent":
+            self.requests.append(said["params"]["request"]["url"][:80])
+        if said.get("method") == "Runtime.exceptionThrown":
+            self.errors.append(said["params"]["exceptionDetails"])
+        return said
+
+    def open(self, path):
+        """Open a file and wait until it is loaded."""
+        self.call("Page.navigate", url=path.as_uri())
+        for _ in range(300):
+            if self.tell("document.readyState") == "complete":
+                return
+            time.sleep(0.1)
+        raise TimeoutError(f"{path} was not loaded.")
+
+    def tell(self, expression):
+        """Return the value of a JavaScript expression."""
+        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    def press(self, key, code=0, text=""):
+        """Press and release a key, such as ("Tab", 9) or ("Enter", 13, "\\r")."""
+        common = {"key": key, "windowsVirtualKeyCode": code}
+        kind = "keyDown" if text else "rawKeyDown"
+        self.call("Input.dispatchKeyEvent", type=kind, text=text, **common)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **common)
+
+    def close(self):
+        """End the browser."""
+        os.close(self._to)
+        self._process.terminate()
+        self._process.wait(30)
+        os.close(self._from)
