@@ -19,8 +19,8 @@ ANSWERS = np.array([8, 0, 3, 3, 5, 1])
 WORDS = {"title": "Which was <seen>?", "alt": "A made-up picture"}
 
 
-def pictures(n, seed=0, size=16):
-    """Smooth pictures, which JPEG and WebP keep, no two alike: (n, 3, size, size)."""
+def pictures(n, seed=0, size=32):
+    """Pictures of even patches, which WebP keeps, no two alike: (n, 3, size, size)."""
     coarse = np.random.default_rng(seed).random((n, 3, 4, 4))
     return coarse.repeat(size // 4, axis=2).repeat(size // 4, axis=3)
 
@@ -55,9 +55,9 @@ def pixels(address):
 def test_the_pictures_that_travel_are_those_passed_in():
     setup = setup_of(which())
     for address, image in zip(setup["pictures"], pictures(N), strict=True):
-        assert np.abs(pixels(address) - image).mean() < 0.03
+        assert np.abs(pixels(address) - image).mean() < 0.05
     others = np.array([np.abs(pixels(setup["pictures"][0]) - image).mean() for image in pictures(N)[1:]])
-    assert others.min() > 0.15  # so that 0.03 tells pictures apart
+    assert others.min() > 0.15  # so that 0.05 tells pictures apart
 
 
 def test_each_question_offers_the_right_image_once_and_no_image_twice():
@@ -66,7 +66,7 @@ def test_each_question_offers_the_right_image_once_and_no_image_twice():
     for n_way, offered, right in zip(WAYS, setup["offered"], setup["right"], strict=True):
         for k, (row, place) in enumerate(zip(offered, right, strict=True)):
             assert len(set(row)) == len(row) == n_way
-            assert np.abs(sent[row[place]] - pool[ANSWERS[k]]).mean() < 0.03
+            assert np.abs(sent[row[place]] - pool[ANSWERS[k]]).mean() < 0.05
 
 
 def test_more_candidates_hold_the_fewer_ones_and_the_right_place_is_random():
@@ -203,4 +203,4 @@ def test_the_still_picture_stands_without_scripts():
     made = which()
     (still,) = Elements(made).of("img")
     assert html.escape("A made-up picture, next to 4 of the images it may be of") == still["alt"]
-    assert pixels(still["src"]).shape == (3, 16, 5 * 16 + 4 * 4)
+    assert pixels(still["src"]).shape == (3, 32, 5 * 32 + 4 * 4)
