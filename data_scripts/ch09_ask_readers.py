@@ -3,7 +3,7 @@
 The images are drawn at random and no drawing is chosen for its looks. `N_SEEN` images come as system A drew
 them from decoded z and c; readers find the original among others. `N_MIXED` further images follow, half drawn
 in the same way and half drawn by the same model without any response; readers say which needed a brain. It
-takes a minute, or seconds where the drawings of ch09_measure_reconstructions are kept.
+takes two minutes, or seconds where the drawings of ch09_measure_reconstructions are kept.
 """
 
 import numpy as np

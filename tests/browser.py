@@ -33,7 +33,7 @@ class Browser:
 
         command = [BROWSER, "--headless=new", "--no-sandbox", "--no-first-run", "--remote-debugging-pipe"]
         command += ["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"]
-        command += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},{height}"]
+        command += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},{height}", "about:blank"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, close_fds=False, preexec_fn=connect, **quiet)
         os.close(to_read)

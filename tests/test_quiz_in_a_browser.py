@@ -202,3 +202,18 @@ def test_it_plays_in_a_sandboxed_frame_as_colab_has_them(show):
         if browser.tell("window.said"):
             break
     assert browser.tell("window.said") == "yes"
+
+
+def test_it_starts_where_scripts_are_made_again_as_in_jupyterlab(show):
+    browser = show()
+    made = json.dumps(which()).replace("</", "<" + chr(92) + "/")
+    browser.tell(
+        f"""{{ const host = document.createElement('div'); host.innerHTML = {made};
+        document.body.append(host);
+        for (const old of host.querySelectorAll('script')) {{
+          const again = document.createElement('script');
+          again.textContent = old.textContent;
+          old.replaceWith(again);
+        }} }}"""
+    )
+    assert browser.tell("document.querySelector('.latentcortex-quiz').dataset.live") == "yes"
