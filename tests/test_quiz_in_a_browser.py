@@ -5,8 +5,8 @@ import json
 
 import pytest
 from browser import BROWSER, Browser
+from quiz_pages import WAYS, N, brain, setup_of, which
 from scipy import stats
-from test_quiz import WAYS, N, brain, setup_of, which
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
 
