@@ -14,7 +14,9 @@ import yaml
 
 BOOK = Path(__file__).parent
 LONG = 30  # words of a sentence; longer ones should be the exception
-FIGURES = re.compile(r"\b(subplots|image_grid|roi_bars|flatmap|compared_flatmaps|cortex_viewer|sliders?)\(")
+FIGURES = re.compile(
+    r"\b(subplots|subplot_mosaic|image_grid|roi_bars|flatmap|compared_flatmaps|cortex_viewer|sliders?)\("
+)
 TABLES = re.compile(r"\bset_caption\(|^\|[ :|-]+\|$", re.MULTILINE)
 
 
