@@ -28,7 +28,7 @@ CHAPTERS = [p for p in NOTEBOOKS if p.stem[0].isdigit() or p.stem.startswith("pr
 TO_RUN = [p for p in NOTEBOOKS if p.stem != "intro"]
 
 # What opens a figure; the cell that calls one needs alt text for the picture that follows.
-DRAWING = {"image_grid", "roi_bars", "flatmap", "inflated", "subplots", "figure"}
+DRAWING = {"image_grid", "roi_bars", "flatmap", "inflated", "subplots", "subplot_mosaic", "figure"}
 
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 each_to_run = pytest.mark.parametrize("path", TO_RUN, ids=lambda p: p.stem)
