@@ -1,9 +1,9 @@
 """What the front page shows and no other product holds: numbers of chapters 01 to 04, originals, z and c.
 
 The film of the front page is drawn when the page is built, from ``film_z`` and ``film_c``. They are decoded
-from the first subject's responses to the first images of ``ch06_reconstruct_images-pictures``, which were drawn
-at random by a seed set before anyone looked. Reads the pictures of ch06, ch08 and ch14, too; on two cores a first
-run takes a minute.
+from the first subject's responses to the first images of ``ch06_reconstruct_images-pictures``, which were
+drawn at random by a seed set before anyone looked. Reads the pictures of ch06, ch08 and ch14 as well. On two
+cores a first run takes a minute.
 """
 
 import numpy as np

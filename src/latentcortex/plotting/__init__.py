@@ -14,11 +14,13 @@ Nothing is computed here that a chapter would report: what is drawn is what was 
 `grid_slider`           frames of two settings, a slider for each
 `identification_quiz`   which image was seen? readers against chance and rivals
 `brain_quiz`            which of these needed a brain? readers against chance
+`film`                  frames that run in a loop, until they are paused
 ======================  ==========================================================
 """
 
 from .bars import roi_bars
 from .compared import two_dimensional_map, winner_map
+from .film import film
 from .images import image_grid
 from .maps import compared_flatmaps, flatmap, inflated
 from .quiz import brain_quiz, identification_quiz
@@ -30,6 +32,7 @@ __all__ = [
     "brain_quiz",
     "compared_flatmaps",
     "cortex_viewer",
+    "film",
     "flatmap",
     "frame_slider",
     "grid_slider",

@@ -1,0 +1,283 @@
+"""What the front page shows: its film, and of each chapter the sentence and the number that it found.
+
+Everything is computed from the products in ``results/`` and the networks in the package, so that the
+simulated world need not be built. It lies next to the page and not in the package, because no other page
+needs it. ``front_pictures.py`` draws the pictures, ``front_html.py`` writes them into the page.
+"""
+
+import functools
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from latentcortex import features, metrics, presets, sampler
+from latentcortex.studies import drawings, recovery_table, results
+
+# Where z and where c is decoded better.
+ORDERS = (("early", "ventral"), ("ventral", "early"))
+BOTH = sampler.CONDITIONS.index("both")
+CHAPTERS = {
+    "01_meet_the_data": "Meet the data",
+    "02_estimate_the_noise_ceiling": "Estimate the noise ceiling",
+    "03_look_into_the_latents": "Look into the latents",
+    "04_understand_ridge": "Understand ridge regression",
+    "05_decode_latents": "Decode latents",
+    "06_reconstruct_images": "Reconstruct images",
+    "07_share_a_space": "Share a space",
+    "08_guide_the_sampler": "Guide the sampler",
+    "09_measure_reconstructions": "Measure reconstructions",
+    "10_encode_voxels": "Encode voxels",
+    "11_follow_the_noise": "Follow the noise",
+    "12_open_the_unet": "Open the U-Net",
+    "13_partition_variance": "Partition variance",
+    "14_what_we_may_conclude": "What we may conclude",
+}
+
+
+@functools.cache
+def product(name, ending=""):
+    """Return the shipped product of a script, of the standard simulated world."""
+    pattern = re.compile(rf"{name}-mini-standard-seed0-[0-9a-f]{{12}}{ending}")
+    found = [p for p in results.shipped_folder("results").glob(f"{name}-*.npz") if pattern.fullmatch(p.stem)]
+    if len(found) != 1:
+        raise FileNotFoundError(f"Expected one product {name}{ending} in results/, found {len(found)}.")
+    return results.Product(name, found[0])
+
+
+@functools.cache
+def preset():
+    """Return the preset of the simulated world, whatever the reader's own is."""
+    return presets.get("mini")
+
+
+@functools.cache
+def model():
+    """Return the small diffusion model of the package."""
+    return features.load_latent_diffusion(preset().model, preset().revision, device=preset().device)
+
+
+@functools.cache
+def originals():
+    """Return the scenes that were seen by image id: float32 (3, 64, 64) in [0, 1]."""
+    front = product("ch00_open_the_book")
+    pixels = drawings.from_bytes(front["originals"]).numpy()
+    return dict(zip(front["originals_ids"].tolist(), pixels, strict=True))
+
+
+@functools.cache
+def film_frames():
+    """Draw the scenes of the film from decoded z and c, and keep every step.
+
+    Returns
+    -------
+    frames : array (n_frames, 2, 3, h, w) in [0, 1]
+        What was seen, and what is being drawn: one scene after the other, from noise to the drawing.
+    order : list of int
+        Frames in the order shown: each scene stays for two seconds when it is drawn.
+    """
+    front, networks = product("ch00_open_the_book"), model()
+    z, c = (torch.from_numpy(front[name]).float() for name in ("film_z", "film_c"))
+    ids, steps = front["originals_ids"][: len(z)], []
+
+    def keep(_step, _timestep, latents, _guess):
+        steps.append(features.decode_latents(networks.vae, latents).clamp(0, 1))
+
+    generators = [sampler.make_generator(image_id, 0) for image_id in ids]
+    start = noised(z, generators)
+    images = sampler.reconstruct(
+        networks, z, c, condition="both", image_ids=ids, callback=keep, **preset().sampling
+    )
+    steps = torch.stack([features.decode_latents(networks.vae, start).clamp(0, 1), *steps[:-1], images])
+    frames, order = [], []
+    for k, image_id in enumerate(ids):
+        order += [*range(len(frames), len(frames) + len(steps)), *[len(frames) + len(steps) - 1] * 8]
+        frames += [np.stack([originals()[image_id], drawn]) for drawn in steps[:, k].numpy()]
+    return np.stack(frames), order
+
+
+def noised(z, generators):
+    """Return the latents that the drawing starts from: z with as much noise as the preset's strength says."""
+    scheduler, given = model().scheduler, preset().sampling
+    first = sampler.denoising_timesteps(scheduler, given["n_steps"], given["strength"])[0]
+    noise = torch.stack([torch.randn(z.shape[1:], generator=generator) for generator in generators])
+    return scheduler.add_noise(z, noise, first)
+
+
+def percent(interval):
+    """Write an interval of shares, such as "16 % [11 to 21 %]"."""
+    mean, low, high = (f"{100 * value:.0f}" for value in interval[:3])
+    return f"{mean} % [{low} to {high} %]"
+
+
+def signed(interval):
+    """Write an interval of differences with signs that are as wide as those of typeset text."""
+    return f"{interval:+z.2f}".replace("-", "−")
+
+
+def over_images(scores, seed=0):
+    """Return the mean of scores (n_images, n_subjects) with its interval over images."""
+    return metrics.bootstrap_mean(scores.mean(axis=1), np.random.default_rng(seed))
+
+
+# What each chapter found, in one sentence. Brackets hold 95 % intervals.
+
+
+def found_01():
+    """Return how much of a single response repeats."""
+    share = metrics.t_interval(product("ch00_open_the_book")["one_showing"])
+    return f"Most of a response is noise: only {percent(share)} of its variance repeats with the picture."
+
+
+def found_02():
+    """Return the ceiling of the test pictures."""
+    share = metrics.t_interval(product("ch00_open_the_book")["test_pictures"])
+    return (
+        f"A perfect model could predict {percent(share)} of the variance of the response to a test picture."
+    )
+
+
+def found_03():
+    """Return how well z keeps an image."""
+    front = product("ch00_open_the_book")
+    kept = metrics.bootstrap_mean(front["psnr"], np.random.default_rng(3))
+    times = front["originals"][0].size // front["film_z"][0].size
+    text = f"{kept.mean:.1f} [{kept.low:.1f} to {kept.high:.1f}]"
+    return f"The latent z has {times} times fewer numbers than the image, and gives it back with {text} dB."
+
+
+def found_04():
+    """Return what a decoder explains with and without a penalty."""
+    r2 = product("ch00_open_the_book")["penalty_r2"][..., 1]  # (subjects, penalties), of new images
+    none, best = metrics.t_interval(r2[:, 0]), metrics.t_interval(r2.max(axis=1))
+    return f"The right penalty lifts a decoder's R² on new images from {signed(none)} to {best:.2f}."
+
+
+def found_05():
+    """Return the regions that z and c are decoded from best."""
+    of = product("ch05_decode_latents")
+    at = {name: of.provenance["regions"].index(name) for name in ("early", "ventral")}
+    r = of["r"].mean(axis=3)
+    z, c = (metrics.t_interval(r[:, at[a], k] - r[:, at[b], k]) for k, (a, b) in enumerate(ORDERS))
+    return f"z is decoded better from early cortex (r higher by {z:.2f}), c from ventral cortex (by {c:.2f})."
+
+
+def found_06():
+    """Return how often a drawing is told from another one by colours and contrasts."""
+    of = product("ch09_measure_reconstructions")
+    names = of.provenance["scores"]
+    both = of["drawings"][:, :, BOTH]
+    scores = sum(both[..., names.index(name)] for name in ("colours in cells", "contrast energy")) / 2
+    share = percent(over_images(scores.mean(axis=2)))
+    return f"From its colours and contrasts, a drawing is matched to the right one of two scenes in {share}."
+
+
+def found_07():
+    """Return what training on others adds to one session."""
+    of = product("ch07_share_a_space")
+    facts = of.provenance
+    z, form = facts["targets"].index("z"), facts["forms"].index(facts["primary_form"])
+    r = of["network_r"][..., z, form].mean(axis=1)  # (subjects, networks, sessions)
+    pretrained, scratch = (r[:, facts["networks"].index(name)] for name in ("pretrained", "scratch"))
+    one, every = (metrics.t_interval((pretrained - scratch)[:, k]) for k in (0, -1))
+    return (
+        f"Training on others first raises the r of z by {one:.2f} with one session, by {every:.2f} with all."
+    )
+
+
+def found_08():
+    """Return what a guide by decoded and by true features adds."""
+    of = product("ch08_guide_the_sampler")
+    ways = of.provenance["recipes"]["hard"]
+    scores = of["hard_scores"][:, :, :, 0, of.provenance["scores"]["hard"].index("centred PixCorr")]
+    plain = scores[:, :, ways.index("unguided")]
+    true, decoded = (over_images(scores[:, :, ways.index(name)] - plain) for name in ("true", "decoded"))
+    return f"A guide by true features adds {true:.2f} to the pixels' r, by decoded ones {decoded:.3f}."
+
+
+def found_09():
+    """Return how far a score lies on the way from its floor to its ceiling."""
+    of = product("ch09_measure_reconstructions")
+    rows, names = of.provenance["rows"], of.provenance["scores"]
+    ends = [rows.index(row) for row in ("both", "shuffled_pairs", "true_both")]
+    scores = of["scores"][..., ends, names.index("AlexNet(5)")].mean(axis=1).T  # (3, images)
+    rng = np.random.default_rng(9)
+    value, floor, ceiling = scores[:, rng.integers(scores.shape[1], size=(2000, scores.shape[1]))].mean(-1)
+    low, high = np.quantile((value - floor) / (ceiling - floor), [0.025, 0.975])
+    value, floor, ceiling = scores.mean(axis=1)
+    way = percent(((value - floor) / (ceiling - floor), low, high))
+    return f"“{100 * value:.0f} % identified” is {way} of the way from shuffled pairs to a perfect decoder."
+
+
+def found_10():
+    """Return how the preference for z differs between early and ventral cortex."""
+    gap = metrics.t_interval(product("ch10_encode_voxels")["difference"][0][:, 0])
+    return f"z leads in early cortex, c in ventral cortex: the lead of z differs by {gap:.2f} in correlation."
+
+
+def found_11():
+    """Return what z_c loses against z when nearly all of the image is noise."""
+    of = product("ch11_follow_the_noise")
+    facts = of.provenance
+    texts = []
+    for area in ("V1", "ventral"):
+        a = facts["areas"].index(area)
+        draws = of["resampled"][-1][[facts["sets"].index(name) for name in ("z", "z_c")], a]
+        gain = (of["areas z_c"] - of["areas z"])[:, -1, 0, a].mean()
+        low, high = np.quantile(draws[1] - draws[0], [0.025, 0.975])
+        where = "V1" if area == "V1" else f"{area} cortex"
+        texts.append(f"{signed(metrics.Interval(gain, low, high, 0))} in {where}")
+    share = facts["shares"][-1]
+    return (
+        f"z_c is never clearly ahead of z. At {100 * share:.0f} % noise, r changes by {' and '.join(texts)}."
+    )
+
+
+def found_12():
+    """Return the place of the middle block, and what random weights reach."""
+    of = product("ch12_open_the_unet")
+    facts = of.provenance
+    r = of["areas"][..., 0, :].mean(0).max(0)  # (sets, layers, areas), each layer at its best noise
+    trained, random = (r[facts["sets"].index(name)] for name in ("draw|empty", "random|empty"))
+    place = (trained > trained[facts["layers"].index("mid_block")]).sum(axis=0) + 1
+    v1 = facts["areas"].index("V1")
+    return (
+        f"The middle block comes {place.min()}th to {place.max()}th of {len(trained)} everywhere. Random "
+        f"weights predict V1 with r = {random[:, v1].max():.2f}, trained ones with {trained[:, v1].max():.2f}."
+    )
+
+
+def recoveries():
+    """Return the recovery of the planted map by each way to divide two spaces, by name."""
+    of = product("ch13_recover_maps")
+    axes = of.provenance
+    ask = SimpleNamespace(**{name: axes[name] for name in ("worlds", "noise", "seeds")}, sets="spaces")
+    found = recovery_table.of_product(of, ask)
+    return {name: recovery_table.summarise(a, axes["worlds"])["recovery"] for name, a in found.items()}
+
+
+def found_13():
+    """Return how well the ways to divide variance find what was planted."""
+    r = recoveries()
+    best = max(r.values())
+    return (
+        f"The best of {len(r)} maps has a rank correlation of {best:.2f} with the planted truth, the map "
+        f"of z alone {r['first_alone']:.2f}."
+    )
+
+
+def found_14():
+    """Return how often a setting is drawn that the decoder has never seen."""
+    of = product("ch14_leave_kinds_out")
+    scores = of["setting_scores"][..., of.provenance["scores"].index("setting")]  # (subjects, images, 2)
+    without, known = (over_images(scores[..., k].T) for k in (0, 1))
+    return (
+        f"A setting that the decoder never met is drawn in {percent(without)} of cases, a known one in "
+        f"{percent(known)}."
+    )
+
+
+def findings():
+    """Return what each chapter found by the name of its page, in order."""
+    return {page: globals()[f"found_{page[:2]}"]() for page in CHAPTERS}

@@ -1,0 +1,174 @@
+"""The parts of the front page as HTML: film and pipeline, doors, and the cards of the chapters."""
+
+import html
+import math
+
+import front
+import front_pictures
+from IPython.display import HTML
+
+from latentcortex import plotting
+
+FILM_ALT = (
+    "A film of three simulated scenes. On the left the scene that was seen; on the right noise, out of which "
+    "a drawing forms from the simulated responses. Layout and colours roughly agree, some objects do not."
+)
+PIPELINE_TITLE = (
+    "The pipeline. A scene is seen by an eye and answered by visual cortex. Decoding: from the responses, "
+    "linear models predict z, c and g, from which a U-Net draws an image. Encoding is the arrow back: z, c "
+    "and g of the scene predict the response of each point of cortex."
+)
+# What the pictures of the cards show, for readers who do not see them.
+ALT = {
+    "01": "Six rendered scenes: a ball in a desert, a tower in a courtyard, a hut on a meadow and others",
+    "02": "Flat map of cortex: the noise ceiling varies from vertex to vertex",
+    "03": "A scene next to two coarse maps of its latent, in which the ball can be made out",
+    "04": "Two curves over the penalty: one falls steadily, the other rises to a peak and falls",
+    "05": "Bars: z is higher from early cortex, c is higher from ventral cortex",
+    "06": "Three scenes, and below each what was drawn: colours and layout agree, objects only partly",
+    "07": "Two rising curves over sessions; the one with other subjects starts higher and the gap closes",
+    "08": "One scene and five drawings: two without help look alike, those by true features come closer",
+    "09": "Five bars from a floor to a ceiling, filled for two fifths to four fifths",
+    "10": "Flat map of cortex: z ahead along the middle, c ahead in the regions around it",
+    "11": "Two curves that stay at zero and fall at the highest share of noise, in V1 much more",
+    "12": "Two curves over seven blocks of a U-Net, both highest at the ends and lowest towards the middle",
+    "13": "Bars of thirteen methods, in order; the shortest is that of z alone",
+    "14": "Two scenes, drawn by decoders that know their setting, and by decoders that do not",
+}
+
+
+def film():
+    """Return the film of the scenes that are drawn, next to the scenes that were seen."""
+    frames, order = front.film_frames()
+    return plotting.film(frames, ["seen", "drawn from responses"], FILM_ALT, order=order).data
+
+
+def arrow(points, colour, dashed=False):
+    """Return a line through points with a head at its end, as SVG."""
+    (x0, y0), (x1, y1) = points[-2:]
+    angle = math.degrees(math.atan2(y1 - y0, x1 - x0))
+    line = " ".join(f"{x},{y}" for x, y in points)
+    dashes = ' stroke-dasharray="5 4"' if dashed else ""
+    return (
+        f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2.5"{dashes}/>'
+        f'<path d="M0,0 L-9,-5 L-9,5 Z" fill="{colour}" transform="translate({x1} {y1}) rotate({angle:.1f})"/>'
+    )
+
+
+def words(x, y, text, anchor="middle", colour="currentColor", weight="normal"):
+    """Return a line of text as SVG, in the colour of the page's text if none is given."""
+    style = f'text-anchor="{anchor}" fill="{colour}" font-weight="{weight}"'
+    return f'<text x="{x}" y="{y}" font-size="13" {style}>{html.escape(text)}</text>'
+
+
+def picture(x, y, width, height, address):
+    """Return a picture as SVG."""
+    return (
+        f'<image x="{x}" y="{y}" width="{width}" height="{height}" href="{address}" '
+        'preserveAspectRatio="xMidYMid meet"/>'
+    )
+
+
+def eye(x, y):
+    """Return the outline of an eye as SVG."""
+    return (
+        f'<g transform="translate({x} {y})" fill="none" stroke="currentColor" stroke-width="2">'
+        '<path d="M-20,0 Q0,-20 20,0 Q0,20 -20,0 Z"/><circle r="7"/><circle r="2.5" fill="currentColor"/>'
+        "</g>"
+    )
+
+
+def unet(x, y):
+    """Return the shape of a U-Net, wide at both ends and narrow in the middle, as SVG."""
+    bars = [(-33, 52), (-19, 36), (-5, 20), (9, 36), (23, 52)]
+    drawn = "".join(
+        f'<rect x="{x + dx}" y="{y - h / 2}" width="10" height="{h}" rx="2" fill="currentColor" '
+        'fill-opacity="0.55"/>'
+        for dx, h in bars
+    )
+    return (
+        drawn
+        + f'<path d="M{x - 28},{y - 26} v-8 h56 v8" fill="none" stroke="currentColor" stroke-width="2"/>'
+    )
+
+
+def features_box(x, y):
+    """Return z, c and g with what they know, as SVG."""
+    lines = (("z", "layout, colours"), ("c", "what is there"), ("g", "patches to things"))
+    parts = [
+        f'<rect x="{x}" y="{y}" width="136" height="74" rx="6" fill="none" stroke="currentColor" '
+        'stroke-width="1.5"/>'
+    ]
+    for k, (letter, meaning) in enumerate(lines):
+        parts.append(words(x + 9, y + 20 + 22 * k, letter, "start", weight="bold"))
+        parts.append(words(x + 26, y + 20 + 22 * k, meaning, "start"))
+    return "".join(parts)
+
+
+def pipeline():
+    """Return the figure of the whole pipeline as SVG: to the cortex above, from it to the image below."""
+    of = front.product("ch06_reconstruct_images", "-pictures")
+    seen = front_pictures.address(front_pictures.scene(front.originals()[int(of["image_ids"][0])]))
+    drawn = front_pictures.address(front_pictures.scene(of["pictures"][0, 0, front.BOTH]))
+    down, up = "var(--lc-decoding)", "var(--lc-encoding)"
+    parts = [
+        picture(4, 22, 84, 84, seen),
+        words(46, 15, "scene"),
+        arrow([(94, 64), (114, 64)], "currentColor"),
+        eye(140, 64),
+        words(140, 15, "eye"),
+        arrow([(166, 64), (192, 64)], "currentColor"),
+        picture(198, 18, 134, 92, front_pictures.cortex()),
+        words(265, 15, "cortex (simulated)"),
+        arrow([(228, 116), (228, 160)], down),
+        words(220, 143, "decoding", "end", down, "bold"),
+        arrow([(302, 160), (302, 116)], up),
+        words(310, 143, "encoding", "start", up, "bold"),
+        features_box(197, 166),
+        arrow([(192, 203), (166, 203)], down),
+        unet(132, 206),
+        words(132, 254, "U-Net"),
+        arrow([(96, 203), (90, 203)], down),
+        picture(4, 162, 84, 84, drawn),
+        words(46, 262, "image"),
+        words(265, 257, "features of the image"),
+    ]
+    title = html.escape(PIPELINE_TITLE)
+    return f'<svg viewBox="0 0 376 270" role="img" aria-label="{title}"><title>{title}</title>{"".join(parts)}</svg>'
+
+
+def doors(read, run, teach):
+    """Return three links, each with what it leads to."""
+    texts = (
+        (read, "Read", "Every figure is here. Start with chapter 01."),
+        (run, "Run", "In the browser or on your machine."),
+        (teach, "Teach", "Take it into a course."),
+    )
+    links = "".join(
+        f'<a class="lc-door" href="{address}"><strong>{name}</strong><span>{text}</span></a>'
+        for address, name, text in texts
+    )
+    return f'<nav class="lc-doors" aria-label="Three ways in">{links}</nav>'
+
+
+def opening(read, run, teach):
+    """Return film, pipeline and doors, which share the first screen."""
+    figure = f'<div class="lc-film">{film()}</div><div class="lc-pipeline">{pipeline()}</div>'
+    return HTML(
+        f'<div class="lc-opening"><div class="lc-figures">{figure}</div>{doors(read, run, teach)}</div>'
+    )
+
+
+def cards():
+    """Return a card for each chapter: picture, title, what it found."""
+    each = []
+    for page, finding in front.findings().items():
+        number = page[:2]
+        address = getattr(front_pictures, f"picture_{number}")()
+        text = html.escape(finding).replace("z_c", "z<sub>c</sub>")
+        each.append(
+            f'<a class="lc-card" href="{page}.html"><img class="dark-light" src="{address}" '
+            f'alt="{html.escape(ALT[number])}" width="240" height="160">'
+            f"<span><strong>{number} {front.CHAPTERS[page]}</strong><span>{text}</span></span></a>"
+        )
+    return HTML(f'<div class="lc-cards">{"".join(each)}</div>')

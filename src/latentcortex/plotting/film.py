@@ -1,0 +1,127 @@
+"""A film in a page: frames that run in a loop, with a button to stop them."""
+
+import base64
+import html
+import io
+
+import numpy as np
+from IPython.display import HTML
+from PIL import Image
+
+from .images import checked_images, unmasked
+
+# Rows that are repeated above and below each frame, so that a browser that smooths does not mix two frames.
+_MARGIN = 2
+
+# Written as attributes, without ids, so that several films live on one page. All frames of an image are one
+# picture, moved behind a window; without scripts the window shows the last frame and there is no button.
+_ON_BUTTON = """
+const button = this, box = this.closest('.latentcortex-film'), order = box.dataset.order.split(' ');
+const stop = () => { clearInterval(button.timer); button.timer = 0; button.textContent = 'Play'; };
+if (button.timer) { stop(); return; }
+if (!(button.at >= 0)) button.at = -1;
+button.textContent = 'Pause';
+button.timer = setInterval(() => {
+  button.at = (button.at + 1) % order.length;
+  box.querySelectorAll('img').forEach(img => {
+    img.style.transform = 'translateY(-' + (order[button.at] * PITCH + MARGIN) / HEIGHT * 100 + '%)';
+  });
+}, +box.dataset.milliseconds);
+"""
+# A film never starts by itself where the reader has asked for less motion: the button starts it then.
+_ON_LOAD = """
+const button = this.closest('.latentcortex-film').querySelector('button');
+if (!button.hidden) return;
+button.hidden = false;
+if (!matchMedia('(prefers-reduced-motion: reduce)').matches) button.click();
+"""
+
+
+def film(frames, captions, alt, *, order=None, seconds=0.25, image_width=176):
+    """Return a film that runs in a loop in a static page, in JupyterLab and in Colab.
+
+    It has a button *Pause*, stands still on its last frame where the reader's system asks for reduced motion
+    (the button then says *Play*) and where there are no scripts. The frames travel inside the HTML as JPEG;
+    nothing is requested from anywhere.
+
+    Parameters
+    ----------
+    frames : array (n_frames, n_images, 3, h, w), in [0, 1]
+        The images of a frame stand side by side.
+    captions : sequence of str, n_images
+        Written below each image.
+    alt : str
+        Describes the film to readers who do not see it.
+    order : sequence of int, optional
+        The frames in the order in which they are shown, one each `seconds`; a frame may come several times,
+        so that it stays longer. Default: each once.
+    seconds : float
+        At least 0.1, so that nothing flashes.
+    image_width : int
+        Largest width of one image on the page, in CSS pixels; on a narrow page images shrink.
+
+    Returns
+    -------
+    IPython.display.HTML
+
+    Raises
+    ------
+    ValueError
+        For values outside [0, 1] or masked, an empty `alt`, the wrong number of captions, an order that
+        names no frame, or a time or width that is too small.
+    """
+    frames = unmasked(frames, "frames")
+    if frames.ndim != 5 or not frames.size:
+        raise ValueError(f"Expected frames of the shape (n_frames, n_images, 3, h, w), got {frames.shape}.")
+    checked_images(frames.reshape(-1, *frames.shape[2:]), "frames")
+    n_frames, n_images, _, h, w = frames.shape
+    order = list(range(n_frames)) if order is None else [int(k) for k in order]
+    if len(captions) != n_images:
+        raise ValueError(f"Expected {n_images} captions, one per image; got {len(captions)}.")
+    if not order or not set(order) <= set(range(n_frames)):
+        raise ValueError(f"Expected an order of frames from 0 to {n_frames - 1}, got {order}.")
+    if not alt.strip():
+        raise ValueError("Expected alt to describe the film in words, got an empty text.")
+    if not seconds >= 0.1 or not image_width > 0:
+        raise ValueError(
+            f"Expected at least 0.1 s and a width above 0; got {seconds} s, {image_width} pixels."
+        )
+
+    pitch = h + 2 * _MARGIN
+    last = (order[-1] * pitch + _MARGIN) / (n_frames * pitch) * 100
+    windows = []
+    for k, caption in enumerate(captions):
+        # The alternative text stands at the last image, whose loading starts the film; others are decoration.
+        is_last = k == n_images - 1
+        described = (
+            f'alt="{html.escape(alt)}" onload="{_ON_LOAD}"' if is_last else 'alt="" aria-hidden="true"'
+        )
+        windows.append(
+            f'<figure style="margin:0;flex:0 1 {image_width}px;min-width:0">'
+            f'<div style="aspect-ratio:{w}/{h};overflow:hidden;border-radius:6px">'
+            f'<img class="dark-light" {described} src="data:image/jpeg;base64,{_column(frames[:, k])}" '
+            f'style="display:block;width:100%;max-width:none;height:auto;margin:0;padding:0;border-radius:0;'
+            f'transform:translateY(-{last:.4f}%)"></div>'
+            f'<figcaption style="text-align:center;font-size:0.85rem;line-height:1.2;margin-top:0.3rem">'
+            f"{html.escape(caption)}</figcaption></figure>"
+        )
+    numbers = {"PITCH": pitch, "MARGIN": _MARGIN, "HEIGHT": n_frames * pitch}
+    on_button = _ON_BUTTON
+    for name, number in numbers.items():
+        on_button = on_button.replace(name, str(number))
+    return HTML(
+        f'<div class="latentcortex-film" data-order="{" ".join(map(str, order))}" '
+        f'data-milliseconds="{round(seconds * 1000)}">'
+        f'<div style="display:flex;gap:0.5rem">{"".join(windows)}</div>'
+        f'<button type="button" hidden onclick="{on_button}" style="margin-top:0.3rem;min-width:5em">Play'
+        "</button></div>"
+    )
+
+
+def _column(frames):
+    """Return frames (n, 3, h, w) below each other, with margins, as JPEG in base64."""
+    pixels = (frames * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    pixels = np.pad(pixels, ((0, 0), (_MARGIN, _MARGIN), (0, 0), (0, 0)), mode="edge")
+    file = io.BytesIO()
+    Image.fromarray(pixels.reshape(-1, *pixels.shape[2:])).save(file, "JPEG", quality=88, subsampling=0)
+    return base64.b64encode(file.getvalue()).decode()
