@@ -243,8 +243,8 @@ def found_12():
     place = (trained > trained[facts["layers"].index("mid_block")]).sum(axis=0) + 1
     v1 = facts["areas"].index("V1")
     return (
-        f"The middle block comes {place.min()}th to {place.max()}th of {len(trained)} everywhere. Random "
-        f"weights predict V1 with r = {random[:, v1].max():.2f}, trained ones with {trained[:, v1].max():.2f}."
+        f"The middle block comes {place.min()}th to {place.max()}th of {len(trained)} everywhere. In V1, "
+        f"random weights reach r = {random[:, v1].max():.2f}, trained ones {trained[:, v1].max():.2f}."
     )
 
 

@@ -43,15 +43,13 @@ def film():
     return plotting.film(frames, ["seen", "drawn from responses"], FILM_ALT, order=order).data
 
 
-def arrow(points, colour, dashed=False):
-    """Return a line through points with a head at its end, as SVG."""
-    (x0, y0), (x1, y1) = points[-2:]
-    angle = math.degrees(math.atan2(y1 - y0, x1 - x0))
-    line = " ".join(f"{x},{y}" for x, y in points)
-    dashes = ' stroke-dasharray="5 4"' if dashed else ""
+def arrow(start, end, colour):
+    """Return an arrow from one point (x, y) to another as SVG."""
+    (x0, y0), (x1, y1) = start, end
+    turn = f"translate({x1} {y1}) rotate({math.degrees(math.atan2(y1 - y0, x1 - x0)):.1f})"
     return (
-        f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2.5"{dashes}/>'
-        f'<path d="M0,0 L-9,-5 L-9,5 Z" fill="{colour}" transform="translate({x1} {y1}) rotate({angle:.1f})"/>'
+        f'<line x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}" stroke="{colour}" stroke-width="2.5"/>'
+        f'<path d="M2,0 L-8,-5 L-8,5 Z" fill="{colour}" transform="{turn}"/>'
     )
 
 
@@ -71,10 +69,10 @@ def picture(x, y, width, height, address):
 
 def eye(x, y):
     """Return the outline of an eye as SVG."""
+    pupil = '<circle r="7"/><circle r="2.5" fill="currentColor"/>'
     return (
         f'<g transform="translate({x} {y})" fill="none" stroke="currentColor" stroke-width="2">'
-        '<path d="M-20,0 Q0,-20 20,0 Q0,20 -20,0 Z"/><circle r="7"/><circle r="2.5" fill="currentColor"/>'
-        "</g>"
+        f'<path d="M-20,0 Q0,-20 20,0 Q0,20 -20,0 Z"/>{pupil}</g>'
     )
 
 
@@ -82,8 +80,7 @@ def unet(x, y):
     """Return the shape of a U-Net, wide at both ends and narrow in the middle, as SVG."""
     bars = [(-33, 52), (-19, 36), (-5, 20), (9, 36), (23, 52)]
     drawn = "".join(
-        f'<rect x="{x + dx}" y="{y - h / 2}" width="10" height="{h}" rx="2" fill="currentColor" '
-        'fill-opacity="0.55"/>'
+        f'<rect x="{x + dx}" y="{y - h / 2}" width="10" height="{h}" fill="currentColor" opacity="0.55"/>'
         for dx, h in bars
     )
     return (
@@ -96,7 +93,7 @@ def features_box(x, y):
     """Return z, c and g with what they know, as SVG."""
     lines = (("z", "layout, colours"), ("c", "what is there"), ("g", "patches to things"))
     parts = [
-        f'<rect x="{x}" y="{y}" width="136" height="74" rx="6" fill="none" stroke="currentColor" '
+        f'<rect x="{x}" y="{y}" width="156" height="74" rx="6" fill="none" stroke="currentColor" '
         'stroke-width="1.5"/>'
     ]
     for k, (letter, meaning) in enumerate(lines):
@@ -114,27 +111,28 @@ def pipeline():
     parts = [
         picture(4, 22, 84, 84, seen),
         words(46, 15, "scene"),
-        arrow([(94, 64), (114, 64)], "currentColor"),
-        eye(140, 64),
-        words(140, 15, "eye"),
-        arrow([(166, 64), (192, 64)], "currentColor"),
-        picture(198, 18, 134, 92, front_pictures.cortex()),
-        words(265, 15, "cortex (simulated)"),
-        arrow([(228, 116), (228, 160)], down),
-        words(220, 143, "decoding", "end", down, "bold"),
-        arrow([(302, 160), (302, 116)], up),
-        words(310, 143, "encoding", "start", up, "bold"),
-        features_box(197, 166),
-        arrow([(192, 203), (166, 203)], down),
-        unet(132, 206),
-        words(132, 254, "U-Net"),
-        arrow([(96, 203), (90, 203)], down),
-        picture(4, 162, 84, 84, drawn),
-        words(46, 262, "image"),
-        words(265, 257, "features of the image"),
+        arrow((94, 64), (116, 64), "currentColor"),
+        eye(145, 64),
+        words(145, 15, "eye"),
+        arrow((174, 64), (198, 64), "currentColor"),
+        picture(206, 20, 134, 92, front_pictures.cortex()),
+        words(273, 15, "cortex (simulated)"),
+        arrow((244, 118), (244, 160), down),
+        words(236, 143, "decoding", "end", down, "bold"),
+        arrow((310, 160), (310, 118), up),
+        words(318, 143, "encoding", "start", up, "bold"),
+        features_box(203, 166),
+        arrow((199, 203), (182, 203), down),
+        unet(145, 206),
+        words(145, 257, "U-Net"),
+        arrow((109, 203), (93, 203), down),
+        picture(4, 161, 84, 84, drawn),
+        words(46, 261, "image"),
+        words(281, 257, "features of the image"),
     ]
     title = html.escape(PIPELINE_TITLE)
-    return f'<svg viewBox="0 0 376 270" role="img" aria-label="{title}"><title>{title}</title>{"".join(parts)}</svg>'
+    head = f'<svg viewBox="0 0 390 268" role="img" aria-label="{title}"><title>{title}</title>'
+    return f"{head}{''.join(parts)}</svg>"
 
 
 def doors(read, run, teach):

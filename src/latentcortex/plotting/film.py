@@ -97,12 +97,13 @@ def film(frames, captions, alt, *, order=None, seconds=0.25, image_width=176):
             f'alt="{html.escape(alt)}" onload="{_ON_LOAD}"' if is_last else 'alt="" aria-hidden="true"'
         )
         windows.append(
-            f'<figure style="margin:0;flex:0 1 {image_width}px;min-width:0">'
+            f'<figure style="margin:0;padding:0;flex:0 1 {image_width}px;min-width:0">'
             f'<div style="aspect-ratio:{w}/{h};overflow:hidden;border-radius:6px">'
             f'<img class="dark-light" {described} src="data:image/jpeg;base64,{_column(frames[:, k])}" '
             f'style="display:block;width:100%;max-width:none;height:auto;margin:0;padding:0;border-radius:0;'
             f'transform:translateY(-{last:.4f}%)"></div>'
-            f'<figcaption style="text-align:center;font-size:0.85rem;line-height:1.2;margin-top:0.3rem">'
+            f'<figcaption style="text-align:center;color:inherit;font-weight:normal;font-size:0.85rem;'
+            f'line-height:1.2;margin-top:0.3rem;padding:0">'
             f"{html.escape(caption)}</figcaption></figure>"
         )
     numbers = {"PITCH": pitch, "MARGIN": _MARGIN, "HEIGHT": n_frames * pitch}
