@@ -106,9 +106,9 @@ def noised(z, generators):
 
 
 def percent(interval):
-    """Write an interval of shares, such as "16 % [11 to 21 %]"."""
+    """Write an interval of shares, such as "16 % [11 to 21 %]", without a break before a percent sign."""
     mean, low, high = (f"{100 * value:.0f}" for value in interval[:3])
-    return f"{mean} % [{low} to {high} %]"
+    return f"{mean}\N{NO-BREAK SPACE}% [{low} to {high}\N{NO-BREAK SPACE}%]"
 
 
 def signed(interval):
@@ -193,7 +193,7 @@ def found_08():
     scores = of["hard_scores"][:, :, :, 0, of.provenance["scores"]["hard"].index("centred PixCorr")]
     plain = scores[:, :, ways.index("unguided")]
     true, decoded = (over_images(scores[:, :, ways.index(name)] - plain) for name in ("true", "decoded"))
-    return f"A guide by true features adds {true:.2f} to the pixels' r, by decoded ones {decoded:.3f}."
+    return f"True features as a guide add {true:.2f} to the pixel correlation, decoded ones {decoded:.3f}."
 
 
 def found_09():

@@ -49,7 +49,8 @@ def test_each_card_has_a_sentence_with_a_number_a_picture_and_a_link(front):
 
 
 def test_numbers_of_cards_agree_with_another_route(front):
-    sentences, product = front["front"].findings(), front["front"].product
+    product = front["front"].product
+    sentences = {page: text.replace("\xa0", " ") for page, text in front["front"].findings().items()}
     of = product("ch14_leave_kinds_out")
     setting = of["setting_scores"][..., of.provenance["scores"].index("setting")].mean(axis=(0, 1))
     assert f"in {100 * setting[0]:.0f} % [" in sentences[CHAPTERS[13]]
