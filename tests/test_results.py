@@ -120,7 +120,7 @@ def test_shipped_products_are_those_of_the_default_preset():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "ch99"], "no script 'ch99'. There are: ch05_decode_latents"),
+        (["run", "ch99"], "no script 'ch99'. There are: ch00_open_the_book"),
         (["cache", "--remove", "nothing"], "no nothing"),
     ],
 )
