@@ -127,6 +127,18 @@ def _recover(args):
     recovery_table.run(args)
 
 
+def _add_student(parser):
+    from latentcortex import teaching
+
+    teaching.add_arguments(parser)
+
+
+def _student(args):
+    from latentcortex import teaching
+
+    teaching.run(args)
+
+
 def _print_table(rows):
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     for row in rows:
@@ -142,6 +154,7 @@ COMMANDS = {
     "run": (_add_run, _run, "make the product of a chapter"),
     "recover": (_add_recover, _recover, "ask how well a method of mapping recovers simulated truth"),
     "results": (_no_options, _results, "list the products, and whether they still belong to the code"),
+    "student": (_add_student, _student, "write the chapters as notebooks for students"),
     "cache": (_add_cache, _cache, "list what lies in the cache, and remove what is named"),
 }
 
