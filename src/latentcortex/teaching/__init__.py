@@ -1,7 +1,7 @@
 """What teachers take from the book: notebooks in plain Markdown, for students and for other viewers.
 
-`pages` reads what links lead to and `references` the bibliography. `inline` and `plain` convert, and `student`
-writes the files. Nothing here needs more than Python itself.
+`pages` reads what links lead to, and `references` reads the bibliography. `inline` and `plain` convert, and
+`student` writes the files. Nothing here needs more than Python itself.
 """
 
 from latentcortex.teaching.pages import Book, read_book

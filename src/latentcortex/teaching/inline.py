@@ -77,7 +77,7 @@ def _role(name, content, file, book):
     if name in {"cite", "cite:p", "cite:t"}:
         return _cite(name, content, book)
     if name == "term":
-        return f"[{text}]({book.term(target)})"
+        return f"[{text}]({book.term(target, file)})"
     if name == "doc":
         page = book.page(target.removeprefix("/"))
         return f"[{text if text != target else book.titles[page]}]({book.address(page, file)})"

@@ -92,12 +92,12 @@ class Book:
             return target
         return f"{PICTURES}/{posixpath.normpath(target)}"
 
-    def term(self, name):
-        """Return the address of a word in the plain glossary; a word that is not there raises ValueError."""
+    def term(self, name, page):
+        """Return where a page links a word of the glossary; a word that is not there raises ValueError."""
         key = _term(name)
         if key not in self.terms:
             raise ValueError(f"the glossary has no term {name!r}")
-        return f"{PLAIN}/{GLOSSARY}#{self.terms[key]}"
+        return f"{'' if page == GLOSSARY else f'{PLAIN}/{GLOSSARY}'}#{self.terms[key]}"
 
 
 def read_book(folder):

@@ -1,8 +1,9 @@
 """Notebooks of the book in plain Markdown, for viewers that know nothing of MyST.
 
 Colab, JupyterLab, VS Code and nbconvert show roles and directives as they stand in the source, and every
-solution open. Here citations become author, year and link, and boxes become quotes. Solutions fold everywhere,
-because ``<details>`` with an empty line after the summary does. What is not known is refused by name.
+solution open. Here citations become author, year and link, and boxes become quotes. Solutions fold
+everywhere, because ``<details>`` with an empty line after the summary does. What is not known is refused by
+name.
 """
 
 import copy

@@ -67,8 +67,8 @@ def write_notebooks(folder, names=(), solutions="stripped", overwrite=False, sou
 def add_arguments(parser):
     """Add the arguments of `run` to a parser."""
     parser.description = (
-        "Write the chapters as notebooks for students: in plain Markdown that Colab, JupyterLab and VS Code can "
-        "show, without the solutions of the exercises."
+        "Write the chapters as notebooks for students: in plain Markdown, which Colab, JupyterLab and VS "
+        "Code can show, and without the solutions of the exercises."
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the notebooks are written")
     parser.add_argument(
