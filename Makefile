@@ -29,7 +29,7 @@ SEALED := env HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/.cache/huggingface" \
 # No script of .venv/bin is called: each names the folder it was installed in, and a clone can be moved.
 RUN := .venv/bin/python -m
 
-.PHONY: help environment book test lint report-prose test-floors lab constraints clean
+.PHONY: help environment book test lint report-prose test-floors test-colab lab constraints clean
 
 help:
 	@echo "make book         build the book into book/_build/html (executes every chapter)"
@@ -37,6 +37,7 @@ help:
 	@echo "make lint         check style, formatting and spelling"
 	@echo "make report-prose print words, long sentences, tables and figures of each page"
 	@echo "make test-floors  run the tests with the lowest versions that pyproject.toml allows"
+	@echo "make test-colab   run the chapters with Google Colab's versions (6 GB; CHAPTERS='05 06': only these)"
 	@echo "make lab          open the chapters in JupyterLab"
 	@echo "make constraints  write the versions that .venv holds into constraints.txt"
 	@echo "make clean        remove the built book and the cache (.venv stays)"
@@ -67,6 +68,13 @@ test-floors:
 	@VENV=.venv-floors PYTHON=python3.11 CONSTRAINTS=.cache/floors.txt GOAL=test-floors sh .ci/environment
 	$(SEALED) .venv-floors/bin/python -m pytest
 
+# Python 3.13 is Colab's. Not part of `.ci/run`: the environment takes 6 GB and some minutes.
+test-colab:
+	@for python in python3.13 python3.12 python3.11 none; do \
+		if $$python -c 'import ensurepip, venv' >/dev/null 2>&1; then break; fi; done; \
+	if [ $$python = none ]; then echo "Expected Python 3.11, 3.12 or 3.13 with venv, found none."; exit 1; fi; \
+	$(SEALED) $$python .ci/colab.py $(CHAPTERS)
+
 lab: environment
 	$(RUN) jupyterlab book
 
@@ -81,7 +89,7 @@ constraints:
 
 clean:
 	rm -rf book/_build book/_build.new book/_build.old .cache
-	@for left in .venv .venv-floors; do if [ -d $$left ]; then \
+	@for left in .venv .venv-floors .venv-colab; do if [ -d $$left ]; then \
 		echo "Left: $$left ($$(du -sh $$left | cut -f1)). To remove it, too: rm -rf $$left"; fi; done
 	@case "$(LATENTCORTEX_CACHE)" in "$(CURDIR)"/.cache/*) ;; \
 		*) if [ -d "$(LATENTCORTEX_CACHE)" ]; then echo "Left: $(LATENTCORTEX_CACHE)"; fi;; esac

@@ -1,0 +1,185 @@
+"""Run the chapters as Google Colab would: its versions, its setup cell, plain notebooks, an empty folder.
+
+Run by ``make test-colab``, with ``CHAPTERS="05 06"`` if not all are wanted. Makes .venv-colab with the versions
+of .ci/colab.txt (about 6 GB, once), installs the wheel through the chapters' own setup cell, asks whether pip
+replaced anything, and executes each chapter, cells with live widgets included.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv-colab"
+PYTHON = VENV / "bin" / "python"
+VERSIONS = ROOT / ".ci" / "colab.txt"
+# What runs the notebooks here. Colab has its own.
+TOOLS = ["ipykernel", "nbclient"]
+EXECUTE = """
+import sys
+import nbformat
+from nbclient import NotebookClient
+
+notebook = nbformat.read(sys.argv[1], as_version=4)
+client = NotebookClient(notebook, timeout=7200, kernel_name="python3", skip_cells_with_tag="",
+                        resources={"metadata": {"path": "."}})
+try:
+    client.execute()
+finally:
+    nbformat.write(notebook, sys.argv[2])
+"""
+
+
+def run(*command, cwd=None, python_path=None):
+    """Run a command and return what it prints; if it fails, RuntimeError holds the end of that."""
+    # A PYTHONPATH of the reader's would let the chapters find the clone instead of the wheel.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"PYTHONPATH": str(python_path)} if python_path else {}
+    words = [str(word) for word in command]
+    done = subprocess.run(words, text=True, capture_output=True, cwd=cwd, env=environment)
+    if done.returncode:
+        raise RuntimeError(
+            f"{' '.join(map(str, command[:4]))} … failed:\n{(done.stdout + done.stderr)[-3000:]}"
+        )
+    return done.stdout
+
+
+def installed():
+    """Return the versions in the environment by name."""
+    listed = json.loads(run(PYTHON, "-m", "pip", "list", "--format=json"))
+    return {package["name"]: package["version"] for package in listed}
+
+
+def replaced(before, after):
+    """Name the packages whose version has changed or that are gone, each with both versions."""
+    return [f"{n} {v} by {after.get(n, 'nothing')}" for n, v in before.items() if after.get(n) != v]
+
+
+def make_environment():
+    """Make the environment, or bring it back to what it was before a setup cell; return its versions."""
+    kept = VENV / "colab.json"
+    wanted = VERSIONS.read_text(encoding="utf-8")
+    if kept.exists() and (made := json.loads(kept.read_text(encoding="utf-8")))["wanted"] == wanted:
+        added = set(installed()) - set(made["versions"])
+        if added:
+            run(PYTHON, "-m", "pip", "uninstall", "--yes", "--quiet", *sorted(added))
+        if not replaced(made["versions"], installed()):
+            return made["versions"]
+    print(f"Making {VENV.name} of Colab's versions; this takes some minutes.", flush=True)
+    run(sys.executable, "-m", "venv", "--clear", VENV)
+    run(PYTHON, "-m", "pip", "install", "--quiet", "--upgrade", "pip", "setuptools", "wheel")
+    run(PYTHON, "-m", "pip", "install", "--quiet", "-r", VERSIONS, *TOOLS)
+    kept.write_text(json.dumps({"wanted": wanted, "versions": installed()}), encoding="utf-8")
+    return installed()
+
+
+def build_wheel(folder):
+    """Build the wheel from a copy of the clone, because a build leaves files where it runs; return its path."""
+    unneeded = shutil.ignore_patterns(".*", "_build*", "tests", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, folder / "copy", ignore=unneeded)
+    run(
+        PYTHON,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        folder / "copy",
+        "-w",
+        folder,
+    )
+    return next(folder.glob("latentcortex-*.whl"))
+
+
+def from_wheel(notebook, wheel):
+    """Return the text of a notebook whose setup cell installs a wheel instead of a tag of the repository."""
+    text, n = re.subn(r"latentcortex @ git\+[^\s\\\"]+", f"latentcortex @ {wheel.as_uri()}", notebook)
+    if n != 1:
+        raise ValueError(f"Expected one address that the notebook installs from, got {n}.")
+    return text
+
+
+def faults_of(notebook, in_clone):
+    """Name what a notebook that ran lacks: errors behind live widgets, and cells that show less than in the clone.
+
+    Parameters
+    ----------
+    notebook, in_clone : dict
+        As executed here, and by ``make book`` (None: no comparison).
+    """
+    faults = []
+    if '"output_type": "error"' in json.dumps(notebook["metadata"].get("widgets", {})):
+        faults.append("a live widget shows an error")
+    if in_clone is None:
+        return faults
+    here, there = ([c for c in each["cells"] if c["cell_type"] == "code"] for each in (notebook, in_clone))
+    for k, (one, other) in enumerate(zip(here, there, strict=True)):
+        lost = _kinds(other) - _kinds(one)
+        if lost:
+            faults.append(
+                f"code cell {k + 1} shows no {' and no '.join(sorted(lost))} as it does in the clone"
+            )
+    return faults
+
+
+def _kinds(cell):
+    names = {"display_data": "picture or table", "execute_result": "picture or table", "stream": "text"}
+    return {names[o["output_type"]] for o in cell["outputs"] if o["output_type"] in names}
+
+
+def run_chapter(path, folder, versions):
+    """Execute one plain notebook in an empty folder; return what is wrong, a line each."""
+    place = folder / path.stem
+    place.mkdir()
+    start, out = time.monotonic(), folder / f"executed_{path.name}"
+    try:
+        run(PYTHON, "-c", EXECUTE, path, out, cwd=place)
+    except RuntimeError as error:
+        return [str(error)]
+    built = ROOT / "book" / "_build" / "source" / path.name
+    in_clone = json.loads(built.read_text(encoding="utf-8")) if built.exists() else None
+    faults = faults_of(json.loads(out.read_text(encoding="utf-8")), in_clone)
+    faults += [f"pip replaced {change}" for change in replaced(versions, installed())]
+    compared = "as in the clone" if in_clone else "not compared with the clone, which has no built book"
+    print(f"{path.stem}: {time.monotonic() - start:.0f} s, {'; '.join(faults) or compared}", flush=True)
+    return faults
+
+
+def main(names):
+    """Run the chapters of these names, or all; return the exit status."""
+    versions = make_environment()
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        wheel = build_wheel(folder)
+        environment = {"PYTHONPATH": str(folder / "copy" / "src")}
+        run(
+            PYTHON,
+            "-m",
+            "latentcortex.command",
+            "student",
+            folder / "plain",
+            *names,
+            "--solutions",
+            env=environment,
+        )
+        faults = []
+        for path in sorted((folder / "plain").glob("*.ipynb")):
+            path.write_text(from_wheel(path.read_text(encoding="utf-8"), wheel), encoding="utf-8")
+            faults += [f"{path.stem}: {fault}" for fault in run_chapter(path, folder, versions)]
+        added = {n: v for n, v in installed().items() if n not in versions}
+    print(
+        f"Left as they were: {len(versions)} packages. Added: {', '.join(f'{n} {v}' for n, v in added.items())}."
+    )
+    print("\n".join(["", "FAILED", *faults]) if faults else "Every chapter ran.")
+    return bool(faults)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
