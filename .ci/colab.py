@@ -1,8 +1,8 @@
 """Run the chapters as Google Colab would: its versions, its setup cell, plain notebooks, an empty folder.
 
-Run by ``make test-colab``, with ``CHAPTERS="05 06"`` if not all are wanted. Makes .venv-colab with the versions
-of .ci/colab.txt (about 6 GB, once), installs the wheel through the chapters' own setup cell, asks whether pip
-replaced anything, and executes each chapter, cells with live widgets included.
+Run by ``make test-colab``, with ``CHAPTERS="05 06"`` if not all are wanted. Makes .venv-colab with the
+versions of .ci/colab.txt (about 6 GB, once). Installs the wheel through the chapters' own setup cell, asks
+whether pip replaced anything, and executes each chapter, cells with live widgets included.
 """
 
 import json
@@ -80,34 +80,27 @@ def make_environment():
 
 
 def build_wheel(folder):
-    """Build the wheel from a copy of the clone, because a build leaves files where it runs; return its path."""
+    """Build the wheel from a copy of the clone, because a build leaves files behind; return its path."""
     unneeded = shutil.ignore_patterns(".*", "_build*", "tests", "build", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, folder / "copy", ignore=unneeded)
-    run(
-        PYTHON,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        folder / "copy",
-        "-w",
-        folder,
-    )
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder)
+    run(PYTHON, "-m", "pip", "wheel", folder / "copy", *options)
     return next(folder.glob("latentcortex-*.whl"))
 
 
 def from_wheel(notebook, wheel):
-    """Return the text of a notebook whose setup cell installs a wheel instead of a tag of the repository."""
+    """Return the text of a notebook whose setup cell installs a wheel instead of a tag of the repository.
+
+    A page without a setup cell, such as the front page, stays as it is.
+    """
     text, n = re.subn(r"latentcortex @ git\+[^\s\\\"]+", f"latentcortex @ {wheel.as_uri()}", notebook)
-    if n != 1:
+    if n > 1:
         raise ValueError(f"Expected one address that the notebook installs from, got {n}.")
     return text
 
 
 def faults_of(notebook, in_clone):
-    """Name what a notebook that ran lacks: errors behind live widgets, and cells that show less than in the clone.
+    """Name what a notebook that ran lacks: a working live widget, or what a cell shows in the clone.
 
     Parameters
     ----------
@@ -158,25 +151,14 @@ def main(names):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         wheel = build_wheel(folder)
-        environment = {"PYTHONPATH": str(folder / "copy" / "src")}
-        run(
-            PYTHON,
-            "-m",
-            "latentcortex.command",
-            "student",
-            folder / "plain",
-            *names,
-            "--solutions",
-            env=environment,
-        )
+        command = ("-m", "latentcortex.command", "student", folder / "plain", *names, "--solutions")
+        run(PYTHON, *command, python_path=folder / "copy" / "src")
         faults = []
         for path in sorted((folder / "plain").glob("*.ipynb")):
             path.write_text(from_wheel(path.read_text(encoding="utf-8"), wheel), encoding="utf-8")
             faults += [f"{path.stem}: {fault}" for fault in run_chapter(path, folder, versions)]
         added = {n: v for n, v in installed().items() if n not in versions}
-    print(
-        f"Left as they were: {len(versions)} packages. Added: {', '.join(f'{n} {v}' for n, v in added.items())}."
-    )
+    print(f"{len(versions)} packages were there. Added: {', '.join(f'{n} {v}' for n, v in added.items())}.")
     print("\n".join(["", "FAILED", *faults]) if faults else "Every chapter ran.")
     return bool(faults)
 

@@ -30,7 +30,7 @@ for path in map(Path, sys.argv[1:]):
 def wheel(tmp_path_factory):
     """Path of a wheel built from this clone, or rather from a copy: a build leaves files where it runs."""
     folder, copy = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source") / "copy"
-    unneeded = shutil.ignore_patterns(".*", "book", "tests", "build", "*.egg-info", "__pycache__")
+    unneeded = shutil.ignore_patterns(".*", "_build*", "tests", "build", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, copy, ignore=unneeded)
     options = ("--no-deps", "--no-build-isolation", "--quiet", "--disable-pip-version-check")
     subprocess.run(
@@ -65,7 +65,8 @@ def test_every_folder_of_the_package_is_in_the_list_of_packages():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     folders = {path.parent for path in (ROOT / "src").rglob("__init__.py")}
     names = {".".join(folder.relative_to(ROOT / "src").parts) for folder in folders}
-    assert set(listed) == names | {"latentcortex.results", "latentcortex.data_scripts"}
+    beside = {"latentcortex.results", "latentcortex.data_scripts", "latentcortex.book"}
+    assert set(listed) == names | beside
 
 
 def test_the_wheel_holds_products_and_scripts_and_is_small(wheel):
@@ -76,6 +77,20 @@ def test_the_wheel_holds_products_and_scripts_and_is_small(wheel):
     viewer = {f"latentcortex/plotting/viewer{end}" for end in ("_scene.js", "_controls.js", ".js", ".css")}
     assert viewer <= names
     assert wheel.stat().st_size < 60e6
+
+
+def test_the_wheel_holds_the_pages_of_the_book_and_nothing_else_of_it(wheel):
+    infos = [i for i in zipfile.ZipFile(wheel).infolist() if i.filename.startswith("latentcortex/book/")]
+    pages = {path.name for end in ("bib", "ipynb", "md") for path in (ROOT / "book").glob(f"*.{end}")}
+    assert {info.filename for info in infos} == {f"latentcortex/book/{name}" for name in pages}
+    assert sum(info.file_size for info in infos) < 1e6
+
+
+def test_the_wheel_alone_writes_the_notebooks_of_students(python, tmp_path):
+    run(python, tmp_path, "-m", "latentcortex.command", "student", "class")
+    assert {p.name for p in (tmp_path / "class").glob("*.ipynb")} == {
+        p.name for p in (ROOT / "book").glob("*.ipynb")
+    }
 
 
 def test_the_wheel_alone_lists_products_and_scripts(python, tmp_path):

@@ -69,7 +69,10 @@ def _link(match, file, book):
     if not text:  # MyST writes the title of what is linked
         name, _, anchor = target.partition("#")
         text = book.labels[anchor][1] if anchor in book.labels else book.titles[book.page(name)]
-    return f"[{convert(text, file, book)}]({address}{match['title'] or ''})"
+    inner = convert(text, file, book)
+    if "](" in inner:
+        raise ValueError(f"a link inside a link is not known to plain Markdown: {match[0]!r}")
+    return f"[{inner}]({address}{match['title'] or ''})"
 
 
 def _role(name, content, file, book):
