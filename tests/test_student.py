@@ -1,4 +1,4 @@
-"""`latentcortex student`: which notebooks it writes, and that it never writes over a teacher's by accident."""
+"""`latentcortex student`: which notebooks it writes, and that it never writes over others by accident."""
 
 import json
 import subprocess
@@ -107,7 +107,7 @@ def test_latex_becomes_the_characters(latex, text):
         ("@article{a, author = {B, C}}", "has no year"),
         ("@article{a, author={B}, year=2000}\n@book{a, author={B}, year=2000}", "stands twice"),
         (r"@article{a, author={\unheard}, year=2000}", "unheard"),
-        ("@article{a, author={B, year=2000}", "never closed"),
+        ("@article{a, author={B, year=2000", "never closed"),
     ],
 )
 def test_a_faulty_entry_is_named(entry, fault):

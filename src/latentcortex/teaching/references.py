@@ -26,7 +26,7 @@ LETTERS = {
     **{"l": "ł", "L": "Ł", "i": "ı", "j": "ȷ", "&": "&", "%": "%", "_": "_", "$": "$", "#": "#"},
 }
 ACCENT = re.compile(r"\\([`'^~\"=.]|[uvHckr](?![A-Za-z]))\s*(?:\{\\?([A-Za-z])\}|\\?([A-Za-z]))")
-LETTER = re.compile(r"\\([A-Za-z]+|[&%_$#])\s*")
+LETTER = re.compile(r"\\(?:([A-Za-z]+)\s*|([&%_$#]))")
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,10 @@ def unlatex(text):
     text = ACCENT.sub(lambda m: (m[2] or m[3]) + ACCENTS[m[1]], text)
 
     def letter(match):
-        if match[1] not in LETTERS:
-            raise ValueError(
-                f"Expected plain text or an accent in the bibliography, got \\{match[1]} in {text!r}."
-            )
-        return LETTERS[match[1]]
+        name = match[1] or match[2]
+        if name not in LETTERS:
+            raise ValueError(f"Expected an accent or a letter in the bibliography, got \\{name} in {text!r}.")
+        return LETTERS[name]
 
     text = LETTER.sub(letter, text).replace("--", "–")
     return unicodedata.normalize("NFC", " ".join(re.sub(r"[{}]", "", text).split()))
