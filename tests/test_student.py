@@ -1,6 +1,7 @@
 """`latentcortex student`: which notebooks it writes, and that it never writes over others by accident."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import yaml
 
 from latentcortex.command import main
 from latentcortex.teaching import book_folder, write_notebooks
-from latentcortex.teaching.pages import REPOSITORY
+from latentcortex.teaching.pages import PLAIN, REPOSITORY
 from latentcortex.teaching.references import read_bibtex, unlatex
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +76,15 @@ def test_nothing_is_written_when_one_notebook_cannot_be_converted(tmp_path):
 def test_links_lead_to_the_one_address_of_the_project():
     assert yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"] == REPOSITORY
     assert book_folder() == ROOT / "book"
+
+
+def test_the_workflow_that_publishes_the_book_pushes_to_the_branch_that_is_linked():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())["jobs"]
+    branch = PLAIN.removeprefix(f"{REPOSITORY}/blob/")
+    steps = "\n".join(step.get("run", "") for job in ("build", "notebooks") for step in jobs[job]["steps"])
+    assert "student notebooks --solutions" in steps
+    assert re.search(rf"git push --force \S+ {branch}$", steps, re.MULTILINE)
+    assert "main" in jobs["notebooks"]["if"] and jobs["notebooks"]["needs"] == "build"
 
 
 def test_writing_needs_nothing_but_python():

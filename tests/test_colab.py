@@ -1,0 +1,66 @@
+"""What `make test-colab` decides: which versions it starts from, and what it calls a fault."""
+
+import importlib.util
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+SPEC = importlib.util.spec_from_file_location("colab", ROOT / ".ci" / "colab.py")
+colab = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(colab)
+
+
+def code(*kinds):
+    return {"cell_type": "code", "outputs": [{"output_type": kind} for kind in kinds]}
+
+
+def notebook(*cells, widgets=None):
+    return {"cells": [{"cell_type": "markdown"}, *cells], "metadata": {"widgets": widgets or {}}}
+
+
+def test_what_colab_has_is_what_the_project_allows():
+    lines = [li for li in (ROOT / ".ci" / "colab.txt").read_text().splitlines() if not li.startswith("#")]
+    versions = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {canonicalize_name(r.name): r for r in map(Requirement, project["dependencies"])}
+    both = set(versions) & set(wanted)
+    assert {"torch", "numpy", "pandas", "ipywidgets"} <= both
+    assert [name for name in both if not wanted[name].specifier.contains(versions[name])] == []
+
+
+def test_a_package_that_was_replaced_or_removed_is_named():
+    before = {"a": "1", "b": "1", "c": "1"}
+    assert colab.replaced(before, {"a": "1", "b": "2", "d": "1"}) == ["b 1 by 2", "c 1 by nothing"]
+    assert colab.replaced(before, before | {"d": "1"}) == []
+
+
+def test_the_setup_cell_of_each_chapter_is_given_the_wheel(tmp_path):
+    wheel = tmp_path / "latentcortex-1-py3-none-any.whl"
+    for path in (ROOT / "book").glob("[0-9]*.ipynb"):
+        new = colab.from_wheel(path.read_text(), wheel)
+        first = next(c for c in json.loads(new)["cells"] if c["cell_type"] == "code")
+        assert re.findall(r'"latentcortex @ (\S+)"', "".join(first["source"])) == [wheel.as_uri()]
+    with pytest.raises(ValueError, match="one address"):
+        colab.from_wheel("latentcortex @ git+a latentcortex @ git+b", wheel)
+
+
+def test_a_cell_that_shows_less_than_in_the_clone_is_named():
+    full, empty = code("stream", "display_data"), code()
+    assert colab.faults_of(notebook(empty), None) == []
+    assert colab.faults_of(notebook(full, code("execute_result")), notebook(full, code("display_data"))) == []
+    (fault,) = colab.faults_of(notebook(full, empty), notebook(empty, full))
+    assert fault == "code cell 2 shows no picture or table and no text as it does in the clone"
+
+
+def test_an_error_behind_a_live_widget_is_named():
+    outputs = [{"output_type": "error", "ename": "NameError"}]
+    broken = {"state": {"1": {"state": {"outputs": outputs}}}}
+    assert colab.faults_of(notebook(widgets=broken), None) == ["a live widget shows an error"]
+    outputs[0]["output_type"] = "display_data"
+    assert colab.faults_of(notebook(widgets=broken), None) == []
