@@ -273,7 +273,7 @@ def test_every_solution_of_a_chapter_folds_and_can_be_stripped(path, whole):
         line = max(body.splitlines(), key=len)
         assert line in "".join(boxes) or re.search(r"[\[{]", line), line
         assert line not in outside and line not in stripped
-    assert "Solution" not in stripped
+    assert "<summary>Solution" not in stripped
 
 
 @each_chapter
@@ -281,7 +281,7 @@ def test_links_of_a_chapter_lead_to_pages_that_exist(path, whole):
     text = prose(plain_notebook(json.loads(path.read_text()), path.name, whole))
     plain = re.sub(r"`[^`\n]*`|^ {4}.*$|^```.*?^```$", "", text, flags=re.M | re.S)
     targets = re.findall(r"\]\(([^()\s]+)\)", plain)
-    assert targets
+    assert targets or not re.match(r"\d\d_", path.name), "every chapter links another one, or a paper"
     for target in targets:
         name = target.partition("#")[0]
         known = name.startswith("https://") or not name or (BOOK / name).is_file()

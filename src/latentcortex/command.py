@@ -1,4 +1,4 @@
-"""The console command ``latentcortex``: score reconstructions, run studies, test maps, tidy the cache."""
+"""The console command ``latentcortex``: score, run studies, test maps, tidy the cache, teach."""
 
 import argparse
 import runpy
