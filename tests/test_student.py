@@ -26,7 +26,9 @@ def test_all_notebooks_and_the_glossary_are_written_without_solutions(tmp_path, 
     assert main(["student", str(tmp_path / "class")]) == 0
     written = {path.name for path in (tmp_path / "class").iterdir()}
     assert written == {path.name for path in (ROOT / "book").glob("*.ipynb")} | {"glossary.md"}
-    assert "Exercise 1" in text_of(tmp_path / "class") and "Solution" not in text_of(tmp_path / "class")
+    text = text_of(tmp_path / "class")
+    assert "Exercise 1" in text and "Solution" not in text
+    assert "colab.research.google.com" not in text, "the copy there has the solutions"
     assert f"Wrote {len(written)} files" in capsys.readouterr().out
 
 
@@ -34,6 +36,7 @@ def test_solutions_are_kept_folded_when_they_are_asked_for(tmp_path):
     assert main(["student", str(tmp_path), "05", "--solutions"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == [f"{CHAPTER}.ipynb"]
     assert text_of(tmp_path).count("<summary>Solution</summary>") >= 2
+    assert text_of(tmp_path).count("colab.research.google.com") == 1
 
 
 def test_written_notebooks_are_valid(tmp_path):

@@ -26,6 +26,8 @@ NOTHING = {"contents", "exercise-end", "index", "tableofcontents"}
 # Tags that fold a code cell in the built book; what folds it in JupyterLab and in Colab stands in `fold`.
 HIDING = {"hide-cell", "hide-input", "remove-input"}
 SOLUTIONS = ("folded", "stripped")
+# Leads to a copy with solutions, so a copy without them does not have it.
+TO_COLAB = re.compile(r"^\[[^\]]*\]\(https://colab\.research\.google\.com/[^)]*\)\n*", re.MULTILINE)
 
 
 def plain_notebook(notebook, file, book, solutions="folded"):
@@ -43,7 +45,7 @@ def plain_notebook(notebook, file, book, solutions="folded"):
     book : Book
         What its links are looked up in: `latentcortex.teaching.pages.read_book`.
     solutions : {"folded", "stripped"}
-        Whether solutions are kept, folded, or left out.
+        Whether solutions are kept, folded, or left out, and with them the link to Colab, where they are.
 
     Returns
     -------
@@ -97,6 +99,8 @@ class _Page:
 
     def convert(self, text):
         """Return the text of a cell in plain Markdown."""
+        if self.solutions == "stripped":
+            text = TO_COLAB.sub("", text)
         return "\n".join(self._blocks(text.splitlines()))
 
     def _blocks(self, lines):
