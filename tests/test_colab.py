@@ -16,12 +16,16 @@ colab = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(colab)
 
 
-def code(*kinds):
-    return {"cell_type": "code", "outputs": [{"output_type": kind} for kind in kinds]}
+def code(*kinds, name="x", source="x"):
+    outputs = [{"output_type": kind} for kind in kinds]
+    return {"cell_type": "code", "id": name, "source": [source], "outputs": outputs}
 
 
 def notebook(*cells, widgets=None):
-    return {"cells": [{"cell_type": "markdown"}, *cells], "metadata": {"widgets": widgets or {}}}
+    return {
+        "cells": [{"cell_type": "markdown", "id": "m", "source": []}, *cells],
+        "metadata": {"widgets": widgets or {}},
+    }
 
 
 def test_what_colab_has_is_what_the_project_allows():
@@ -51,11 +55,20 @@ def test_the_setup_cell_of_each_chapter_is_given_the_wheel(tmp_path):
 
 
 def test_a_cell_that_shows_less_than_in_the_clone_is_named():
-    full, empty = code("stream", "display_data"), code()
+    full, empty = code("stream", "display_data", name="a"), code(name="b")
     assert colab.faults_of(notebook(empty), None) == []
-    assert colab.faults_of(notebook(full, code("execute_result")), notebook(full, code("display_data"))) == []
-    (fault,) = colab.faults_of(notebook(full, empty), notebook(empty, full))
+    table, picture = code("execute_result", name="b"), code("display_data", name="b")
+    assert colab.faults_of(notebook(full, table), notebook(full, picture)) == []
+    shown = code("stream", "display_data", name="b")
+    (fault,) = colab.faults_of(notebook(full, empty), notebook(code(name="a"), shown))
     assert fault == "code cell 2 shows no picture or table and no text as it does in the clone"
+
+
+def test_only_cells_of_equal_source_are_compared():
+    here = notebook(code(name="a"), code(name="b"), code(name="c"))
+    there = notebook(code("stream", name="c"), code("stream", name="a", source="older"))
+    assert list(colab.same_cells(here, there)) == [2] and colab.same_cells(here, None) == {}
+    assert len(colab.faults_of(here, there)) == 1
 
 
 def test_an_error_behind_a_live_widget_is_named():
