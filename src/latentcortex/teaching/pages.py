@@ -80,7 +80,8 @@ class Book:
             name = self.labels[anchor][0]
         file = self.page(name) if name else page
         if sign and anchor not in self.anchors[file]:
-            raise ValueError(f"{file} has no label or heading {anchor!r}")
+            where = file if name else f"{file} and no label of another page"
+            raise ValueError(f"there is no label or heading {anchor!r} in {where}")
         if not name:
             return target
         folder = "" if file.endswith(".ipynb") else f"{PLAIN if file == GLOSSARY else SOURCES}/"
