@@ -2,8 +2,8 @@
 // Close end that. Loaded once on every page (see _config.yml). Sliders, quizzes and the cortex to turn have
 // controls of their own and are left alone, and so are pictures inside links.
 (() => {
-  const FIGURES = '.bd-article .cell_output .output.image_png > img, .bd-article .cell_output .output.image_jpeg > img, '
-    + '.bd-article .cell_output .output.image_svg > img, .bd-article img.enlarge, .bd-article figure img';
+  const FIGURES = ['.cell_output > img', '.cell_output > .output > img', 'figure img', 'p > img']
+    .map(which => `.bd-article ${which}`).join(', ');
   const LEFT_ALONE = 'a, button, [class*="latentcortex-"], .sd-card';
 
   const button = (text, name, onClick) => {
