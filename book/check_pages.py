@@ -127,7 +127,8 @@ class Checker:
         faults += page_faults.broken_pictures(page.evaluate(page_faults.script("pictures")))
         faults += page_faults.too_pale(mode, page.evaluate(page_faults.script("contrast")))
         page.evaluate(self.axe)
-        options = {"resultTypes": ["violations"]}
+        # Without `preload`, axe would ask for the style sheets again, which pages opened as files may not.
+        options = {"resultTypes": ["violations"], "preload": False}
         found = page.evaluate("options => axe.run(document, options)", options)
         faults += page_faults.against_axe(width, mode, found["violations"])
         page.context.close()

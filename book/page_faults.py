@@ -60,9 +60,12 @@ def read_pages(folder):
 
 
 def external_links(folder):
-    """Return the addresses on other machines that pages name, sorted; they are not opened."""
+    """Return the addresses on other machines that pages name, sorted; they are not opened.
+
+    Those of the buttons that edit a page or report an issue are left out: they are made of the page's name.
+    """
     addresses = {a for page in read_pages(folder).values() for a in page.addresses if is_external(a)}
-    return sorted(addresses)
+    return sorted(a for a in addresses if "/edit/" not in a and "/issues/new?" not in a)
 
 
 def of_links(folder):
