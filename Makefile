@@ -30,9 +30,11 @@ SEALED := env HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/.cache/huggingface" \
 RUN := .venv/bin/python -m
 
 .PHONY: help environment book test lint report-prose test-floors test-colab lab constraints clean
+.PHONY: help environment book check-pages test lint report-prose test-floors lab constraints clean
 
 help:
 	@echo "make book         build the book into book/_build/html (executes every chapter)"
+	@echo "make check-pages  open every page of the built book in a real browser (PAGES='intro api': these alone)"
 	@echo "make test         run the tests"
 	@echo "make lint         check style, formatting and spelling"
 	@echo "make report-prose print words, long sentences, tables and figures of each page"
@@ -48,6 +50,10 @@ environment:
 # Beside the last good book, which stays until a whole new one takes its place.
 book: environment
 	@$(SEALED) .venv/bin/python book/build.py
+
+# Not part of .ci/run: it needs a browser, and installs what drives it into .cache/check-pages.
+check-pages: environment
+	@.venv/bin/python book/check_pages.py $(PAGES)
 
 test: environment
 	$(SEALED) $(RUN) pytest

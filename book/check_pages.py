@@ -1,9 +1,9 @@
 """Open every page of the built book in a real browser and name what a reader would stumble over.
 
-Run by ``make check-pages``; pages named after ``check_pages.py`` are checked alone. Without a Chromium or Chrome
-it says so and ends well. What drives the browser (Playwright) and what knows the rules of accessibility
-(axe-core) is installed at the first run into ``.cache/check-pages``, not into the environment, which
-``make constraints`` reads. Each fault is a line: page, element, what is wrong, what to do.
+Run by ``make check-pages``; pages named after ``check_pages.py`` are checked alone. Without a Chromium or
+Chrome it says so and ends well. What drives the browser (Playwright) and what knows the rules of
+accessibility (axe-core) is installed at the first run into ``.cache/check-pages``, not into the environment,
+which ``make constraints`` reads. Each fault is a line: page, element, what is wrong, what to do.
 """
 
 import argparse
@@ -28,7 +28,9 @@ AXE_VIEWS = ((1280, "light"), (1280, "dark"), (390, "light"))
 
 def find_browser():
     """Return the path of a Chromium or Chrome, or None; the variable CHROMIUM names another one."""
-    return shutil.which(os.environ.get("CHROMIUM", "")) or next(filter(None, map(shutil.which, BROWSERS)), None)
+    return shutil.which(os.environ.get("CHROMIUM", "")) or next(
+        filter(None, map(shutil.which, BROWSERS)), None
+    )
 
 
 def installed_tools(folder=TOOLS):
@@ -185,13 +187,17 @@ def main(names=()):
     if browser is None:
         print(f"Skipped: no browser. Expected one of {', '.join(BROWSERS)}, or its path in CHROMIUM.")
         return 0
-    paths = [p for p in sorted(folder.glob("*.html")) if p.name != "index.html" and (not names or p.stem in names)]
+    paths = [
+        p for p in sorted(folder.glob("*.html")) if p.name != "index.html" and (not names or p.stem in names)
+    ]
     if not paths:
         print(f"No pages to check in {folder}: run `make book` first.")
         return 1
     tools = installed_tools() or (install_tools(), installed_tools())[1]
     faults = page_faults.of_links(folder) + page_faults.of_size(folder)
-    print(f"{len(paths)} pages in {folder}; links, anchors, pictures and size: {len(faults)} faults", flush=True)
+    print(
+        f"{len(paths)} pages in {folder}; links, anchors, pictures and size: {len(faults)} faults", flush=True
+    )
     with Checker(*tools, browser) as checker:
         for path in paths:
             found = checker.check(path)
@@ -204,5 +210,7 @@ def main(names=()):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pages", nargs="*", help="names of pages, such as intro; all of them if none is given")
+    parser.add_argument(
+        "pages", nargs="*", help="names of pages, such as intro; all of them if none is given"
+    )
     sys.exit(main(parser.parse_args().pages))

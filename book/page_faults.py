@@ -96,7 +96,7 @@ def of_links(folder):
 
 
 def of_size(folder, limit=MEGABYTES):
-    """Return a fault if a folder of pages is larger than `limit` megabytes (1e6 bytes), with its largest files."""
+    """Return a fault, with the largest files, if a folder has more than `limit` megabytes (1e6 bytes)."""
     sizes = {p: p.stat().st_size / 1e6 for p in Path(folder).rglob("*") if p.is_file()}
     total = sum(sizes.values())
     if total <= limit:
@@ -164,8 +164,8 @@ def too_pale(mode, found):
         ``element``, ``ratio`` and ``needed``, the ratio that text of its size needs.
     """
     return [
-        f"{one['element']}: contrast {one['ratio']:.2f} in {mode} mode, {one['needed']} is needed; change its colour "
-        "in webassets/latentcortex.css or where it is made"
+        f"{one['element']}: contrast {one['ratio']:.2f} in {mode} mode, {one['needed']} is needed; "
+        "change its colour in webassets/latentcortex.css or where it is made"
         for one in found
     ]
 
@@ -193,5 +193,9 @@ def against_axe(width, mode, violations):
 
 def silent(kind, name, key):
     """Return the fault of a control that nothing follows when its key is pressed."""
-    what = {"slider": "listen to its input event", "button": "listen to click", "details": "keep the summary plain"}
+    what = {
+        "slider": "listen to its input event",
+        "button": "listen to click",
+        "details": "keep the summary plain",
+    }
     return f"{kind} {name}: nothing changes on {key}; {what[kind]}"

@@ -88,9 +88,30 @@ def test_settings_that_keep_a_build_honest():
     assert '"-W", "--keep-going"' in (BOOK / "build.py").read_text()
     assert "sphinx-mathjax-offline" in CONFIG["sphinx"]["extra_extensions"]
     assert sphinx["nb_ipywidgets_js"] == {}
-    # Version 1 would load any script found there on every page.
+    # Version 1 would load any script found there on every page, which is right for this one alone.
     assert not (BOOK / "_static").exists()
-    assert not list(BOOK.joinpath("webassets").rglob("*.js"))
+    assert (
+        [p.name for p in BOOK.joinpath("webassets").rglob("*.js")]
+        == sphinx["html_js_files"]
+        == ["enlarge.js"]
+    )
+
+
+def test_chapters_are_numbered_as_their_files_and_nothing_else_is():
+    numbered = [c["file"] for part in TOC["parts"] if part.get("numbered") == 1 for c in part["chapters"]]
+    assert [int(name[:2]) for name in numbered] == list(range(1, len(CHAPTERS) + 1))
+    others = [part.get("numbered") for part in TOC["parts"] if not part["chapters"][0]["file"][:2].isdigit()]
+    assert not any(others)
+
+
+def test_each_reference_has_one_doi_or_address():
+    entries = re.split(r"\n(?=@)", (BOOK / "references.bib").read_text("utf-8").strip())
+    assert len(entries) > 30
+    for entry in entries:
+        found = re.findall(r"^ +(doi|url) += \{(\S+)\}", entry, flags=re.MULTILINE)
+        assert len(found) == 1, entry
+        (kind, value) = found[0]
+        assert value.startswith("https://" if kind == "url" else "10."), entry
 
 
 def test_readme_and_citation_name_the_one_address_and_both_commands():
