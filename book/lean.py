@@ -33,6 +33,15 @@ def without_thebe(app, pagename, templatename, context, doctree):  # noqa: ARG00
     context["default_mode"] = context.get("default_mode") or "auto"
 
 
+def with_plain_lists(app, pagename, templatename, context, doctree):  # noqa: ARG001
+    """Take the role of a list from lists of references, because Sphinx gives their entries none of its items.
+
+    A screen reader would announce an empty list. The entries keep their role of entries of a bibliography.
+    """
+    body = context.get("body", "")
+    context["body"] = body.replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+
+
 def without_thebe_settings(app, doctree, docname):  # noqa: ARG001
     """Remove the settings of Thebe from a document, where they stand as a script that nothing reads."""
     for node in list(doctree.findall(nodes.raw)):
@@ -76,6 +85,7 @@ def setup(app):
     """Tell Sphinx when to call which of the functions above."""
     # Late, because others still add scripts to the page, and write files when the build is finished.
     app.connect("html-page-context", without_thebe, priority=900)
+    app.connect("html-page-context", with_plain_lists, priority=900)
     app.connect("doctree-resolved", without_thebe_settings, priority=900)
     app.connect("build-finished", lighten_built, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

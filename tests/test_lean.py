@@ -99,3 +99,10 @@ def test_pages_of_a_build_that_failed_or_is_none_of_html_are_left_alone(lean, tm
     app.builder.format = "html"
     lean.lighten_built(app, None)
     assert not kept.exists()
+
+
+def test_a_list_of_references_is_not_announced_as_an_empty_list(lean):
+    context = {"body": '<div role="list" class="citation-list"><div role="doc-biblioentry">x</div></div>'}
+    lean.with_plain_lists(None, "one", "page.html", context, None)
+    assert context["body"] == '<div class="citation-list"><div role="doc-biblioentry">x</div></div>'
+    lean.with_plain_lists(None, "genindex", "genindex.html", {}, None)
