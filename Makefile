@@ -29,8 +29,7 @@ SEALED := env HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/.cache/huggingface" \
 # No script of .venv/bin is called: each names the folder it was installed in, and a clone can be moved.
 RUN := .venv/bin/python -m
 
-.PHONY: help environment book test lint report-prose test-floors test-colab lab constraints clean
-.PHONY: help environment book check-pages test lint report-prose test-floors lab constraints clean
+.PHONY: help environment book check-pages test lint report-prose test-floors test-colab lab constraints clean
 
 help:
 	@echo "make book         build the book into book/_build/html (executes every chapter)"

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Seconds for one cell. It ends a cell that hangs, not one that meets a busy machine: none takes 2 minutes.
 CELL_LIMIT = 2 * 60 * 60
 
-# In the folder of pages: the pages that a whole, checked book holds. `tests/test_book.py` asks for it.
+# In the folder of pages: the pages that a whole, checked book holds. `tests/test_built_pages.py` asks for it.
 WHOLE = "whole.json"
 
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
@@ -146,7 +146,7 @@ def build(root, check, cell_limit=CELL_LIMIT):
 
 def check_pages(html):
     """Run the tests of the book on built pages and return whether they pass."""
-    command = [sys.executable, "-m", "pytest", "-q", "tests/test_book.py", "tests/test_wheel.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "tests/test_built_pages.py", "tests/test_wheel.py"]
     environment = {**os.environ, "LATENTCORTEX_BUILT_BOOK": str(html)}
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
 

@@ -1,6 +1,5 @@
 """The check of the built pages: a page with a fault is named with it, a page without one passes."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,11 @@ STYLE = "<style>body{background:#fff;color:#222;margin:8px}</style></head><body>
 
 @pytest.fixture(scope="module")
 def pages_checked():
-    """Return the modules `check_pages` and `page_faults`."""
-    sys.path.insert(0, str(BOOK))
-    try:
+    """Return the modules `check_pages` and `page_faults`; the first finds the second next to itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BOOK)
         import check_pages
         import page_faults
-    finally:
-        sys.path.remove(str(BOOK))
     return check_pages, page_faults
 
 
