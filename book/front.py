@@ -148,10 +148,12 @@ def found_03():
 
 
 def found_04():
-    """Return what a decoder explains with and without a penalty."""
+    """Return what a decoder explains with the smallest and with the best penalty."""
     r2 = product("ch00_open_the_book")["penalty_r2"][..., 1]  # (subjects, penalties), of new images
     none, best = metrics.t_interval(r2[:, 0]), metrics.t_interval(r2.max(axis=1))
-    return f"The right penalty lifts a decoder's R² on new images from {signed(none)} to {best:.2f}."
+    return (
+        f"A penalty lifts a decoder's R² on new images from {signed(none)}, with hardly any, to {best:.2f}."
+    )
 
 
 def found_05():
@@ -182,7 +184,7 @@ def found_07():
     pretrained, scratch = (r[:, facts["networks"].index(name)] for name in ("pretrained", "scratch"))
     one, every = (metrics.t_interval((pretrained - scratch)[:, k]) for k in (0, -1))
     return (
-        f"Training on others first raises the r of z by {one:.2f} with one session, by {every:.2f} with all."
+        f"Training on others first raises the r of z by {one:.3f} with one session, by {every:.3f} with all."
     )
 
 
@@ -213,7 +215,7 @@ def found_09():
 def found_10():
     """Return how the preference for z differs between early and ventral cortex."""
     gap = metrics.t_interval(product("ch10_encode_voxels")["difference"][0][:, 0])
-    return f"z leads in early cortex, c in ventral cortex: the lead of z differs by {gap:.2f} in correlation."
+    return f"z leads in early cortex, c in ventral cortex: z minus c is higher by {gap:.2f} in early cortex."
 
 
 def found_11():
@@ -243,7 +245,7 @@ def found_12():
     place = (trained > trained[facts["layers"].index("mid_block")]).sum(axis=0) + 1
     v1 = facts["areas"].index("V1")
     return (
-        f"The middle block comes {place.min()}th to {place.max()}th of {len(trained)} everywhere. In V1, "
+        f"The middle block takes places {place.min()} to {place.max()} of {len(trained)} everywhere. In V1, "
         f"random weights reach r = {random[:, v1].max():.2f}, trained ones {trained[:, v1].max():.2f}."
     )
 

@@ -27,7 +27,7 @@ ALT = {
     "05": "Bars: z is higher from early cortex, c is higher from ventral cortex",
     "06": "Three scenes, and below each what was drawn: colours and layout agree, objects only partly",
     "07": "Two rising curves over sessions; the one with other subjects starts higher and the gap closes",
-    "08": "One scene and five drawings: two without help look alike, those by true features come closer",
+    "08": "One scene and five drawings: unguided and by decoded features alike, by true features closer",
     "09": "Five bars from a floor to a ceiling, filled for two fifths to four fifths",
     "10": "Flat map of cortex: z ahead along the middle, c ahead in the regions around it",
     "11": "Two curves that stay at zero and fall at the highest share of noise, in V1 much more",

@@ -25,11 +25,34 @@ def text_of(folder):
 def test_all_notebooks_and_the_glossary_are_written_without_solutions(tmp_path, capsys):
     assert main(["student", str(tmp_path / "class")]) == 0
     written = {path.name for path in (tmp_path / "class").iterdir()}
-    assert written == {path.name for path in (ROOT / "book").glob("*.ipynb")} | {"glossary.md"}
+    notebooks = {path.name for path in (ROOT / "book").glob("*.ipynb")}
+    assert written == notebooks - {"intro.ipynb"} | {"glossary.md"}
     text = text_of(tmp_path / "class")
     assert "Exercise 1" in text and "Solution" not in text
     assert "colab.research.google.com" not in text, "the copy there has the solutions"
     assert f"Wrote {len(written)} files" in capsys.readouterr().out
+
+
+def test_the_sources_are_never_replaced(tmp_path, capsys):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "references.bib").write_text("")
+    source = tmp_path / "book" / "a.ipynb"
+    source.write_text(json.dumps({"cells": []}))
+    with pytest.raises(ValueError, match="holds the sources"):
+        write_notebooks(tmp_path / "book", overwrite=True, source=tmp_path / "book")
+    with pytest.raises(FileExistsError, match="is a file"):
+        write_notebooks(source, overwrite=True, source=tmp_path / "book")
+    assert json.loads(source.read_text()) == {"cells": []}
+    with pytest.raises(SystemExit):
+        main(["student"])
+    assert "required: FOLDER\n" in capsys.readouterr().err
+
+
+def test_links_to_notebooks_that_are_not_written_lead_to_the_project(tmp_path):
+    write_notebooks(tmp_path / "one", "05")
+    write_notebooks(tmp_path / "two", ["04", "05"])
+    assert f"]({PLAIN}/04_understand_ridge.ipynb)" in text_of(tmp_path / "one")
+    assert "](04_understand_ridge.ipynb)" in text_of(tmp_path / "two")
 
 
 def test_solutions_are_kept_folded_when_they_are_asked_for(tmp_path):
@@ -85,7 +108,7 @@ def test_the_workflow_that_publishes_the_book_pushes_to_the_branch_that_is_linke
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())["jobs"]
     branch = PLAIN.removeprefix(f"{REPOSITORY}/blob/")
     steps = "\n".join(step.get("run", "") for job in ("build", "notebooks") for step in jobs[job]["steps"])
-    assert "student notebooks --solutions" in steps
+    assert "student notebooks --solutions" in steps and "latent-cortex@$GITHUB_SHA/" in steps
     assert re.search(rf"git push --force \S+ {branch}$", steps, re.MULTILINE)
     assert "main" in jobs["notebooks"]["if"] and jobs["notebooks"]["needs"] == "build"
 

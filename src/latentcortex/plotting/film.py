@@ -75,14 +75,14 @@ def film(frames, captions, alt, *, order=None, seconds=0.25, image_width=176):
         raise ValueError(f"Expected frames of the shape (n_frames, n_images, 3, h, w), got {frames.shape}.")
     checked_images(frames.reshape(-1, *frames.shape[2:]), "frames")
     n_frames, n_images, _, h, w = frames.shape
-    order = list(range(n_frames)) if order is None else [int(k) for k in order]
+    order = list(range(n_frames)) if order is None else list(order)
     if len(captions) != n_images:
         raise ValueError(f"Expected {n_images} captions, one per image; got {len(captions)}.")
     if not order or not set(order) <= set(range(n_frames)):
         raise ValueError(f"Expected an order of frames from 0 to {n_frames - 1}, got {order}.")
-    if not alt.strip():
-        raise ValueError("Expected alt to describe the film in words, got an empty text.")
-    if not seconds >= 0.1 or not image_width > 0:
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError(f"Expected alt to describe the film in words, got {alt!r}.")
+    if not 0.1 <= seconds < float("inf") or not image_width > 0:
         raise ValueError(
             f"Expected at least 0.1 s and a width above 0; got {seconds} s, {image_width} pixels."
         )

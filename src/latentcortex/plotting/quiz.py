@@ -70,6 +70,7 @@ def identification_quiz(
         raise ValueError(f"rng: expected a numpy.random.Generator, got {rng!r}.")
     if len(np.unique(pool.reshape(len(pool), -1), axis=0)) < len(pool):
         raise ValueError("candidates: two of them are equal, so that nobody could tell which was meant.")
+    _check_texts(**{f"the name {name!r} of a rival": name for name in rivals})
     answers = _checked_answers(answers, len(drawn), len(pool))
     n_ways = _checked_ways(n_ways, len(pool))
     of_drawn, of_pool = _checked_descriptions(descriptions, len(drawn), len(pool))
@@ -226,7 +227,7 @@ def _checked_answers(answers, n, n_candidates):
 
 def _checked_ways(n_ways, n_candidates):
     """Return the numbers of candidates as a list, or say what is wrong with them."""
-    given = list(n_ways)
+    given = list(np.atleast_1d(n_ways))
     whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in given)
     if not given or not whole or given != sorted(set(given)) or given[0] < 2 or given[-1] > n_candidates:
         raise ValueError(
@@ -240,7 +241,7 @@ def _checked_descriptions(descriptions, *lengths):
     """Return two lists of texts, empty ones where there are none, or say what is wrong with them."""
     if descriptions is None:
         return [], []
-    found = tuple(len(texts) for texts in descriptions)
+    found = tuple(0 if texts is None else len(texts) for texts in descriptions)
     if found != lengths:
         raise ValueError(
             f"descriptions: expected {lengths[0]} of reconstructions and {lengths[1]} of candidates; "

@@ -79,7 +79,7 @@ function identificationKind(setup) {
       const fell = rivals.map(({ name }, r) => `${name} was ${done[`rival${r}`] ? 'right' : 'wrong'}`);
       let text = done.you ? 'Right.' : `No: candidate ${right + 1} was seen.`;
       if (fell.length) text += ` ${capital(listed(fell))}.`;
-      if (!chosen && at + 1 < ways.length && asked(at) === share) {
+      if (!chosen && at + 1 < ways.length && asked(at) === share && k + 1 < n) {
         at += 1;
         press();
         text += ` From here on, ${ways[at]} candidates.`;
@@ -109,8 +109,8 @@ function identificationKind(setup) {
       const all = rivals.map(({ name, picks }) => `${name} finds ` + listed(ways.map((way, w) =>
         `${sum(picks[w].map((place, k) => +(place === setup.right[w][k])))} among ${way}`)));
       if (all.length) lines.push(`Asked about all ${n} reconstructions, ${all.join('; ')}.`);
-      lines.push('The reconstructions stay as good as they are; only the number of candidates changes. '
-        + 'So a score means nothing until one knows how many candidates there were.');
+      lines.push('Start again with another number of candidates to meet the same reconstructions. '
+        + 'A score means nothing until one knows how many candidates there were.');
       return lines.map(text => el('p', {}, text));
     },
   };

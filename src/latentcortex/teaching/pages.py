@@ -15,6 +15,7 @@ PICTURES = f"{REPOSITORY}/raw/main/book"
 PLAIN = f"{REPOSITORY}/blob/notebooks"
 
 GLOSSARY = "glossary.md"
+FRONT = "intro.ipynb"
 CODE = re.compile(r"^ *(`{3,}|~{3,})(?!\{)[^\n]*\n.*?^ *\1`*$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^(#{1,6}) +(.+?)(?: +#+)?$", re.MULTILINE)
 LABEL = re.compile(r"^\(([^()\s]+)\)=\s*$", re.MULTILINE)
@@ -38,6 +39,8 @@ class Book:
     terms : dict of str to str
         Of the glossary: the address of each term (in lower case) on its page.
     references : dict of str to Reference
+    copied : frozenset of str, optional
+        File names of the notebooks that are written together. Default: all but the front page.
     """
 
     titles: dict
@@ -45,6 +48,7 @@ class Book:
     anchors: dict
     terms: dict
     references: dict
+    copied: frozenset | None = None
 
     def page(self, name):
         """Return the file name of a page that is named with or without its ending; unknown ones raise."""
@@ -56,8 +60,8 @@ class Book:
     def address(self, target, page):
         """Return where a link of a page leads in the plain copy of that page.
 
-        Chapters lie next to each other there, so links between them stay as they are. Other pages and
-        pictures are linked in the repository.
+        Notebooks that are written together lie next to each other, so links between them stay as they are.
+        Other notebooks, pages and pictures are linked in the repository.
 
         Parameters
         ----------
@@ -84,7 +88,9 @@ class Book:
             raise ValueError(f"there is no label or heading {anchor!r} in {where}")
         if not name:
             return target
-        folder = "" if file.endswith(".ipynb") else f"{PLAIN if file == GLOSSARY else SOURCES}/"
+        plain = file == GLOSSARY or (file.endswith(".ipynb") and file != FRONT)
+        beside = plain and file != GLOSSARY if self.copied is None else file in self.copied
+        folder = "" if beside else f"{PLAIN if plain else SOURCES}/"
         return f"{folder}{file}{sign}{anchor}"
 
     def picture(self, target):

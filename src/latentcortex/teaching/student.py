@@ -1,10 +1,11 @@
 """Write the notebooks of the book for students: plain Markdown, without solutions or with folded ones."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import latentcortex
-from latentcortex.teaching.pages import GLOSSARY, read_book
+from latentcortex.teaching.pages import FRONT, GLOSSARY, read_book
 from latentcortex.teaching.plain import plain_notebook, plain_page
 
 _PACKAGE = Path(latentcortex.__file__).resolve().parent
@@ -19,13 +20,14 @@ def book_folder():
 def write_notebooks(folder, names=(), solutions="stripped", overwrite=False, source=None):
     """Write plain copies of the book's notebooks and its glossary into a folder.
 
-    All are converted, and all places looked at, before the first one is written.
+    The front page is left out, because it is read as a page and not run. Links between notebooks that are
+    written together lead to the copies, and others to the project's address. All are converted, and all places looked at, before the first one is written.
 
     Parameters
     ----------
     folder : path
         Made if it does not exist.
-    names : sequence of str
+    names : str or sequence of str
         Of notebooks: the name or how it begins, such as ``"05"``. Default: all, and the glossary.
     solutions : {"stripped", "folded"}
     overwrite : bool
@@ -41,14 +43,20 @@ def write_notebooks(folder, names=(), solutions="stripped", overwrite=False, sou
     Raises
     ------
     ValueError
-        If a name fits no notebook or several, or a notebook can't be converted.
+        If a name fits no notebook or several, a notebook can't be converted, or the folder is that of the
+        book's sources, which the copies would replace.
     FileExistsError
-        If a file is there already.
+        If a file is there already, or the folder is a file.
     """
-    source = book_folder() if source is None else Path(source)
-    book, folder = read_book(source), Path(folder)
-    available = sorted(source.glob("*.ipynb"))
+    source, folder = book_folder() if source is None else Path(source), Path(folder)
+    if folder.resolve() == source.resolve():
+        raise ValueError(f"{folder} holds the sources of the book. Name another folder for the copies.")
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file. Name a folder for the copies.")
+    available = sorted(path for path in source.glob("*.ipynb") if path.name != FRONT)
+    names = [names] if isinstance(names, str) else names
     chosen = [_find(name, available) for name in names] or available
+    book = dataclasses.replace(read_book(source), copied=frozenset(path.name for path in chosen))
     texts = {path.name: _notebook(path, book, solutions) for path in chosen}
     if not names and (source / GLOSSARY).is_file():
         texts[GLOSSARY] = plain_page((source / GLOSSARY).read_text(encoding="utf-8"), GLOSSARY, book)
@@ -72,7 +80,11 @@ def add_arguments(parser):
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the notebooks are written")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="of chapters, such as 05 or 05_decode_latents; default: all"
+        "names",
+        nargs="*",
+        default=(),
+        metavar="NAME",
+        help="of chapters, such as 05 or 05_decode_latents; default: all",
     )
     parser.add_argument("--solutions", action="store_true", help="keep the solutions, folded")
     parser.add_argument("--force", action="store_true", help="replace notebooks that are already there")
