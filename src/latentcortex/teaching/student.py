@@ -21,7 +21,8 @@ def write_notebooks(folder, names=(), solutions="stripped", overwrite=False, sou
     """Write plain copies of the book's notebooks and its glossary into a folder.
 
     The front page is left out, because it is read as a page and not run. Links between notebooks that are
-    written together lead to the copies, and others to the project's address. All are converted, and all places looked at, before the first one is written.
+    written together lead to the copies, and others to the project's address. All are converted, and all
+    places looked at, before the first one is written.
 
     Parameters
     ----------
