@@ -29,11 +29,12 @@ SEALED := env HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/.cache/huggingface" \
 # No script of .venv/bin is called: each names the folder it was installed in, and a clone can be moved.
 RUN := .venv/bin/python -m
 
-.PHONY: help environment book check-pages test lint report-prose test-floors test-colab lab constraints clean
+.PHONY: help environment book slides check-pages test lint report-prose test-floors test-colab lab constraints clean
 
 help:
 	@echo "make book         build the book into book/_build/html (executes every chapter)"
 	@echo "make check-pages  open every page of the built book in a real browser (PAGES='intro api': these alone)"
+	@echo "make slides       write one deck of slides per chapter into book/_build/slides (after make book)"
 	@echo "make test         run the tests"
 	@echo "make lint         check style, formatting and spelling"
 	@echo "make report-prose print words, long sentences, tables and figures of each page"
@@ -53,6 +54,10 @@ book: environment
 # Not part of .ci/run: it needs a browser, and installs what drives it into .cache/check-pages.
 check-pages: environment
 	@.venv/bin/python book/check_pages.py $(PAGES)
+
+# From the executed chapters of the last built book: nothing is computed again.
+slides: environment
+	@.venv/bin/python book/slides.py
 
 test: environment
 	$(SEALED) $(RUN) pytest

@@ -20,6 +20,8 @@ EXECUTED, SLIDES = BOOK / "_build" / "jupyter_execute", BOOK / "_build" / "slide
 MOST_FRAMES = 12
 # Bytes of what moves (sliders); a larger one would make the deck slow to open.
 LARGEST = 700_000
+# Letters of a text that is set smaller, so that it fits.
+LONG = 420
 MOST_ROWS = 13
 NOT_SHOWN = {"hide-cell", "hide-output", "remove-cell", "remove-output", "skip-execution"}
 
@@ -30,7 +32,7 @@ class Frame:
 
     Attributes
     ----------
-    kind : {"title", "points", "figure", "figure wide", "table", "live", "words", "question"}
+    kind : {"title", "points", "figure", "figure wide", "table", "live", "words", "words long", "question"}
     heading : str
         HTML.
     lead : str
@@ -159,11 +161,16 @@ def _summary(cells, say):
             words.append(re.split(r"^## Summary *$", _source(cell), flags=re.MULTILINE)[-1].strip())
     found = []
     if numbers:
-        found.append(Frame("words", "What was found", content=say.block("\n\n".join(numbers))))
+        found.append(_words("What was found", say.block("\n\n".join(numbers))))
     if any(words):
         text = slides_text.first_words("\n\n".join(filter(None, words)), 110)
-        found.append(Frame("words", "The answer", content=say.block(text)))
+        found.append(_words("The answer", say.block(text)))
     return found
+
+
+def _words(heading, content):
+    is_long = len(re.sub(r"<[^>]+>", "", content)) > LONG
+    return Frame("words long" if is_long else "words", heading, content=content)
 
 
 def questions(teach):

@@ -9,6 +9,8 @@ from PIL import Image
 
 # Room for a picture on a slide of 1280 x 720, in pixels: below the words, and beside them.
 BELOW, BESIDE = (1180, 540), (830, 620)
+# Columns must be so many times as large: panels that share an axis lose its labels when they are parted.
+WORTH = 1.3
 
 
 def picture(png, alt):
@@ -50,13 +52,15 @@ def columns(image, most=4):
     list of PIL.Image.Image
         The picture itself where no cut makes it larger, or where there is no empty row to cut at.
     """
-    options = [[image]]
+    best = [image]
     for n in range(2, most + 1) if image.height > image.width else ():
         rows = _cuts(image, n)
         if rows:
             edges = [0, *rows, image.height]
-            options.append([image.crop((0, a, image.width, b)) for a, b in zip(edges, edges[1:], strict=False)])
-    return max(options, key=lambda parts: max(_scale(_together(parts), room) for room in (BELOW, BESIDE)))
+            parts = [image.crop((0, a, image.width, b)) for a, b in zip(edges, edges[1:], strict=False)]
+            if _largest(parts) > (WORTH if len(best) == 1 else 1) * _largest(best):
+                best = parts
+    return best
 
 
 def _cuts(image, n):
@@ -72,6 +76,11 @@ def _cuts(image, n):
             return None
         found.append(int(middle[near][np.argmax(length[near])]))
     return found if len(set(found)) == n - 1 else None
+
+
+def _largest(parts):
+    """Return the scale of a picture's columns where they fit best."""
+    return max(_scale(_together(parts), room) for room in (BELOW, BESIDE))
 
 
 def _together(parts):
