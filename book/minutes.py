@@ -6,7 +6,6 @@ it again. The minutes are estimated by a rule, not measured on readers: see `RUL
 
 import json
 import re
-from pathlib import Path
 
 import prose
 

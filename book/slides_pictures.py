@@ -64,7 +64,7 @@ def columns(image, most=4):
 
 
 def _cuts(image, n):
-    """Return n - 1 rows to cut at, each in the longest empty run near its place; None if one has no such run."""
+    """Return n - 1 rows to cut at, each in the longest empty run near its place; None if one has none."""
     pixels = np.asarray(image.convert("RGBA")).reshape(image.height, -1, 4)
     empty = np.concatenate([[False], (pixels == pixels[:, :1]).all((1, 2)), [False]])
     starts, ends = np.flatnonzero(~empty[:-1] & empty[1:]), np.flatnonzero(empty[:-1] & ~empty[1:])

@@ -76,7 +76,7 @@ def formula(tex):
 
 
 def bibliography(path):
-    """Return a function from a key of a BibTeX file to authors and year, such as *Takagi and Nishimoto 2023*."""
+    """Return a function from a key of a BibTeX file to authors and year, such as *Takagi et al. 2023*."""
     entries = parse_file(str(path), bib_format="bibtex").entries
 
     def cite(key):
@@ -90,7 +90,7 @@ def bibliography(path):
 
 
 def paragraphs(markdown):
-    """Return the paragraphs of Markdown: no headings, lists, quotes, tables, directives or display formulas."""
+    """Return the paragraphs of Markdown: no headings, lists, quotes, tables, directives, display formulas."""
     markdown = re.sub(r"^(`{3,}|:{3,}).*?^\1 *$", "", markdown, flags=re.DOTALL | re.MULTILINE)
     markdown = re.sub(r"\$\$.*?\$\$", "", markdown, flags=re.DOTALL)
     markdown = re.sub(r"^#.*$", "", markdown, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""One cache serves a class: it is read without an attempt to write, and links bring a world into a cache of one's own."""
+"""One cache serves a class: no reader tries to write, and links bring a world into another cache."""
 
 import os
 import stat
