@@ -74,18 +74,20 @@ def _of_exercise(title):
 
 
 def table():
-    """Return the Markdown of the table of all chapters and primers, and the rule."""
-    rows = ["| chapter | read | exercises | sections, with minutes |", "|---|---|---|---|"]
+    """Return the Markdown of the table of chapters and primers, the rule, and the folded minutes of sections."""
+    rows, items = ["| chapter | read | exercises |", "|---|---|---|"], []
     for path in prose.pages():
         if path.suffix == ".ipynb" and re.match(r"\d\d_|primer_", path.name):
             notebook = json.loads(path.read_text(encoding="utf-8"))
             sections, exercises = minutes(notebook)
             title = re.search(r"^# (.+)$", "".join(notebook["cells"][0]["source"]), re.MULTILINE)[1]
-            number = path.stem[:3].replace("_", " ") if path.stem[0].isdigit() else ""
-            each = "; ".join(f"{heading} {max(1, round(m))}" for heading, m in sections.items())
+            title = f"{path.stem[:2]} {title}" if path.stem[0].isdigit() else title
             total = round(sum(sections.values()))
-            rows.append(f"| [{number}{title}]({path.name}) | {total} | {exercises:.0f} | {each} |")
-    return "\n".join(rows) + f"\n\n{RULE}\n"
+            rows.append(f"| [{title}]({path.name}) | {total} | {exercises:.0f} |")
+            each = "; ".join(f"{heading} {max(1, round(m))}" for heading, m in sections.items())
+            items.append(f"- **{title}.** {each}.")
+    folded = ":::{dropdown} Minutes of each section\n" + "\n".join(items) + "\n:::"
+    return "\n".join(rows) + f"\n\n{RULE}\n\n{folded}\n"
 
 
 def main():
