@@ -74,7 +74,7 @@ def _of_exercise(title):
 
 
 def table():
-    """Return the Markdown of the table of chapters and primers, the rule, and the folded minutes of sections."""
+    """Return the Markdown of the table of chapters, the rule, and the folded minutes of sections."""
     rows, items = ["| chapter | read | exercises |", "|---|---|---|"], []
     for path in prose.pages():
         if path.suffix == ".ipynb" and re.match(r"\d\d_|primer_", path.name):
