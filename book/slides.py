@@ -106,7 +106,7 @@ def _main_line(cells):
 
 def _shown(cells, say):
     """Return a frame for each picture, table or slider, in order, before the summary."""
-    found, heading, lead = [], "", ""
+    found, heading, lead = [], "The answer in a picture", ""
     for cell in cells:
         if cell["cell_type"] == "markdown":
             source = _source(cell)
@@ -158,12 +158,14 @@ def _summary(cells, say):
             outputs = [output.get("data", {}) for output in cell.get("outputs", [])]
             numbers += ["".join(data["text/markdown"]) for data in outputs if "text/markdown" in data]
         else:
-            words.append(re.split(r"^## Summary *$", _source(cell), flags=re.MULTILINE)[-1].strip())
+            # Words that end with a colon lead to the next numbers.
+            text = re.split(r"^## Summary *$", _source(cell), flags=re.MULTILINE)[-1].strip()
+            words += [text] if text and not text.endswith(":") else []
     found = []
     if numbers:
         found.append(_words("What was found", say.block("\n\n".join(numbers))))
-    if any(words):
-        text = slides_text.first_words("\n\n".join(filter(None, words)), 110)
+    if words:
+        text = slides_text.first_words("\n\n".join(words), 110)
         found.append(_words("The answer", say.block(text)))
     return found
 

@@ -98,7 +98,7 @@ def paragraphs(markdown):
     return [b for b in blocks if b and not re.match(r"[-*+>|(] ?(?!\*)|\d+\. |\[Open in Colab", b)]
 
 
-def last_sentences(markdown, n=2, most_words=45):
+def last_sentences(markdown, n=3, most_words=50):
     """Return the last sentences of the last paragraph: up to n, fewer if they have too many words."""
     found = paragraphs(markdown)
     if not found or found[-1].startswith("**You"):

@@ -62,7 +62,7 @@ def notebook():
             code([{"text/html": "<input type=range><script>1</script>"}]),
             words("## All numbers\n\nAside."),
             code([{"image/png": png()}], "aside"),
-            words("## Summary"),
+            words("## Summary\n\nFirst the numbers:"),
             code([{"text/markdown": "- *z* knows 0.50 [0.40, 0.60]"}]),
             words("**Who knows?** $z$ does."),
             words("## Exercises\n\nNo."),
@@ -79,7 +79,7 @@ def test_the_frames_of_a_chapter(notebook):
     assert bare(title.heading) == "Ask <i>z</i>"
     assert title.lead == "Who &lt;knows&gt; &lt;a2023&gt;?"
     assert picture.heading == "What comes out"
-    assert bare(picture.lead) == "First. <em>Second</em> is <i>z</i><sub><i>c</i></sub> at 0.5."
+    assert bare(picture.lead) == "One more. First. <em>Second</em> is <i>z</i><sub><i>c</i></sub> at 0.5."
     assert 'alt="A &quot;red&quot; box"' in picture.content and picture.note == "A &quot;red&quot; box"
     assert aims.content.count("<li>") == 2
     assert (table.lead, "<td>7</td>" in table.content) == ("Read it by row.", True)
