@@ -13,15 +13,16 @@ PAGE = prose.BOOK / "teach.md"
 BEGIN, END = "<!-- minutes: begin -->\n", "<!-- minutes: end -->\n"
 WORDS, LINES = 200, 10  # a minute, in text with terms and formulas; and in code that is explained
 PICTURE, TABLE = 1, 1  # minutes
-EXERCISES = {"Predict": 5, "Change": 10, "Project": 30}  # by how their titles begin
+EXERCISES = {"Predict": 5, "Change": 10, "Project": 30, "Grades": 15}  # by how their titles begin
 EXERCISE = 10  # one of no level
 FOLDED = {"hide-cell", "hide-input", "remove-cell", "remove-input"}
 RULE = (
     f"The rule: {WORDS} words of text or {LINES} lines of visible code a minute, {PICTURE} minute for each "
     f"picture, slider or table, {EXERCISES['Predict']} minutes for an exercise of the level *predict before "
-    f"you run*, {EXERCISES['Change']} for *change one thing*, {EXERCISES['Project']} for a *project*, and "
-    f"{EXERCISE} for one without a level. Folded cells and the section *All numbers* count as nothing. The "
-    "minutes were not measured on readers: plan half as much again for a first lesson."
+    f"you run*, {EXERCISES['Change']} for *change one thing*, {EXERCISES['Project']} for a *project*, "
+    f"{EXERCISES['Grades']} for one that grades itself, and {EXERCISE} for one without a level. Folded cells "
+    "and the section *All numbers* count as nothing. The minutes were not measured on readers: plan half as "
+    "much again for a first lesson."
 )
 
 
