@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,12 @@ for package in ("markdown_it", "mdit_py_plugins", "pybtex", "yaml"):
 from PIL import Image  # noqa: E402
 
 BOOK = Path(__file__).parents[1] / "book"
-sys.path.insert(0, str(BOOK))
-import minutes  # noqa: E402
-import slides  # noqa: E402
-import slides_pictures  # noqa: E402
-import slides_text  # noqa: E402
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(BOOK)  # the scripts find each other there
+    import minutes
+    import slides
+    import slides_pictures
+    import slides_text
 
 CHAPTERS = [p for p in sorted(BOOK.glob("*.ipynb")) if re.match(r"\d\d_|primer_", p.name)]
 
