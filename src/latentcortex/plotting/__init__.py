@@ -11,7 +11,8 @@ Nothing is computed here that a chapter would report: what is drawn is what was 
 `winner_map`            which of several is the best at each vertex, and how sure
 `cortex_viewer`         a cortex to turn, with maps and frames to choose from
 `frame_slider`          frames to move through, in a static page as in a live one
-`grid_slider`           frames of two settings, a slider for each
+`grid_slider`           frames of several settings, a slider for each
+`linked_slider`         points, curves and pictures that one slider moves together
 `identification_quiz`   which image was seen? readers against chance and rivals
 `brain_quiz`            which of these needed a brain? readers against chance
 `film`                  frames that run in a loop, until they are paused
@@ -22,12 +23,16 @@ from .bars import roi_bars
 from .compared import two_dimensional_map, winner_map
 from .film import film
 from .images import image_grid
+from .linked import Curves, Pictures, Points, linked_slider
 from .maps import compared_flatmaps, flatmap, inflated
 from .quiz import brain_quiz, identification_quiz
 from .sliders import frame_slider, grid_slider
 from .viewer import VertexMap, cortex_viewer
 
 __all__ = [
+    "Curves",
+    "Pictures",
+    "Points",
     "VertexMap",
     "brain_quiz",
     "compared_flatmaps",
@@ -39,6 +44,7 @@ __all__ = [
     "identification_quiz",
     "image_grid",
     "inflated",
+    "linked_slider",
     "roi_bars",
     "two_dimensional_map",
     "winner_map",

@@ -3,6 +3,8 @@
 import base64
 import html
 import io
+import json
+import math
 
 import numpy as np
 from IPython.display import HTML
@@ -11,18 +13,23 @@ from PIL import Image
 from .images import checked_images, unmasked
 
 # Written as attributes of the elements and without ids, so that several sliders live on one page
-# and the same one may be shown twice. Without scripts the first frame stays visible. The number of
+# and the same one may be shown twice. Without scripts the first picture stays visible. The number of
 # a frame is written in the digits that the sliders stand at, the last slider counting fastest.
 _ON_INPUT = """
 const box = this.closest('.latentcortex-frames');
 let at = 0;
 box.querySelectorAll('input').forEach(s => {
   at = at * (+s.max + 1) + +s.value;
-  s.setAttribute('aria-valuetext', s.dataset.labels.split('|')[s.value]);
+  s.setAttribute('aria-valuetext', JSON.parse(s.dataset.labels)[s.value]);
 });
-const frames = box.querySelectorAll('img');
-frames.forEach((img, k) => { img.style.display = k == at ? 'block' : 'none'; });
-box.querySelector('output').textContent = frames[at].dataset.label;
+box.querySelectorAll('[data-frames]').forEach(of => {
+  [...of.children].forEach((one, k) => { one.style.display = k == at ? 'block' : 'none'; });
+});
+['x', 'cx', 'cy'].forEach(a => box.querySelectorAll(`[data-${a}]`).forEach(one => {
+  one.setAttribute(a, one.dataset[a].split(' ')[at]);
+}));
+const output = box.querySelector('output');
+output.textContent = JSON.parse(output.dataset.texts)[at];
 """
 _ON_PLAY = """
 const button = this, slider = this.parentElement.querySelector('input');
@@ -38,7 +45,7 @@ button.timer = setInterval(() => {
 """
 
 
-def frame_slider(frames, labels, alt, *, image_width=160):
+def frame_slider(frames, labels, alt, *, image_width=160, first=0):
     """Return a slider over frames that works in a static page, in JupyterLab and in Colab.
 
     The frames travel inside the HTML as JPEG (quality 90, full colour resolution); nothing is
@@ -54,6 +61,8 @@ def frame_slider(frames, labels, alt, *, image_width=160):
         Describes the pictures to readers who do not see them.
     image_width : int
         Width of one image on the page, in CSS pixels; a strip shrinks to the page's width.
+    first : int
+        The place of the frame that is shown first, for instance the one that makes the point.
 
     Returns
     -------
@@ -62,8 +71,8 @@ def frame_slider(frames, labels, alt, *, image_width=160):
     Raises
     ------
     ValueError
-        For values outside [0, 1] or masked, an empty `alt`, the wrong number of labels, or a width
-        that is not above 0.
+        For values outside [0, 1] or masked, an empty `alt`, the wrong number of labels, a width
+        that is not above 0, or a `first` that is no frame.
     """
     frames = unmasked(frames, "frames")
     if frames.ndim == 4:
@@ -75,23 +84,31 @@ def frame_slider(frames, labels, alt, *, image_width=160):
         )
     if len(labels) != len(frames):
         raise ValueError(f"Expected {len(frames)} labels, one per frame; got {len(labels)}.")
+    check_first(first, len(frames))
     button = f'<button type="button" onclick="{_ON_PLAY}" style="min-width:4.5em">Play</button>'
-    sliders = [(button, "Frame", labels)]
-    return _page(frames, labels, alt, sliders, image_width)
+    width, pictures = strips(frames, labels, alt, image_width, first)
+    return page(alt, pictures, [slider(button, "Frame", labels, first)], labels, first, width)
 
 
-def grid_slider(frames, names, labels, alt, *, image_width=160):
-    """Return two sliders over a grid of frames, such as of two settings; see `frame_slider`.
+def grid_slider(frames, names, labels, alt, *, image_width=160, first=None, texts=None, above=None):
+    """Return sliders over a grid of frames, one for each of several settings; see `frame_slider`.
 
     Parameters
     ----------
-    frames : array (n_first, n_second, n_images, 3, h, w), in [0, 1]
-    names : pair of str
+    frames : array (n_first, n_second, ..., n_images, 3, h, w), in [0, 1]
+        As many axes before those of the images as there are settings.
+    names : sequence of str
         What each slider sets.
-    labels : pair of sequences of str, n_first and n_second
-        The values of each, shown and read out.
+    labels : sequence of sequences of str
+        The values of each setting, shown and read out: n_first, n_second, ... of them.
     alt : str
     image_width : int
+    first : sequence of int, optional
+        Where each slider stands first. Default: at its first value.
+    texts : array of str (n_first, n_second, ...), optional
+        Shown below the settings of each frame, such as a score.
+    above : array (n_images, 3, h, w), in [0, 1], optional
+        Images that stand above those of every frame, such as what was seen.
 
     Returns
     -------
@@ -100,25 +117,51 @@ def grid_slider(frames, names, labels, alt, *, image_width=160):
     Raises
     ------
     ValueError
-        As `frame_slider`.
+        As `frame_slider`; for texts or images above of another shape than the frames ask for.
     """
     frames = unmasked(frames, "frames")
     lengths = tuple(map(len, labels))
-    if frames.ndim != 6 or len(names) != 2 or frames.shape[:2] != lengths:
+    n = len(lengths)
+    if not n or frames.ndim != n + 4 or len(names) != n or frames.shape[:n] != lengths:
         raise ValueError(
-            "Expected frames of the shape (n_first, n_second, n_images, 3, h, w), two names and as "
-            f"many labels of each; got {frames.shape}, {len(names)} names and {lengths} labels."
+            "Expected frames of the shape (n_first, n_second, ..., n_images, 3, h, w), a name for each "
+            f"setting and as many labels of it; got {frames.shape}, {len(names)} names and {lengths} labels."
         )
-    sliders = [
-        (f'<span style="min-width:9em">{html.escape(name)}</span>', name, of)
-        for name, of in zip(names, labels, strict=True)
+    places = [0] * n if first is None else list(first)
+    if len(places) != n:
+        raise ValueError(f"first: expected a place for each of the {n} settings, got {len(places)}.")
+    for place, length in zip(places, lengths, strict=True):
+        check_first(place, length)
+    values = [
+        ", ".join(f"{name} {labels[i][k]}" for i, (name, k) in enumerate(zip(names, at, strict=True)))
+        for at in np.ndindex(lengths)
     ]
-    texts = [f"{names[0]} {a}, {names[1]} {b}" for a in labels[0] for b in labels[1]]
-    return _page(frames.reshape(-1, *frames.shape[2:]), texts, alt, sliders, image_width)
+    if texts is not None:
+        if np.shape(texts) != lengths:
+            raise ValueError(f"texts: expected one for each frame, {lengths}; got {np.shape(texts)}.")
+        values = [f"{value}\n{text}" for value, text in zip(values, np.ravel(texts), strict=True)]
+    at = int(np.ravel_multi_index(places, lengths))
+    width, pictures = strips(frames.reshape(-1, *frames.shape[n:]), values, alt, image_width, at)
+    if above is not None:
+        fixed = checked_images(above, "above")
+        if fixed.shape != frames.shape[n:]:
+            raise ValueError(f"above: expected images {frames.shape[n:]} as in a frame, got {fixed.shape}.")
+        pictures = strips(fixed[None], ["above: for comparison"], alt, image_width)[1] + pictures
+    rows = [
+        slider(f'<span style="min-width:9em">{html.escape(name)}</span>', name, of, place)
+        for name, of, place in zip(names, labels, places, strict=True)
+    ]
+    return page(alt, pictures, rows, values, at, width)
 
 
-def _page(frames, labels, alt, sliders, image_width):
-    """Write frames (n, n_images, 3, h, w) and sliders of (what stands before it, name, labels)."""
+def check_first(first, n):
+    """Refuse a place that is none of n frames."""
+    if isinstance(first, bool) or first not in range(n):
+        raise ValueError(f"first: expected the place of a frame, from 0 to {n - 1}; got {first!r}.")
+
+
+def strips(frames, labels, alt, image_width, first=0):
+    """Return the width of a strip in CSS pixels, and the HTML of frames (n, n_images, 3, h, w)."""
     n_frames, n_images, *_, w = frames.shape
     checked_images(frames.reshape(-1, *frames.shape[2:]), "frames")
     if not image_width > 0:
@@ -128,35 +171,48 @@ def _page(frames, labels, alt, sliders, image_width):
 
     # A white gap of 2 pixels between images, none after the last: (n_frames, h, width of strip, 3).
     gap = ((0, 0), (0, 0), (0, 0), (0, 0), (0, 2))
-    strips = np.pad(frames, gap, constant_values=1).transpose(0, 3, 1, 4, 2)
-    strips = strips.reshape(n_frames, frames.shape[3], -1, 3)[:, :, :-2]
-    strip_width = round(image_width / w * strips.shape[2])
-    alt, labels = html.escape(alt), [html.escape(str(label)) for label in labels]
+    pixels = np.pad(frames, gap, constant_values=1).transpose(0, 3, 1, 4, 2)
+    pixels = pixels.reshape(n_frames, frames.shape[3], -1, 3)[:, :, :-2]
+    strip_width = round(image_width / w * pixels.shape[2])
     # Enlarged pixels stay pixels; what is shrunk is smoothed.
     rendering = "pixelated" if image_width > w else "auto"
     pictures = []
-    for k, (strip, text) in enumerate(zip(strips, labels, strict=True)):
+    for k, (strip, text) in enumerate(zip(pixels, labels, strict=True)):
         file = io.BytesIO()
-        pixels = (strip * 255).round().astype(np.uint8)
-        Image.fromarray(pixels).save(file, format="JPEG", quality=90, subsampling=0)
+        Image.fromarray((strip * 255).round().astype(np.uint8)).save(
+            file, format="JPEG", quality=90, subsampling=0
+        )
         pictures.append(
             f'<img class="dark-light" src="data:image/jpeg;base64,'
-            f'{base64.b64encode(file.getvalue()).decode()}" alt="{alt} ({text})" '
-            f'data-label="{text}" style="display:{"none" if k else "block"};width:{strip_width}px;'
-            f'max-width:100%;height:auto;margin:0;image-rendering:{rendering}">'
+            f'{base64.b64encode(file.getvalue()).decode()}" alt="{html.escape(f"{alt} ({text})")}" '
+            f'style="display:{"block" if k == first else "none"};width:{strip_width}px;'
+            f'max-width:100%;height:auto;margin:0 0 2px;image-rendering:{rendering}">'
         )
-    rows = []
-    for before, name, values in sliders:
-        texts = [html.escape(str(value).replace("|", "/")) for value in values]
-        rows.append(
-            f'<div style="display:flex;align-items:center;gap:0.6em;margin-top:0.4em">{before}'
-            f'<input type="range" min="0" max="{len(texts) - 1}" value="0" step="1" '
-            f'oninput="{_ON_INPUT}" aria-label="{html.escape(name)}" '
-            f'aria-valuetext="{texts[0]}" data-labels="{"|".join(texts)}" '
-            'style="flex:1;min-width:6em"></div>'
-        )
+    moves = " data-frames" if n_frames > 1 else ""
+    return strip_width, f"<div{moves}>{''.join(pictures)}</div>"
+
+
+def slider(before, name, labels, first):
+    """Return the HTML of a slider and of what stands before it."""
+    texts = [str(label) for label in labels]
+    return (
+        f'<div style="display:flex;align-items:center;gap:0.6em;margin-top:0.4em">{before}'
+        f'<input type="range" min="0" max="{len(texts) - 1}" value="{first}" step="1" '
+        f'oninput="{_ON_INPUT}" aria-label="{html.escape(name)}" '
+        f'aria-valuetext="{html.escape(texts[first])}" data-labels="{html.escape(json.dumps(texts))}" '
+        'autocomplete="off" style="flex:1;min-width:6em"></div>'
+    )
+
+
+def page(name, pictures, sliders, texts, first, width, below=""):
+    """Return pictures, sliders, the text of the frame that is shown, and what is below them, as one group."""
+    texts = [str(text) for text in texts]
+    # As high as the longest text at a phone's 40 letters a line, so that nothing jumps.
+    n_lines = max(sum(math.ceil(max(len(line), 1) / 40) for line in text.split("\n")) for text in texts)
+    # Shortcuts of JupyterLab would take the arrows.
     return HTML(
-        f'<div class="latentcortex-frames" role="group" aria-label="{alt}" '
-        f'style="max-width:{strip_width}px">{"".join(pictures)}{"".join(rows)}'
-        f'<output style="display:block">{labels[0]}</output></div>'
+        f'<div class="latentcortex-frames" role="group" aria-label="{html.escape(name)}" '
+        f'data-lm-suppress-shortcuts="true" style="max-width:{width}px">{pictures}{"".join(sliders)}'
+        f'<output data-texts="{html.escape(json.dumps(texts))}" style="display:block;white-space:pre-line;'
+        f'min-height:{1.5 * n_lines:g}em">{html.escape(texts[first])}</output>{below}</div>'
     )
