@@ -88,7 +88,7 @@ def gather(study, load):
     parts = [load(limit, *cell) for cell in CELLS]
     pictures, loss, found = (np.array([p[k] for p in parts]) for k in ("pictures", "loss", "identified"))
     arrays = {
-        "image_ids": asked(study),
+        "picture_ids": asked(study),
         "cells": np.array(CELLS, np.float32),
         "pictures": mosaics.packed(pictures, QUALITY),
         "loss": loss.astype(np.float32),
