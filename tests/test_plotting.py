@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 
 import matplotlib
@@ -255,18 +256,51 @@ def test_two_sliders_stand_over_a_grid_the_second_counting_fastest():
     frames = smooth_frames(6, 2, 8).reshape(2, 3, 2, 3, 8, 8)
     names, labels = ("scale", "share"), (["0", "1"], ["a", "b|c", "d"])
     page = Elements(plotting.grid_slider(frames, names, labels, "two scenes").data)
-    assert [img["data-label"] for img in page.of("img")] == [
-        f"scale {a}, share {b}" for a in labels[0] for b in labels[1]
-    ]
+    said = [f"scale {a}, share {b}" for a in labels[0] for b in labels[1]]
+    assert json.loads(page.of("output")[0]["data-texts"]) == said
+    assert [img["alt"] for img in page.of("img")] == [f"two scenes ({text})" for text in said]
     for picture, frame in zip(page.of("img"), frames.reshape(6, 2, 3, 8, 8), strict=True):
         inner = frame[0].transpose(1, 2, 0)[2:-2, 2:-2]
         assert np.abs(decoded(picture)[2:-2, 2:6] - inner).max() < 0.06
     first, second = page.of("input")
     assert (first["max"], second["max"]) == ("1", "2")
     assert (first["aria-label"], second["aria-label"]) == names
-    assert second["data-labels"].split("|") == ["a", "b/c", "d"]
+    assert json.loads(second["data-labels"]) == ["a", "b|c", "d"]
     with pytest.raises(ValueError, match=r"got \(2, 3, 2, 3, 8, 8\), 2 names and \(2, 2\) labels"):
         plotting.grid_slider(frames, names, (["0", "1"], ["a", "b"]), "two scenes")
+
+
+def test_a_grid_of_three_settings_begins_where_it_is_told_and_says_its_texts():
+    frames = smooth_frames(12, 2, 8).reshape(2, 3, 2, 2, 3, 8, 8)
+    names, labels = ("s", "k", "e"), (["0", "1"], ["a", "b", "c"], ["x", "y"])
+    texts = np.arange(12).astype(str).reshape(2, 3, 2)
+    settings = {"first": (1, 0, 1), "texts": texts, "above": frames[0, 0, 0]}
+    page = Elements(plotting.grid_slider(frames, names, labels, "scenes", **settings).data)
+    assert [one["value"] for one in page.of("input")] == ["1", "0", "1"]
+    assert [one["aria-valuetext"] for one in page.of("input")] == ["1", "a", "y"]
+    above, *pictures = page.of("img")
+    assert len(pictures) == 12 and "display:block" in above["style"]
+    shown = [k for k, img in enumerate(pictures) if "display:block" in img["style"]]
+    assert shown == [1 * 6 + 0 * 2 + 1]
+    assert json.loads(page.of("output")[0]["data-texts"])[7] == "s 1, k a, e y\n7"
+    for wrong, message in (
+        ({"first": (1, 0)}, "a place for each of the 3 settings"),
+        ({"first": (1, 3, 0)}, "from 0 to 2; got 3"),
+        ({"texts": texts[0]}, r"texts: expected one for each frame, \(2, 3, 2\)"),
+        ({"above": frames[0, 0, 0, :1]}, "above: expected images"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plotting.grid_slider(frames, names, labels, "scenes", **(settings | wrong))
+
+
+def test_a_slider_may_begin_at_the_frame_that_makes_the_point():
+    frames = smooth_frames(3, 1, 8)[:, 0]
+    page = Elements(plotting.frame_slider(frames, list("abc"), "a scene", first=2).data)
+    assert ["display:block" in img["style"] for img in page.of("img")] == [False, False, True]
+    (slider,) = page.of("input")
+    assert (slider["value"], slider["aria-valuetext"]) == ("2", "c")
+    with pytest.raises(ValueError, match="from 0 to 2; got 3"):
+        plotting.frame_slider(frames, list("abc"), "a scene", first=3)
 
 
 def test_masked_arrays_are_refused_everywhere(images):

@@ -13,7 +13,7 @@ from .sliders import check_first, page, slider, strips
 
 # Of a panel's drawing, in its own units, which are about CSS pixels: a panel is some 300 of them wide.
 WIDTH, HEIGHT = 320, 220
-LEFT, RIGHT, TOP, BOTTOM = 52, 312, 22, 176
+LEFT, RIGHT, TOP, BOTTOM = 48, 304, 22, 176
 PANEL_WIDTH = 340  # at most, in CSS pixels; on a phone the panels stand one above the other
 
 

@@ -214,5 +214,6 @@ def page(name, pictures, sliders, texts, first, width, below=""):
         f'<div class="latentcortex-frames" role="group" aria-label="{html.escape(name)}" '
         f'data-lm-suppress-shortcuts="true" style="max-width:{width}px">{pictures}{"".join(sliders)}'
         f'<output data-texts="{html.escape(json.dumps(texts))}" style="display:block;white-space:pre-line;'
-        f'min-height:{1.5 * n_lines:g}em">{html.escape(texts[first])}</output>{below}</div>'
+        f'min-height:{1.6 * n_lines:g}em;min-height:{n_lines}lh">{html.escape(texts[first])}</output>'
+        f"{below}</div>"
     )
