@@ -186,7 +186,7 @@ def strips(frames, labels, alt, image_width, first=0):
             f'<img class="dark-light" src="data:image/jpeg;base64,'
             f'{base64.b64encode(file.getvalue()).decode()}" alt="{html.escape(f"{alt} ({text})")}" '
             f'style="display:{"block" if k == first else "none"};width:{strip_width}px;'
-            f'max-width:100%;height:auto;margin:0 0 2px;image-rendering:{rendering}">'
+            f'max-width:100%;height:auto;padding:0;margin:0 0 2px;image-rendering:{rendering}">'
         )
     moves = " data-frames" if n_frames > 1 else ""
     return strip_width, f"<div{moves}>{''.join(pictures)}</div>"
@@ -200,7 +200,7 @@ def slider(before, name, labels, first):
         f'<input type="range" min="0" max="{len(texts) - 1}" value="{first}" step="1" '
         f'oninput="{_ON_INPUT}" aria-label="{html.escape(name)}" '
         f'aria-valuetext="{html.escape(texts[first])}" data-labels="{html.escape(json.dumps(texts))}" '
-        'autocomplete="off" style="flex:1;min-width:6em"></div>'
+        'autocomplete="off" style="flex:1;min-width:6em;accent-color:#0072b2"></div>'
     )
 
 
