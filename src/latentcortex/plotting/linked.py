@@ -173,15 +173,16 @@ class _Axes:
 
     def svg(self, x_label, y_label, alt):
         """Return the drawing with its axes."""
-        locator = LogLocator(numticks=5) if self.log else MaxNLocator(4)
+        even = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+        locator = LogLocator(numticks=5) if self.log else even
         x_ticks = _inside(locator.tick_values(*self.x_limits), self.x_limits)
-        y_ticks = _inside(MaxNLocator(4).tick_values(*self.y_limits), self.y_limits)
+        y_ticks = _inside(even.tick_values(*self.y_limits), self.y_limits)
         frame = [_line(LEFT, BOTTOM, RIGHT, BOTTOM), _line(LEFT, TOP, LEFT, BOTTOM)]
         for value, at in zip(x_ticks, self.x(x_ticks), strict=True):
-            text = _power(value) if self.log else f"{value:g}"
+            text = _power(value) if self.log else _number(value)
             frame += [_line(at, BOTTOM, at, BOTTOM + 4), _text(at, BOTTOM + 17, text, "middle")]
         for value, at in zip(y_ticks, self.y(y_ticks), strict=True):
-            frame += [_line(LEFT - 4, at, LEFT, at), _text(LEFT - 7, at + 4, f"{value:g}", "end")]
+            frame += [_line(LEFT - 4, at, LEFT, at), _text(LEFT - 7, at + 4, _number(value), "end")]
         # Upright above the axis: easier to read than turned.
         frame += [
             _text((LEFT + RIGHT) / 2, BOTTOM + 37, html.escape(x_label), "middle"),
@@ -329,6 +330,11 @@ def _text(x, y, text, anchor):
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
 
 
+def _number(value):
+    """Return a number with a true minus sign."""
+    return f"{value:g}".replace("-", "−")
+
+
 def _power(value):
     """Return a power of ten with a raised exponent."""
-    return f'10<tspan dy="-5" font-size="9.5">{round(math.log10(value))}</tspan>'
+    return f'10<tspan dy="-5" font-size="9.5">{_number(round(math.log10(value)))}</tspan>'
