@@ -208,7 +208,7 @@ def _points(panel, n, first):
     for of_x, of_y in zip(axes.x(x).T, axes.y(y).T, strict=True):
         axes.add(f'<circle r="2.4" {_moves("cx", of_x, first)} {_moves("cy", of_y, first)}/>')
     dots = "".join(axes.parts[panel.diagonal :])
-    axes.parts[panel.diagonal :] = [f'<g fill="{DISTINCT[0]}" fill-opacity="0.65">{dots}</g>']
+    axes.parts[panel.diagonal :] = [f'<g fill="{DISTINCT[0]}" fill-opacity="0.85">{dots}</g>']
     return axes.svg(panel.x_label, panel.y_label, _alt(panel))
 
 
