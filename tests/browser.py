@@ -19,9 +19,11 @@ class Browser:
         Where the browser keeps its profile.
     width, height : int
         Of the window, in CSS pixels.
+    options : sequence of str
+        Of the browser's command, such as those that WebGL needs.
     """
 
-    def __init__(self, folder, width=800, height=900):
+    def __init__(self, folder, width=800, height=900, options=()):
         self._number, self._rest, self.requests, self.errors = 0, b"", [], []
         to_read, self._to = os.pipe()
         self._from, to_write = os.pipe()
@@ -33,7 +35,8 @@ class Browser:
 
         command = [BROWSER, "--headless=new", "--no-sandbox", "--no-first-run", "--remote-debugging-pipe"]
         command += ["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"]
-        command += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},{height}", "about:blank"]
+        command += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},{height}", *options]
+        command.append("about:blank")
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, close_fds=False, preexec_fn=connect, **quiet)
         os.close(to_read)

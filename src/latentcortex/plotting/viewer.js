@@ -31,6 +31,8 @@ function readValues(setup, text) {
 const HELP = 'Drag to turn (on the flat map, to move it). After a click the wheel or two fingers zoom. '
   + 'Keys: arrows, + and −, r to reset, Enter to read the middle.';
 
+const HELP_CARDS = 'A click, or Enter for the middle, shows the card of a vertex.';
+
 function start(box, mesh) {
   const setup = JSON.parse(box.dataset.setup), values = readValues(setup, box.dataset.values);
   const canvas = el('canvas', { tabindex: '0', role: 'img', 'aria-label': setup.alt });
@@ -40,14 +42,14 @@ function start(box, mesh) {
     shape: setup.shape, map: 0, frame: 0, sides: [0, 1], outlined: true, zoom: 1, pan: [0, 0], ...POSTERIOR,
   };
   const V = { box, mesh, setup, values, canvas, scene, state };
-  for (const add of [addView, addShapes, addSides, addMaps, addReading, addTurning]) add(V);
+  for (const add of [addView, addShapes, addSides, addMaps, addReading, addTurning, addCards]) add(V);
   canvas.addEventListener('webglcontextlost', () => {
     problem(box, 'The browser took the graphics back, so the picture stays still. Load the page again.');
   });
   box.querySelector('.lc-live').replaceChildren(
-    canvas, V.read, V.bar, ...(setup.maps.length > 1 ? [V.mapRow] : []), V.frameRow, V.shapeRow, V.sideRow,
+    V.stage, V.read, ...(V.cardRows || []), V.bar, ...(setup.maps.length > 1 ? [V.mapRow] : []), V.frameRow, V.shapeRow, V.sideRow,
     el('div', {}, ...values.regions.map(({ name, colour }) => key(colour.map(c => 255 * c), name))),
-    el('div', { class: 'lc-help' }, HELP));
+    el('div', { class: 'lc-help' }, V.cardRows ? `${HELP} ${HELP_CARDS}` : HELP));
   box.dataset.live = 'yes';
   V.setShape(state.shape);
   V.show(0, setup.firstFrame);

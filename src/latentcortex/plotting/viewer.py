@@ -13,6 +13,7 @@ import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
+from .cards import packed_cards
 from .compared import PALEST, winner_map
 from .cortex import N_FSAVERAGE5, colour_scale, hemispheres, region_masks, surfaces
 from .images import unmasked
@@ -20,6 +21,7 @@ from .maps import flatmap
 from .palettes import choice_colours, region_colours
 
 FOLDER = Path(__file__).parent
+SCRIPTS = "viewer_scene", "viewer_controls", "viewer_cards", "viewer"
 COORDINATE_STEP = 1 / 200
 """Step of the coordinates that travel with a page, in mm: they are right to half of it."""
 VALUE_STEPS = 65_534
@@ -72,6 +74,7 @@ def cortex_viewer(
     frame_name="frame",
     first_frame=0,
     with_mesh=True,
+    cards=None,
 ):
     """Return a cortex to turn that works in a static page, in JupyterLab and in Colab.
 
@@ -102,6 +105,8 @@ def cortex_viewer(
         Whether the surface travels with this viewer. A second viewer of a static page can take it from
         the first one, which saves 0.65 MB. In Colab, where outputs cannot see each other, it travels
         in any case.
+    cards : VertexCards, optional
+        What a vertex prefers: shown once a reader has chosen it by mouse, finger, keyboard or from a list.
 
     Returns
     -------
@@ -112,7 +117,7 @@ def cortex_viewer(
     ValueError
         For an empty title or `alt`, values of another surface, masked or infinite values, a number of
         labels that is not that of the frames, ceilings outside [0, 1], winners without a name, an unknown
-        shape, and a `first_frame` that the first map does not have.
+        shape, a `first_frame` that the first map does not have, and cards that do not fit together.
 
     Notes
     -----
@@ -171,6 +176,8 @@ def cortex_viewer(
     data = {"setup": json.dumps(setup), "values": _base64(np.concatenate(words).astype("<u2").tobytes())}
     if with_mesh or "google.colab" in sys.modules:
         data["mesh"] = _base64(mesh_bytes())
+    if cards is not None:
+        data |= packed_cards(cards)
     return HTML(_page(title, alt, picture, data))
 
 
@@ -305,9 +312,7 @@ def _base64(data):
 
 def _page(title, alt, picture, data):
     """Write the viewer: the still picture for readers without scripts, and what replaces it."""
-    script = "\n".join(
-        (FOLDER / name).read_text("utf-8") for name in ("viewer_scene.js", "viewer_controls.js", "viewer.js")
-    )
+    script = "\n".join((FOLDER / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
     attributes = " ".join(f'data-{name}="{html.escape(text)}"' for name, text in data.items())
     title, alt = html.escape(title), html.escape(alt)
     return (

@@ -76,6 +76,7 @@ function addView(V) {
     if (!width) return;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     V.scene.draw(V.view(), setup.maps[state.map].choices, state.outlined);
+    V.afterDraw?.();
   };
   V.redraw = () => {
     if (waiting) return;
@@ -228,7 +229,9 @@ function addReading(V) {
   V.readAt = event => {
     const frame = canvas.getBoundingClientRect();
     const x = 2 * (event.clientX - frame.left) / frame.width - 1;
-    V.read.textContent = V.describe(V.at(x, 1 - 2 * (event.clientY - frame.top) / frame.height));
+    const vertex = V.at(x, 1 - 2 * (event.clientY - frame.top) / frame.height);
+    V.read.textContent = V.describe(vertex);
+    return vertex;
   };
 }
 
@@ -263,6 +266,7 @@ function addTurning(V) {
     Enter: () => {
       const middle = V.at(0, 0);
       V.read.textContent = `In the middle: ${middle < 0 ? 'no vertex' : V.describe(middle)}`;
+      V.choose?.(middle);
     },
   };
   canvas.addEventListener('keydown', event => {
@@ -273,7 +277,8 @@ function addTurning(V) {
   });
 }
 
-function addPointers({ canvas, readAt }, turnBy, zoomBy) {
+function addPointers(V, turnBy, zoomBy) {
+  const { canvas, readAt } = V;
   const pointers = new Map(), gap = (a, b) => Math.hypot(a.clientX - b.clientX, a.clientY - b.clientY);
   let pressed = null, hovered = null;
   canvas.addEventListener('pointerdown', event => {
@@ -298,7 +303,10 @@ function addPointers({ canvas, readAt }, turnBy, zoomBy) {
     canvas.addEventListener(kind, event => {
       pointers.delete(event.pointerId);
       // A press that did not move reads a vertex: fingers have no other way to point.
-      if (kind === 'pointerup' && pressed && gap(event, pressed) < 5) readAt(event);
+      if (kind === 'pointerup' && pressed && gap(event, pressed) < 5) {
+        const vertex = readAt(event);
+        V.choose?.(vertex);
+      }
     });
   }
 }

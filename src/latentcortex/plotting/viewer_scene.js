@@ -240,21 +240,25 @@ function makeScene(canvas, mesh, regions) {
   };
 }
 
-// Where vertices stand on the screen, (x, y) in [-1, 1] and z towards the reader.
+// Where a vertex stands on the screen, (x, y) in [-1, 1] and z towards the reader.
+function projectOne({ pial, inflated, flat }, { shape, turn, middle, scale, sides }, k) {
+  const together = sides.length - 1, side = k < N ? -1 : 1, [i, j] = [3 * k, 2 * k];
+  const apart = side * (together ? 3 : -34);
+  const a = [pial[i] * UNIT + apart, pial[i + 1] * UNIT + 18, pial[i + 2] * UNIT - 15];
+  const b = [inflated[i] * UNIT + side * 50 * together, inflated[i + 1] * UNIT, inflated[i + 2] * UNIT];
+  const c = [flat[j] * UNIT + side * 170, 0, flat[j + 1] * UNIT];
+  const [from, to, s] = shape < 1 ? [a, b, shape] : [b, c, shape - 1];
+  const [x, y, z] = from.map((value, axis) => value + s * (to[axis] - value));
+  return [
+    (turn[0] * x + turn[3] * y + turn[6] * z - middle[0]) * scale[0],
+    (turn[1] * x + turn[4] * y + turn[7] * z - middle[1]) * scale[1],
+    turn[2] * x + turn[5] * y + turn[8] * z,
+  ];
+}
+
 function project(mesh, view) {
-  const { shape, turn, middle, scale } = view, together = view.sides.length - 1;
-  const { pial, inflated, flat } = mesh, out = new Float32Array(6 * N);
-  for (let k = 0; k < 2 * N; k++) {
-    const side = k < N ? -1 : 1, [i, j] = [3 * k, 2 * k], apart = side * (together ? 3 : -34);
-    const a = [pial[i] * UNIT + apart, pial[i + 1] * UNIT + 18, pial[i + 2] * UNIT - 15];
-    const b = [inflated[i] * UNIT + side * 50 * together, inflated[i + 1] * UNIT, inflated[i + 2] * UNIT];
-    const c = [flat[j] * UNIT + side * 170, 0, flat[j + 1] * UNIT];
-    const [from, to, s] = shape < 1 ? [a, b, shape] : [b, c, shape - 1];
-    const [x, y, z] = from.map((value, axis) => value + s * (to[axis] - value));
-    out[3 * k] = (turn[0] * x + turn[3] * y + turn[6] * z - middle[0]) * scale[0];
-    out[3 * k + 1] = (turn[1] * x + turn[4] * y + turn[7] * z - middle[1]) * scale[1];
-    out[3 * k + 2] = turn[2] * x + turn[5] * y + turn[8] * z;
-  }
+  const out = new Float32Array(6 * N);
+  for (let k = 0; k < 2 * N; k++) out.set(projectOne(mesh, view, k), 3 * k);
   return out;
 }
 
