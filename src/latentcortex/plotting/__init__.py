@@ -14,6 +14,7 @@ Nothing is computed here that a chapter would report: what is drawn is what was 
 `grid_slider`           frames of several settings, a slider for each
 `linked_slider`         points, curves and pictures that one slider moves together
 `identification_quiz`   which image was seen? readers against chance and rivals
+`picture_composer`      pictures of all combinations of a few choices
 `brain_quiz`            which of these needed a brain? readers against chance
 `film`                  frames that run in a loop, until they are paused
 ======================  ==========================================================
@@ -22,6 +23,7 @@ Nothing is computed here that a chapter would report: what is drawn is what was 
 from .bars import roi_bars
 from .cards import VertexCards
 from .compared import two_dimensional_map, winner_map
+from .composer import picture_composer
 from .film import film
 from .images import image_grid
 from .linked import Curves, Pictures, Points, linked_slider
@@ -47,6 +49,7 @@ __all__ = [
     "image_grid",
     "inflated",
     "linked_slider",
+    "picture_composer",
     "roi_bars",
     "two_dimensional_map",
     "winner_map",

@@ -1,0 +1,120 @@
+"""Pictures of all combinations of a few choices, for readers of a static page as of a live one."""
+
+import base64
+import html
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+from IPython.display import HTML
+from PIL import Image
+
+from .images import checked_images
+
+FOLDER = Path(__file__).parent
+QUALITY = 85
+"""Of the WebP files in which pictures travel with a page, out of 100."""
+
+
+def picture_composer(choices, pictures, *, title, alt, first=0, cortex=None):
+    """Return a widget in which readers compose a case from several choices and see its pictures.
+
+    Each choice is a group of radio buttons, so arrow keys and Tab work as everywhere in a browser. The widget
+    works in a static page, in JupyterLab and in Colab; nothing is requested from anywhere. Where no script
+    runs, the pictures of the first combination stand there.
+
+    Parameters
+    ----------
+    choices : dict of str to sequence of str
+        The options of each choice by its name, at least two of each.
+    pictures : dict of str to array (n_combinations, 3, h, w), in [0, 1]
+        By label. Combinations are ordered as by `itertools.product`: the last choice counts fastest.
+    title : str
+    alt : str
+        What the pictures are, for readers who do not see them.
+    first : int
+        The combination that is shown first.
+    cortex : IPython.display.HTML, optional
+        A `cortex_viewer` whose maps have one frame for each combination: it follows the choices.
+
+    Returns
+    -------
+    IPython.display.HTML
+
+    Raises
+    ------
+    ValueError
+        For a choice of fewer than two options, pictures of another number, shape or range, a missing text, a
+        `first` that is no combination, and a cortex with another number of frames.
+    """
+    few = [name for name, options in choices.items() if isinstance(options, str) or len(options) < 2]
+    if few or not choices:
+        raise ValueError(f"choices: expected at least two options of each; {few or 'no choice'} has fewer.")
+    for name, text in (("title", title), ("alt", alt)):
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"Expected {name} to be a text for readers, got {text!r}.")
+    n = math.prod(map(len, choices.values()))
+    if first not in range(n):
+        raise ValueError(f"Expected first from 0 to {n - 1}; got {first!r}.")
+    if not pictures:
+        raise ValueError("pictures: expected at least one label with its pictures, got none.")
+    given = {label: checked_images(images, label) for label, images in pictures.items()}
+    for label, images in given.items():
+        if len(images) != n:
+            raise ValueError(f"{label}: expected {n} pictures, one per combination; got {len(images)}.")
+    if cortex is not None:
+        _check_frames(cortex.data, n)
+    columns = math.ceil(math.sqrt(n))
+    setup = {
+        "choices": [[str(name), [str(option) for option in of]] for name, of in choices.items()],
+        "columns": columns,
+        "rows": -(-n // columns),
+        "labels": [str(label) for label in given],
+        "first": int(first),
+        "alt": alt,
+    }
+    sheets = [_sheet(images, columns) for images in given.values()]
+    stills = [
+        f'<figure><img class="dark-light" alt="{html.escape(f"{alt}: {label}")}" '
+        f'src="{_sheet(images[[first]], 1)}"><figcaption>{html.escape(str(label))}</figcaption></figure>'
+        for label, images in given.items()
+    ]
+    title = html.escape(title)
+    # Shortcuts of JupyterLab would take the arrows.
+    return HTML(
+        f'<div class="latentcortex-composer" role="group" aria-label="{title}" '
+        f'data-lm-suppress-shortcuts="true" data-setup="{html.escape(json.dumps(setup))}" '
+        f'data-sheets="{html.escape(json.dumps(sheets))}">'
+        f"<style>{(FOLDER / 'composer.css').read_text('utf-8')}</style>"
+        f'<div class="lcc-title">{title}</div><div class="lcc-live"></div>'
+        f'<div class="lcc-still">{"".join(stills)}</div>'
+        "<noscript><p>With scripts switched on, other combinations can be chosen; in JupyterLab, once the "
+        "notebook is trusted or the cell is run.</p></noscript>"
+        f"{cortex.data if cortex is not None else ''}</div>"
+        f"<script>(() => {{\n'use strict';\n{(FOLDER / 'composer.js').read_text('utf-8')}\n}})();</script>"
+    )
+
+
+def _check_frames(page, n):
+    """Refuse a cortex that does not have n frames in each of its maps."""
+    found = page.partition('data-setup="')[2].partition('"')[0]
+    if "latentcortex-cortex" not in page or not found:
+        raise ValueError("cortex: expected what cortex_viewer returns.")
+    for one in json.loads(html.unescape(found))["maps"]:
+        if len(one["frames"]) != n:
+            raise ValueError(
+                f"cortex: expected {n} frames, one per combination; {one['name']} has {len(one['frames'])}."
+            )
+
+
+def _sheet(images, columns):
+    """Return images (n, 3, h, w) in rows of so many as the address of a WebP file."""
+    n, _, h, w = images.shape
+    blank = np.zeros((-(-n // columns) * columns, 3, h, w))
+    blank[:n] = images
+    sheet = blank.reshape(-1, columns, 3, h, w).transpose(0, 3, 1, 4, 2).reshape(-1, columns * w, 3)
+    file = io.BytesIO()
+    Image.fromarray((sheet * 255).round().astype(np.uint8)).save(file, "WEBP", quality=QUALITY, method=6)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
