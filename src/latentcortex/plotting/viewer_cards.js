@@ -19,24 +19,15 @@ function readCards({ cardsSetup, cardsPlaces, cardsAmounts }) {
   };
 }
 
-const SVG = 'http://www.w3.org/2000/svg';
-
 // The picture as a square of its width in degrees, with circles of one and of two standard deviations.
 function fieldDrawing({ x, y, size }, width, label) {
-  const half = width / 2, svg = document.createElementNS(SVG, 'svg');
-  const put = (tag, attributes) => {
-    const made = document.createElementNS(SVG, tag);
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    svg.append(made);
-  };
-  const all = { viewBox: [-half, -half, width, width].join(' '), role: 'img', 'aria-label': label, class: 'lc-field' };
-  for (const [name, value] of Object.entries(all)) svg.setAttribute(name, value);
-  put('path', { d: `M${-half} 0H${half}M0 ${-half}V${half}`, class: 'lc-cross' });
-  if (size > 0) {
-    put('circle', { cx: x, cy: -y, r: 2 * size, class: 'lc-wide' });
-    put('circle', { cx: x, cy: -y, r: size, class: 'lc-narrow' });
-  }
-  return svg;
+  const half = width / 2, holder = el('div'); // the parser knows SVG's namespace
+  const circle = (times, name) => `<circle cx="${x}" cy="${-y}" r="${times * size}" class="${name}"/>`;
+  holder.innerHTML = `<svg class="lc-field" role="img" viewBox="${-half} ${-half} ${width} ${width}">`
+    + `<path class="lc-cross" d="M${-half} 0H${half}M0 ${-half}V${half}"/>`
+    + `${size > 0 ? circle(2, 'lc-wide') + circle(1, 'lc-narrow') : ''}</svg>`;
+  holder.firstChild.setAttribute('aria-label', label);
+  return holder.firstChild;
 }
 
 const degrees = (value, plus, minus) => `${Math.abs(value).toFixed(1)}° ${value < 0 ? minus : plus}`;
