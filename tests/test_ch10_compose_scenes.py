@@ -49,6 +49,12 @@ def few(monkeypatch):
 def test_responses_are_predicted_from_z_and_c_together_and_drawn_row_by_row(study, monkeypatch):
     """With few components the prediction is an independent ridge regression on z and c cut to them."""
     monkeypatch.setattr(composed, "N_COMPONENTS", 5)
+
+    def true(study, names, ids):  # the made-up images have one caption, so their c is made up, too
+        made_up = [np.random.default_rng(k).normal(size=(24, 128)).astype(np.float32) for k in ids]
+        return targets(study, names, ids) if names == ["z"] else {"c": torch.tensor(np.array(made_up))}
+
+    monkeypatch.setattr(composed, "targets", true)
     found = composed.predicted(study, "subj01")
     read = decoding.read(study, "subj01")
     assert found.shape == (2, read.voxels.sum())
@@ -56,7 +62,7 @@ def test_responses_are_predicted_from_z_and_c_together_and_drawn_row_by_row(stud
     assert not set(ids) & set(study.image_ids) and n_repeats.min() >= 1
     parts, n = [], len(ids)
     for name, new in composed.z_and_c(study).items():
-        values = np.vstack([targets(study, [name], ids)[name].flatten(1), new.flatten(1)]).astype(float)
+        values = np.vstack([true(study, [name], ids)[name].flatten(1), new.flatten(1)]).astype(float)
         mean = values[:n].mean(axis=0)
         directions = np.linalg.svd(values[:n] - mean, full_matrices=False)[2][:5]
         parts.append(mean + (values - mean) @ directions.T @ directions)
