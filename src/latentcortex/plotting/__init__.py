@@ -9,7 +9,7 @@ Nothing is computed here that a chapter would report: what is drawn is what was 
 `compared_flatmaps`     several of them on one scale, such as a map and its null
 `two_dimensional_map`   two values for each vertex by one colour
 `winner_map`            which of several is the best at each vertex, and how sure
-`cortex_viewer`         a cortex to turn, with maps and frames to choose from, and cards of vertices
+`cortex_viewer`         a cortex to turn: maps, frames and cards of vertices to choose
 `frame_slider`          frames to move through, in a static page as in a live one
 `grid_slider`           frames of several settings, a slider for each
 `linked_slider`         points, curves and pictures that one slider moves together

@@ -316,7 +316,8 @@ def _page(title, alt, picture, data):
     attributes = " ".join(f'data-{name}="{html.escape(text)}"' for name, text in data.items())
     title, alt = html.escape(title), html.escape(alt)
     return (
-        f'<div class="latentcortex-cortex" role="group" aria-label="{title}" {attributes}>'
+        f'<div class="latentcortex-cortex" role="group" aria-label="{title}" '
+        f'data-lm-suppress-shortcuts="true" {attributes}>'
         f"<style>{(FOLDER / 'viewer.css').read_text('utf-8')}</style>"
         f'<div class="lc-title">{title}</div>'
         f'<img class="lc-still dark-light" alt="{alt}" src="data:image/png;base64,{_base64(picture)}">'
