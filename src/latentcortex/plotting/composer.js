@@ -50,7 +50,7 @@ function start(box) {
   box.querySelector('.lcc-live').replaceChildren(
     el('div', { class: 'lcc-choices' }, ...fields), said,
     el('div', { class: 'lcc-pictures' }, ...labels.map((label, k) =>
-      el('figure', {}, pictures[k], el('figcaption', {}, label)))));
+      el('div', {}, pictures[k], el('div', { class: 'lcc-label' }, label)))));
   box.dataset.live = 'yes';
   show();
 }

@@ -77,8 +77,8 @@ def picture_composer(choices, pictures, *, title, alt, first=0, cortex=None):
     }
     sheets = [_sheet(images, columns) for images in given.values()]
     stills = [
-        f'<figure><img class="dark-light" alt="{html.escape(f"{alt}: {label}")}" '
-        f'src="{_sheet(images[[first]], 1)}"><figcaption>{html.escape(str(label))}</figcaption></figure>'
+        f'<div><img class="dark-light" alt="{html.escape(f"{alt}: {label}")}" '
+        f'src="{_sheet(images[[first]], 1)}"><div class="lcc-label">{html.escape(str(label))}</div></div>'
         for label, images in given.items()
     ]
     title = html.escape(title)
