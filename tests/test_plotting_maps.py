@@ -173,6 +173,51 @@ def test_all_readers_can_tell_the_colours_apart(kind):
     assert distance[~np.eye(4, dtype=bool)].min() > 35
 
 
+@pytest.mark.parametrize("kind", BLINDNESS)
+def test_regions_have_colours_that_all_readers_can_tell_apart(kind):
+    colours = palettes.region_colours(palettes.REGIONS)
+    lab = seen(list(colours.values()), kind)
+    distance = np.linalg.norm(lab[:, None] - lab[None], axis=2)
+    assert distance[~np.eye(len(colours), dtype=bool)].min() > 10
+
+
+def test_a_region_has_its_colour_in_any_company():
+    alone = palettes.region_colours(["V1"])["V1"]
+    among = palettes.region_colours(["ventral", "PPA", "V1", "a", "b", "c", "d", "e", "f"])
+    assert among["V1"] == alone == palettes.to_rgb(plotting.region_style("V1")["color"])
+    # Neither is the colour of a region given to another name while another one is free.
+    assert len({among[name] for name in ("ventral", "V1", "PPA", "a", "b", "c", "d")}) == 7
+
+
+def test_regions_of_one_chart_differ_in_print():
+    """Where two regions are about equally dark, marker and line tell them apart."""
+    for group in (
+        ("early", "ventral", "lateral", "parietal"),
+        ("V1", "V2", "V3", "hV4"),
+        ("V1", "hV4", "ventral"),
+    ):
+        styles = [plotting.region_style(name) for name in group]
+        for key in ("marker", "linestyle"):
+            assert len({style[key] for style in styles}) == len(group)
+    with pytest.raises(ValueError, match="Expected a region of early, .*; got 'V9'"):
+        plotting.region_style("V9")
+
+
+def test_lines_take_the_colours_that_all_readers_can_tell_apart():
+    with plt.rc_context():
+        plotting.use_distinct_colours()
+        lines = plt.subplots()[1].plot(np.zeros((2, 7)))
+        assert [line.get_color() for line in lines] == list(palettes.DISTINCT)
+
+
+def test_winners_that_are_regions_have_their_colours():
+    ax = plotting.winner_map(np.where(back(), 1.0, np.nan), ["hV4", "V1"])
+    legend = ax.get_legend()
+    for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True):
+        name = text.get_text()
+        assert patch.get_facecolor()[:3] == palettes.region_colours([name])[name]
+
+
 def test_colours_of_two_values_need_no_clipping_and_darken_with_their_sum():
     u, v = np.meshgrid(np.linspace(0, 1, 41), np.linspace(0, 1, 41))
     rgb = palettes.square_colours(u, v)

@@ -17,6 +17,8 @@ Nothing is computed here that a chapter would report: what is drawn is what was 
 `picture_composer`      pictures of all combinations of a few choices
 `brain_quiz`            which of these needed a brain? readers against chance
 `film`                  frames that run in a loop, until they are paused
+`region_style`          colour, marker and line of a region, the same on all pages
+`use_distinct_colours`  lines in colours that all readers can tell apart
 ======================  ==========================================================
 """
 
@@ -28,6 +30,7 @@ from .film import film
 from .images import image_grid
 from .linked import Curves, Pictures, Points, linked_slider
 from .maps import compared_flatmaps, flatmap, inflated
+from .palettes import region_style, use_distinct_colours
 from .quiz import brain_quiz, identification_quiz
 from .sliders import frame_slider, grid_slider
 from .viewer import VertexMap, cortex_viewer
@@ -50,7 +53,9 @@ __all__ = [
     "inflated",
     "linked_slider",
     "picture_composer",
+    "region_style",
     "roi_bars",
     "two_dimensional_map",
+    "use_distinct_colours",
     "winner_map",
 ]

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.patches import Patch
 
 from .cortex import draw_flat, face_means, flat_axes, font_size, hemispheres, region_masks, window
-from .palettes import choice_colours, square_colours
+from .palettes import REGIONS, choice_colours, region_colours, square_colours
 
 PALEST = 0.2
 """Share of its colour that a winner of confidence 0 keeps; the rest is white."""
@@ -110,7 +110,8 @@ def winner_map(winners, names, *, confidence=None, ordered=False, rois=None, ax=
         white: full at 1, a fifth of it left at 0. A winner without a confidence is an error.
     ordered : bool
         Whether the names have an order, such as depth: then the colours go from dark violet to light green.
-        Otherwise they are as far apart as possible, and at most seven.
+        Otherwise names that are all regions, such as "V1", have their colours; other names, at most seven,
+        have colours as far apart as possible.
     rois, ax, zoom
         As in `flatmap`.
 
@@ -129,7 +130,10 @@ def winner_map(winners, names, *, confidence=None, ordered=False, rois=None, ax=
     A triangle has the colour of the winner that two of its corners share, otherwise of its first corner,
     and the mean confidence of its corners.
     """
-    colours = choice_colours(len(names), ordered)
+    if not ordered and set(names) <= set(REGIONS):
+        colours = np.array(list(region_colours(names).values()))
+    else:
+        colours = choice_colours(len(names), ordered)
     halves = np.array(hemispheres(winners, "winners"), dtype=float)
     known = np.isfinite(halves)
     found = np.unique(halves[known])

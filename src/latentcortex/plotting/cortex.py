@@ -159,7 +159,7 @@ def window(has_value, zoom):
 def flat_axes(box, below):
     """Return the axes of a new figure for a part of the flat surface, with room of `below` inches."""
     left, right, bottom, top = box
-    width = 5.6
+    width = 5.4
     height = min(max(width * (top - bottom) / (right - left), 2), 7.5) + below
     _, ax = plt.subplots(figsize=(width, height), layout="constrained")
     return ax

@@ -8,9 +8,68 @@ from matplotlib.colors import to_rgb
 DISTINCT = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 
 
+# A colour, a marker and a line for each region, the same on all pages. The colours stay apart with any
+# colour vision; where they are equally dark, as in print, marker and line tell the regions apart.
+REGIONS = {
+    "early": ("#0072B2", "o", "-"),
+    "ventral": ("#E69F00", "s", "--"),
+    "lateral": ("#009E73", "^", "-."),
+    "parietal": ("#CC79A7", "D", ":"),
+    "midventral": ("#BB8844", "p", "--"),
+    "midlateral": ("#99CC88", "v", "-."),
+    "midparietal": ("#995588", "d", ":"),
+    "V1": ("#56B4E9", "o", "-"),
+    "V2": ("#333399", "v", ":"),
+    "V3": ("#7766DD", "D", "--"),
+    "hV4": ("#D55E00", "^", "-."),
+    "faces": ("#881133", "P", "-"),
+    "places": ("#445500", "X", "--"),
+    "bodies": ("#663355", "*", "-."),
+}
+
+
 def region_colours(names):
-    """Return a colour (r, g, b) for each region, by name; the eighth has that of the first."""
-    return {name: to_rgb(DISTINCT[k % len(DISTINCT)]) for k, name in enumerate(names)}
+    """Return a colour (r, g, b) for each region, by name.
+
+    The regions of `REGIONS` have the same colour on all pages. Others take the colours of `DISTINCT`
+    that are still free, and from the eighth on the first ones again.
+    """
+    taken = {REGIONS[name][0] for name in names if name in REGIONS}
+    free = [colour for colour in DISTINCT if colour not in taken] or DISTINCT
+    others = [name for name in names if name not in REGIONS]
+    colours = {name: free[k % len(free)] for k, name in enumerate(others)}
+    return {name: to_rgb(REGIONS[name][0] if name in REGIONS else colours[name]) for name in names}
+
+
+def region_style(name):
+    """Return the colour, marker and line of a region, as keywords of matplotlib's ``plot`` and ``errorbar``.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"V1"`` or ``"ventral"``.
+
+    Returns
+    -------
+    dict
+        Of ``color``, ``marker`` and ``linestyle``.
+
+    Raises
+    ------
+    ValueError
+        For a region that has no style.
+    """
+    if name not in REGIONS:
+        raise ValueError(f"Expected a region of {', '.join(REGIONS)}; got {name!r}.")
+    return dict(zip(("color", "marker", "linestyle"), REGIONS[name], strict=True))
+
+
+def use_distinct_colours():
+    """Let matplotlib draw lines in the colours of `DISTINCT`, from here to the end of the session.
+
+    Readers who cannot tell red from green do not see all of matplotlib's own ten colours apart.
+    """
+    matplotlib.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=DISTINCT)
 
 
 def choice_colours(n, ordered):
