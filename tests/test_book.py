@@ -26,6 +26,10 @@ TO_RUN = [p for p in NOTEBOOKS if p.stem != "intro"]
 
 # What opens a figure; the cell that calls one needs alt text for the picture that follows.
 DRAWING = {"image_grid", "roi_bars", "flatmap", "inflated", "subplots", "subplot_mosaic", "figure"}
+DRAWING |= {"compared_flatmaps", "two_dimensional_map", "winner_map"}
+
+# The width in inches where a cell sets the size of a figure.
+WIDTH = re.compile(r"""figsize["']?\s*[=:]\s*\(([\d.]+)""")
 
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 each_to_run = pytest.mark.parametrize("path", TO_RUN, ids=lambda p: p.stem)
@@ -236,3 +240,18 @@ def test_exercises_have_folded_solutions(path):
     assert 2 <= len(exercises) <= 4
     assert sorted(exercises) == sorted(label for label, _ in solutions)
     assert all("dropdown" in options for _, options in solutions), "`:class: dropdown` folds it"
+
+
+@each_chapter
+def test_type_of_figures_can_be_read_on_a_phone(path):
+    """The column of a telephone is 358 pixels wide, so 10 points in 5.6 inches are 8.9 pixels high there."""
+    widths = [float(found) for cell in cells(path, "code") for found in WIDTH.findall(source(cell))]
+    assert max(widths, default=0) <= 5.6, f"{path.name}: figures of {widths} inches; stack their panels."
+
+
+@pytest.mark.parametrize("path", [p for p in CHAPTERS if p.stem[0].isdigit()], ids=lambda p: p.stem)
+def test_lines_have_colours_that_all_readers_can_tell_apart(path):
+    code = "\n".join(map(source, cells(path, "code")))
+    if "plt.subplots" in code:
+        assert "plotting.use_distinct_colours()" in code or "DISTINCT" in code
+    assert "tab10" not in code
