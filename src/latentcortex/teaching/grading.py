@@ -1,0 +1,251 @@
+"""Exercises that grade themselves: the seed of each student plants another small brain.
+
+The answer to a task is a parameter that was planted when its data were made, so no key lies in the notebook
+and a neighbour's answer is of no use. All data are simulated, made in seconds, and need no download.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass, field
+
+# By module that plants them.
+MODULES = {
+    "planted_data": ("01_sessions", "02_ceiling", "03_noise_share", "04_penalty"),
+    "planted_decoding": ("05_region", "06_strength", "07_shared", "08_setting", "09_needs_brain"),
+    "planted_encoding": ("10_field", "11_two_draws", "12_layer", "13_mixture", "14_leak"),
+}
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What a task hands to the student, and what was planted.
+
+    Attributes
+    ----------
+    question : str
+        What is asked, with the unit and the tolerance of the answer.
+    data : dict of str to object
+        Arrays, in a few tasks also a number, a list of arrays or functions.
+    answer : tuple of float, or str
+        A choice where it is a str.
+    names : tuple of str
+        What each number of the answer is.
+    bounds : tuple of (float, float)
+        For each number, the range of possible answers.
+    tolerance : tuple of float
+        For each number, the largest error that still earns the points.
+    choices : tuple of str
+        What can be chosen, if the answer is a choice.
+    mistakes : tuple of (tuple of float or str, str)
+        Answers that a common misunderstanding leads to, each with a hint.
+    """
+
+    question: str
+    data: dict
+    answer: tuple | str
+    names: tuple = ()
+    bounds: tuple = ()
+    tolerance: tuple = ()
+    choices: tuple = ()
+    mistakes: tuple = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One exercise with the data of one student, as `task` returns it.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``"02_ceiling"``; the number is that of the chapter.
+    seed : int or str
+        The student's.
+    question : str
+        What is asked. It names every array of `data` with its shape and the tolerance of the answer.
+    data : dict of str to object
+    """
+
+    name: str
+    seed: int | str
+    question: str
+    data: dict = field(repr=False)
+    _planted: Planted = field(repr=False)
+
+    def check(self, answer):
+        """Print and return the points for an answer: 1.0 if it is right, or else 0.0.
+
+        A wrong answer is told what kind of wrong it is: of another shape, out of the possible range, too low,
+        too high, or what a common misunderstanding gives. The right value is never printed.
+
+        Parameters
+        ----------
+        answer : float, sequence of float, or str
+            As the question asks. Arrays with as many numbers are taken, too.
+
+        Returns
+        -------
+        float
+        """
+        planted = self._planted
+        right, text = _judge_choice(answer, planted) if planted.choices else _judge(answer, planted)
+        print(f"{self.name}, seed {self.seed}: {float(right):.0f} of 1 points. {text}")
+        return float(right)
+
+
+def task(name, seed):
+    """Return one exercise with data of its own for each seed.
+
+    ::
+
+        exercise = teaching.task("02_ceiling", seed="ada@example.org")
+        print(exercise.question)
+        exercise.data["betas"].shape
+        exercise.check(0.4)
+
+    Parameters
+    ----------
+    name : str
+        One of `task_names`.
+    seed : int or str
+        A number of at least 0, a name or an e-mail address. Capitals and spaces around it do not count.
+
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    ValueError
+        For a task that does not exist, a negative number or an empty name.
+    TypeError
+        If the seed is neither a whole number nor text.
+
+    Notes
+    -----
+    The answer is hidden from eyes, not from someone who searches the object for it. For an examination, run
+    the student's code again with a seed of your own and check what it gives.
+    """
+    for module, names in MODULES.items():
+        if name in names:
+            planted = getattr(_modules()[module], f"plant_{name[3:]}")(_number_of(name, seed))
+            return Task(name, seed, planted.question, planted.data, planted)
+    raise ValueError(f"Expected one of {', '.join(task_names())}, got {name!r}.")
+
+
+def task_names():
+    """Return the names of all tasks, at least one for each chapter, in the order of the chapters."""
+    return tuple(name for names in MODULES.values() for name in names)
+
+
+def points(*scores, out_of=None):
+    """Print and return the sum of what `Task.check` returned, scaled to the points of an exercise sheet.
+
+    In nbgrader, in a cell that is graded automatically, the value of the last line is the partial credit::
+
+        from latentcortex import teaching
+        exercise = teaching.task("02_ceiling", seed=student)
+        teaching.points(exercise.check(answer), out_of=5)
+
+    In otter, in a test that is a function, any failed assertion costs the points of the test::
+
+        def test_ceiling(student, answer):
+            exercise = teaching.task("02_ceiling", seed=student)
+            assert exercise.check(answer) == 1
+
+    Parameters
+    ----------
+    *scores : float
+        From 0 to 1, at least one.
+    out_of : float, optional
+        Points for all tasks together, above 0; their number if not given.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If there are no scores, one is outside 0 to 1, or `out_of` is not above 0.
+    """
+    if not scores or not all(0 <= score <= 1 for score in scores):
+        raise ValueError(f"Expected at least one score, each from 0 to 1, got {scores}.")
+    out_of = len(scores) if out_of is None else out_of
+    if not (out_of > 0 and math.isfinite(out_of)):
+        raise ValueError(f"out_of is a number of points above 0, got {out_of!r}.")
+    total = float(sum(scores) / len(scores) * out_of)
+    print(f"{total:g} of {out_of:g} points")
+    return total
+
+
+def _modules():
+    """Return the modules of `MODULES`. They need NumPy, so they are loaded with a task."""
+    from latentcortex.teaching import planted_data, planted_decoding, planted_encoding
+
+    return {
+        module.__name__.rpartition(".")[2]: module
+        for module in (planted_data, planted_decoding, planted_encoding)
+    }
+
+
+def _number_of(name, seed):
+    """Return the whole number that a task's random numbers start from."""
+    if isinstance(seed, bool) or not isinstance(seed, int | str):
+        raise TypeError(f"A seed is a whole number, a name or an e-mail address, got {seed!r}.")
+    if isinstance(seed, int) and seed < 0:
+        raise ValueError(f"A seed that is a number is at least 0, got {seed}.")
+    text = " ".join(str(seed).lower().split())
+    if not text:
+        raise ValueError("A seed that is text has at least one letter.")
+    return int.from_bytes(hashlib.sha256(f"{name}/{text}".encode()).digest()[:8], "big")
+
+
+def _judge_choice(answer, planted):
+    """Return whether a choice is right, and what to say about it."""
+    if str(answer) not in planted.choices:
+        return False, f"Expected one of {', '.join(planted.choices)}, got {answer!r}."
+    if str(answer) == planted.answer:
+        return True, "Right."
+    hints = [hint for wrong, hint in planted.mistakes if wrong == str(answer)]
+    return False, " ".join(["Another one was planted.", *hints])
+
+
+def _judge(answer, planted):
+    """Return whether the numbers of an answer are right, and what to say about them."""
+    numbers, n = _numbers(answer), len(planted.answer)
+    if numbers is None or len(numbers) != n:
+        what = "one number" if n == 1 else f"{n} numbers"
+        came = f"{len(numbers)} numbers" if numbers else type(answer).__name__
+        return False, f"Wrong shape: expected {what} ({', '.join(planted.names)}), got {came}."
+    for name, number, (low, high) in zip(planted.names, numbers, planted.bounds, strict=True):
+        if not low <= number <= high:
+            return False, f"Out of range: the {name} lies between {low:g} and {high:g}, got {number:g}."
+    if _near(numbers, planted.answer, planted.tolerance):
+        return True, "Right."
+    for wrong, hint in planted.mistakes:
+        if _near(numbers, wrong, planted.tolerance):
+            return False, hint
+    said = []
+    for name, number, true, width in zip(
+        planted.names, numbers, planted.answer, planted.tolerance, strict=True
+    ):
+        if abs(number - true) > width:
+            said.append(f"The {name} is too {'high' if number > true else 'low'}.")
+    return False, " ".join(said)
+
+
+def _near(numbers, others, widths):
+    return all(abs(a - b) <= width for a, b, width in zip(numbers, others, widths, strict=True))
+
+
+def _numbers(answer):
+    """Return the numbers of an answer as a list of float, or None if it does not consist of numbers."""
+    for method in ("detach", "tolist"):  # of torch and NumPy
+        answer = getattr(answer, method)() if hasattr(answer, method) else answer
+    answer = answer if isinstance(answer, list | tuple) else [answer]
+    try:
+        return [
+            float(number[0] if isinstance(number, list) and len(number) == 1 else number) for number in answer
+        ]
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,140 @@
+"""Tasks of chapters 05 to 09: regions, strength, shared dimensions, choice of settings, identification."""
+
+import numpy as np
+
+from latentcortex.teaching.grading import Planted
+
+REGIONS = ("early", "midventral", "midlateral", "ventral", "lateral", "parietal")
+
+
+def plant_region(number, n_images=300, n_voxels=40, n_features=30):
+    """Return a task: which region carries information about z."""
+    rng = np.random.default_rng(number)
+    carrier, loud = rng.choice(REGIONS, 2, replace=False)
+    z = rng.standard_normal((n_images, n_features))
+    betas = {}
+    for region in REGIONS:
+        # What every region responds to, such as how bright the image is, says nothing about z.
+        other = rng.standard_normal((n_images, 6)) @ rng.standard_normal((6, n_voxels))
+        told = (
+            z @ rng.standard_normal((n_features, n_voxels)) / np.sqrt(n_features) if region == carrier else 0
+        )
+        amplitude = {carrier: 1.0, loud: 3.0}.get(region, rng.uniform(1.2, 2))
+        betas[region] = amplitude * (0.6 * other + told + rng.standard_normal((n_images, n_voxels)))
+    question = f"""One of {len(REGIONS)} regions carries information about z. Which? Answer with its
+name.
+    data["betas"]  a dict: for each region ({n_images} images, {n_voxels} voxels), percent signal change
+    data["z"]      ({n_images} images, {n_features})"""
+    hint = "It responds most strongly. How strongly a region responds does not say what it responds to."
+    return Planted(
+        question, {"betas": betas, "z": z}, str(carrier), choices=REGIONS, mistakes=((str(loud), hint),)
+    )
+
+
+def plant_strength(number, n_images=200, n_timesteps=1000):
+    """Return a task: the strength with which latents were noised before they are denoised."""
+    rng = np.random.default_rng(number)
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, n_timesteps) ** 2
+    kept = np.cumprod(1 - betas)
+    timestep = int(rng.integers(250, 700))
+    latents = rng.standard_normal((n_images, 4, 8, 8))
+    noise = rng.standard_normal(latents.shape)
+    start = np.sqrt(kept[timestep]) * latents + np.sqrt(1 - kept[timestep]) * noise
+    question = f"""Decoded latents were noised to a timestep t of {n_timesteps}, from where the
+sampler starts. The strength is (t + 1) / {n_timesteps}. Which strength was it? Within 0.02 is
+right.
+    data["latents"]         ({n_images}, 4, 8, 8), decoded
+    data["start"]           ({n_images}, 4, 8, 8), where the sampler starts
+    data["alphas_cumprod"]  ({n_timesteps},), share of the variance that is left of the latents at each t"""
+    hint = "That is the share of noise at this timestep. Look up its timestep in the schedule."
+    return Planted(
+        question,
+        {"latents": latents, "start": start, "alphas_cumprod": kept},
+        ((timestep + 1) / n_timesteps,),
+        ("strength",),
+        ((0, 1),),
+        (0.02,),
+        mistakes=(((float(1 - kept[timestep]),), hint),),
+    )
+
+
+def plant_shared(number, n_images=800, n_vertices=40):
+    """Return a task: how many dimensions do the responses of two subjects share."""
+    rng = np.random.default_rng(number)
+    n_shared, private = int(rng.integers(2, 9)), rng.integers(3, 9, 2)
+    common = rng.standard_normal((n_images, n_shared))
+    data = {}
+    for name, n_private in zip(("first", "second"), private, strict=True):
+        own = rng.standard_normal((n_images, n_private))
+        weights = np.linalg.qr(rng.standard_normal((n_vertices, n_shared + n_private)))[0].T * 5
+        data[name] = np.hstack([common, own]) @ weights + rng.standard_normal((n_images, n_vertices))
+    question = f"""Two subjects saw the same {n_images} images. Both respond along a few dimensions.
+Some of the dimensions are shared: the same picture lies at the same place in both. Others belong to
+one subject alone. How many dimensions are shared? Answer with a whole number.
+    data["first"], data["second"]  ({n_images} images in the same order, {n_vertices} vertices)"""
+    hint = "That many dimensions has one subject alone. Which of them does the other subject have as well?"
+    return Planted(
+        question,
+        data,
+        (float(n_shared),),
+        ("number of dimensions",),
+        ((0, n_vertices),),
+        (0.0,),
+        mistakes=tuple(((float(n_shared + n),), hint) for n in private),
+    )
+
+
+def plant_setting(number, n_images=1500):
+    """Return a task: which strength of guidance is best on average."""
+    rng = np.random.default_rng(number)
+    kappa = np.array([0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8])
+    best = int(rng.integers(1, len(kappa) - 1))
+    curve = 0.7 - 0.02 * np.abs(np.arange(len(kappa)) - best)
+    difficulty = rng.normal(0, 0.15, (n_images, 1))
+    scores = (curve + difficulty + rng.normal(0, 0.2, (n_images, len(kappa)))).astype("float32")
+    few = int(scores[:12].mean(axis=0).argmax())
+    question = f"""Validation images were drawn with {len(kappa)} strengths of guidance, and each
+drawing was scored. The first 12 images are those of the paper's figure. Which strength is best for
+images in general? Answer with a value of data["kappa"].
+    data["kappa"]   ({len(kappa)},)
+    data["scores"]  ({n_images} images, {len(kappa)} strengths), higher is better"""
+    hint = "It looks best on the dozen images of the figure. A dozen images is too few to choose by."
+    return Planted(
+        question,
+        {"kappa": kappa, "scores": scores},
+        (float(kappa[best]),),
+        ("strength",),
+        ((0, float(kappa[-1])),),
+        (1e-6,),
+        mistakes=() if few == best else (((float(kappa[few]),), hint),),
+    )
+
+
+def plant_needs_brain(number, n_sets=8, n_images=150, n_features=60):
+    """Return a task: which drawings needed the brain of someone who saw the image."""
+    rng = np.random.default_rng(number)
+    names = tuple("ABCDEFGHIJ"[:n_sets])
+    informed = int(rng.integers(n_sets))
+    typical = rng.standard_normal(n_features)
+    own = rng.standard_normal((n_images, n_features))
+    drawings = {}
+    for k, name in enumerate(names):
+        habit = 0.4 if k == informed else rng.uniform(0.9, 1.6)
+        about = own if k == informed else rng.standard_normal(own.shape)
+        drawings[name] = habit * typical + 0.3 * about + 0.8 * rng.standard_normal(own.shape)
+    question = f"""{n_sets} systems drew one picture for each of {n_images} images. Only one system
+had the responses of a brain; the others draw what scenes look like on average. Which system had
+them? Answer with its letter.
+    data["originals"]  ({n_images} images, {n_features} features)
+    data["drawings"]   a dict: for each letter ({n_images} images, {n_features} features), same order"""
+    typical_hint = (
+        "All images resemble the average scene. Compare with how much a drawing resembles other images."
+    )
+    others = tuple((name, typical_hint) for k, name in enumerate(names) if k != informed)
+    return Planted(
+        question,
+        {"originals": typical + own, "drawings": drawings},
+        names[informed],
+        choices=names,
+        mistakes=others,
+    )
