@@ -93,7 +93,7 @@ def plant_penalty(number, n_images=200, n_voxels=300, n_targets=60):
     noise = rng.standard_normal((n_images, n_targets)) * np.sqrt(10**log_alpha / n_voxels)
     question = f"""Ridge regression predicts {n_targets} features from responses. Which penalty, the
 same for all features, predicts new images best? Answer with its logarithm to base 10, from -1 to 6.
-Within 0.4 is right: near the best penalty the score hardly changes.
+Within 0.5 is right: near the best penalty the score hardly changes.
     data["betas"]     ({n_images} images, {n_voxels} voxels), standard deviation 1
     data["features"]  ({n_images} images, {n_targets}), mean 0"""
     hint = "So small a penalty fits the training images best, and new images badly."
@@ -103,6 +103,6 @@ Within 0.4 is right: near the best penalty the score hardly changes.
         (float(log_alpha),),
         ("logarithm of the penalty",),
         ((-1, 6),),
-        (0.4,),
+        (0.5,),
         mistakes=(((-1.0,), hint),),
     )
