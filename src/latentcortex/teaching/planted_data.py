@@ -80,7 +80,7 @@ share of the variance of the noisy latents is noise? Within 0.03 of the planted 
     )
 
 
-def plant_penalty(number, n_images=200, n_voxels=300, n_targets=60):
+def plant_penalty(number, n_images=200, n_voxels=300, n_features=60):
     """Return a task: the logarithm of the penalty that predicts new images best.
 
     For weights of variance v and noise of variance s, the best penalty is s / v (Hoerl and Kennard 1970, in
@@ -89,13 +89,13 @@ def plant_penalty(number, n_images=200, n_voxels=300, n_targets=60):
     rng = np.random.default_rng(number)
     log_alpha = rng.uniform(1.5, 3)
     betas = rng.standard_normal((n_images, n_voxels))
-    weights = rng.standard_normal((n_voxels, n_targets)) / np.sqrt(n_voxels)
-    noise = rng.standard_normal((n_images, n_targets)) * np.sqrt(10**log_alpha / n_voxels)
-    question = f"""Ridge regression predicts {n_targets} features from responses. Which penalty, the
+    weights = rng.standard_normal((n_voxels, n_features)) / np.sqrt(n_voxels)
+    noise = rng.standard_normal((n_images, n_features)) * np.sqrt(10**log_alpha / n_voxels)
+    question = f"""Ridge regression predicts {n_features} features from responses. Which penalty, the
 same for all features, predicts new images best? Answer with its logarithm to base 10, from -1 to 6.
 Within 0.5 is right: near the best penalty the score hardly changes.
     data["betas"]     ({n_images} images, {n_voxels} voxels), standard deviation 1
-    data["features"]  ({n_images} images, {n_targets}), mean 0"""
+    data["features"]  ({n_images} images, {n_features}), mean 0"""
     hint = "So small a penalty fits the training images best, and new images badly."
     return Planted(
         question,
