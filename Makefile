@@ -29,7 +29,8 @@ SEALED := env HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/.cache/huggingface" \
 # No script of .venv/bin is called: each names the folder it was installed in, and a clone can be moved.
 RUN := .venv/bin/python -m
 
-.PHONY: help environment book slides check-pages test lint report-prose test-floors test-colab lab constraints clean
+.PHONY: help environment book slides check-pages test lint report-prose test-floors test-colab \
+	test-solutions lab constraints clean
 
 help:
 	@echo "make book         build the book into book/_build/html (executes every chapter)"
@@ -40,6 +41,7 @@ help:
 	@echo "make report-prose print words, long sentences, tables and figures of each page"
 	@echo "make test-floors  run the tests with the lowest versions that pyproject.toml allows"
 	@echo "make test-colab   run the chapters with Google Colab's versions (6 GB; CHAPTERS='05 06': only these)"
+	@echo "make test-solutions run each chapter's solutions after it (CHAPTERS='05 06': only these)"
 	@echo "make lab          open the chapters in JupyterLab"
 	@echo "make constraints  write the versions that .venv holds into constraints.txt"
 	@echo "make clean        remove the built book and the cache (.venv stays)"
@@ -84,6 +86,9 @@ test-colab:
 		if $$python -c 'import ensurepip, venv' >/dev/null 2>&1; then break; fi; done; \
 	if [ $$python = none ]; then echo "Expected Python 3.11, 3.12 or 3.13 with venv, found none."; exit 1; fi; \
 	$(SEALED) $$python .ci/colab.py $(CHAPTERS)
+
+test-solutions: environment
+	$(SEALED) .venv/bin/python book/solutions.py $(CHAPTERS)
 
 lab: environment
 	$(RUN) jupyterlab book

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -12,26 +13,17 @@ import pytest
 from latentcortex import encoding, metrics, nsd, teaching
 from latentcortex.ridge import Ridge
 
-BOOK = Path(__file__).parents[1] / "book"
-CHAPTERS = sorted(BOOK.glob("[01][0-9]_*.ipynb"))
-each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+pytest.importorskip("nbclient", reason="needs the extra `test`")
+
+spec = importlib.util.spec_from_file_location(
+    "solutions", Path(__file__).parents[1] / "book" / "solutions.py"
+)
+exercises = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(exercises)
+solutions, sources = exercises.solutions, exercises.sources
+
+each_chapter = pytest.mark.parametrize("path", exercises.chapters(), ids=lambda path: path.stem)
 LEVELS = ("Predict before you run", "Change one thing", "Project", "Grades itself")
-SOLUTION = re.compile(r"^(`{3,})\{solution\} *(\S+)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
-
-
-def sources(path, kind):
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == kind]
-
-
-def solutions(path):
-    """Return the code of each solution by its label: fenced, or lines that are indented."""
-    found = {}
-    for _, label, body in SOLUTION.findall("\n\n".join(sources(path, "markdown"))):
-        fenced = re.findall(r"^```python\n(.*?)^```$", body, re.MULTILINE | re.DOTALL)
-        indented = re.findall(r"^    (.*)$|^(?=\n    )$", body, re.MULTILINE)
-        found[label] = "\n".join(fenced or indented)
-    return found
 
 
 def bound(tree):
@@ -90,3 +82,25 @@ class Recorded:
 
     def check(self, answer):
         self._given.append(self._exercise.check(answer))
+
+
+def test_solutions_run_after_their_chapter_and_an_error_is_named(tmp_path):
+    directives = [
+        f"```{{exercise}} T\n:label: {label}\n\nAsk.\n```\n\n"
+        f"````{{solution}} {label}\n\n```python\n{code}\n```\n````\n\n"
+        for label, code in (("good", "assert x == 3"), ("bad", "x / 0"), ("after", "assert x + 1 == 4"))
+    ]
+    cells = [
+        {
+            "cell_type": "code",
+            "id": "a",
+            "metadata": {},
+            "source": "x = 3",
+            "outputs": [],
+            "execution_count": None,
+        }
+    ]
+    cells.append({"cell_type": "markdown", "id": "b", "metadata": {}, "source": "".join(directives)})
+    path = tmp_path / "01_small_one.ipynb"
+    path.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    assert exercises.run(path) == {"good": None, "bad": "ZeroDivisionError: division by zero", "after": None}
