@@ -134,7 +134,7 @@ def found_02():
     """Return the ceiling of the test pictures."""
     share = metrics.t_interval(product("ch00_open_the_book")["test_pictures"])
     return (
-        f"A perfect model could predict {percent(share)} of the variance of the response to a test picture."
+        f"A perfect model could predict {percent(share)} of the variance of a mean of up to three responses."
     )
 
 
@@ -232,7 +232,8 @@ def found_11():
         texts.append(f"{signed(metrics.Interval(gain, low, high, 0))} in {where}")
     share = facts["shares"][-1]
     return (
-        f"z_c is never clearly ahead of z. At {100 * share:.0f} % noise, r changes by {' and '.join(texts)}."
+        f"z_c is never clearly ahead of z. At a share of noise of {share:.2f}, r changes by "
+        f"{' and '.join(texts)}."
     )
 
 
@@ -275,8 +276,8 @@ def found_14():
     scores = of["setting_scores"][..., of.provenance["scores"].index("setting")]  # (subjects, images, 2)
     without, known = (over_images(scores[..., k].T) for k in (0, 1))
     return (
-        f"A setting that the decoder never met is drawn in {percent(without)} of cases, a known one in "
-        f"{percent(known)}."
+        f"A setting that the decoder never met is drawn in {percent(without)} of cases, less than by luck, "
+        f"and a known one in {percent(known)}."
     )
 
 
