@@ -101,7 +101,8 @@ function cardOf(V, { setup, of }, vertex) {
       el('div', {},
         line(regions.join(', ') || 'no named region', where),
         ...(share >= 0 ? [line('Noise ceiling', `${Math.round(100 * share)} %`)] : []),
-        line('Looks at', known ? place : 'unknown'),
+        // A field that predicts nothing on new images is an accident of the fit.
+        line('Looks at', !known ? 'unknown' : one.r < 0.1 ? `unclear (fitted: ${place})` : place),
         ...(one.r === one.r ? [line('Field alone, new images', `r = ${one.r.toFixed(2)}`)] : []),
         line('Likes the words', one.words.map(([word, x]) => `${word} ${signed(x)}`).join(', ')))),
     el('div', { class: 'lc-thumbs', role: 'group', 'aria-label': 'Best images, the best one first' }, ...thumbs),
