@@ -1,4 +1,4 @@
-"""For each task of `latentcortex.teaching`: the method of its chapter, and a common misunderstanding."""
+"""For each task of `latentcortex.teaching`: its chapter's method, a misunderstanding, and shortcuts."""
 
 import numpy as np
 
@@ -25,9 +25,21 @@ def best_of(scores):
     return max(scores, key=scores.get)
 
 
+def least_of(scores):
+    return min(scores, key=scores.get)
+
+
+def all_std(sets):
+    return {name: x.std() for name, x in sets.items()}
+
+
 def spread(data):
     centred = {k: data["betas"][data["session"] == k] for k in np.unique(data["session"])}
     return best_of({k: rows.std(axis=0).mean() for k, rows in centred.items()})
+
+
+def by_session(data, summary):
+    return best_of({k: summary(data["betas"][data["session"] == k]) for k in np.unique(data["session"])})
 
 
 def farthest_mean(data):
@@ -84,22 +96,29 @@ def needs_brain(data):
     return best_of({k: metrics.identification(true, d).mean() for k, d in drawn.items()})
 
 
-def looks_most_alike(data):
-    rows = range(len(data["originals"]))
-    pairs = {
-        k: [np.corrcoef(data["originals"][i], d[i])[0, 1] for i in rows] for k, d in data["drawings"].items()
-    }
-    return best_of({k: np.mean(r) for k, r in pairs.items()})
+def likeness(data):
+    """Return the mean correlation of drawings with their originals, over features, for each system."""
+    return {k: encoding.correlation(data["originals"].T, d.T).mean() for k, d in data["drawings"].items()}
 
 
 def receptive_field(data, sign=1):
-    sizes = (0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6)
+    sizes = np.arange(0.4, 2.3, 0.2)
     candidates = encoding.candidate_fields(data["width"], 21, sizes)
     fields = encoding.gaussian_fields(candidates, data["maps"].shape[1:], data["width"])
     features = data["maps"].reshape(len(data["maps"]), -1) @ fields.T
     r = encoding.correlation(features, np.repeat(data["betas"][:, None], len(candidates), axis=1))
     x, y, size = candidates[r.argmax()]
     return x, sign * y, size
+
+
+def spectrum(x):
+    """Return the largest share of the variance of responses that one dimension has."""
+    values = np.linalg.eigvalsh(np.cov(x.T))
+    return values[-1] / values.sum()
+
+
+def difference(data):
+    return (data["latents"] - data["noisy_latents"]).var()
 
 
 def mean_of_draws(draws):
@@ -125,10 +144,8 @@ def leak(data):
     return best_of(score)
 
 
-def highest_score(data):
-    return best_of(
-        {k: run(data["betas"], data["z"], data["is_train"]) for k, run in data["pipelines"].items()}
-    )
+def scores_of(data):
+    return {k: run(data["betas"], data["z"], data["is_train"]) for k, run in data["pipelines"].items()}
 
 
 # Task: the method of the chapter, and the misunderstanding.
@@ -150,7 +167,7 @@ SOLVERS = {
         lambda d: d["kappa"][d["scores"].mean(axis=0).argmax()],
         lambda d: d["kappa"][d["scores"][:12].mean(axis=0).argmax()],
     ),
-    "09_needs_brain": (needs_brain, looks_most_alike),
+    "09_needs_brain": (needs_brain, lambda d: best_of(likeness(d))),
     "10_field": (receptive_field, lambda d: receptive_field(d, -1)),
     "11_two_draws": (
         lambda d: 1 - mean_of_draws(d["noisy_latents"]),
@@ -161,5 +178,56 @@ SOLVERS = {
         lambda d: best_of({k: fitted(x, d["betas"]) for k, x in d["layers"].items()}),
     ),
     "13_mixture": (lambda d: unique(d)["both"] - unique(d)["c"], lambda d: unique(d)["z"]),
-    "14_leak": (leak, highest_score),
+    "14_leak": (leak, lambda d: best_of(scores_of(d))),
+}
+
+# Task: answers that need no method, because of how the data are made or because the tolerance is wide.
+SHORTCUTS = {
+    "01_sessions": {
+        "standard deviation of all responses": lambda d: by_session(d, np.std),
+        "largest response": lambda d: by_session(d, lambda x: np.abs(x).max()),
+    },
+    "02_ceiling": {"middle": lambda _: 0.6, "two showings": lambda d: ceiling(d, 2)},
+    "03_noise_share": {
+        "middle": lambda _: 0.6,
+        "variance of the difference": lambda d: min(1, difference(d)),
+        "half of it": lambda d: difference(d) / 2,
+    },
+    "04_penalty": {
+        "middle": lambda _: 2.2,
+        "number of voxels": lambda d: np.log10(d["betas"].shape[1]),
+        "number of images": lambda d: np.log10(len(d["betas"])),
+    },
+    "05_region": {
+        "quietest": lambda d: least_of(all_std(d["betas"])),
+        "most dimensions": lambda d: least_of({k: spectrum(x) for k, x in d["betas"].items()}),
+        "fewest dimensions": lambda d: best_of({k: spectrum(x) for k, x in d["betas"].items()}),
+    },
+    "06_strength": {
+        "middle": lambda _: 0.385,
+        "one minus the slope": lambda d: 1 - (d["latents"] * d["start"]).sum() / (d["latents"] ** 2).sum(),
+        "deviation of the noise": lambda d: share_as_strength(d) ** 0.5,
+    },
+    "07_shared": {"middle": lambda _: 5, "half of one subject's": lambda d: dimensions_of_one(d) // 2},
+    "08_setting": {
+        "middle": lambda d: d["kappa"][5],
+        "best single image": lambda d: d["kappa"][d["scores"].max(axis=0).argmax()],
+    },
+    "09_needs_brain": {
+        "smallest standard deviation": lambda d: least_of(all_std(d["drawings"])),
+        "weakest mean": lambda d: least_of({k: np.abs(x.mean(0)).mean() for k, x in d["drawings"].items()}),
+        "least alike": lambda d: least_of(likeness(d)),
+        "second most alike": lambda d: sorted((r, k) for k, r in likeness(d).items())[-2][1],
+    },
+    "10_field": {"size always 1": lambda d: (*receptive_field(d)[:2], 1.0)},
+    "11_two_draws": {
+        "middle": lambda _: 0.5,
+        "variance across draws": lambda d: d["noisy_latents"].var(axis=0).mean(),
+    },
+    "12_layer": {
+        "fewest features": lambda d: least_of({k: x.shape[1] for k, x in d["layers"].items()}),
+        "20 features": lambda d: next(k for k, x in d["layers"].items() if x.shape[1] == 20),
+    },
+    "13_mixture": {"middle": lambda _: 0.2, "z less c": lambda d: unique(d)["z"] - unique(d)["c"]},
+    "14_leak": {"lowest score": lambda d: least_of(scores_of(d))},
 }

@@ -6,7 +6,10 @@ and a neighbour's answer is of no use. All data are simulated, made in seconds, 
 
 import hashlib
 import math
+import operator
+import unicodedata
 from dataclasses import dataclass, field
+from numbers import Real
 
 # By module that plants them.
 MODULES = {
@@ -16,7 +19,12 @@ MODULES = {
 }
 
 
-@dataclass(frozen=True)
+# What stands in the exercises in the place of a student's name.
+PLACEHOLDER = "your name"
+
+
+# Two tasks hold arrays, which have no single answer to "are they equal?", so each is equal to itself only.
+@dataclass(frozen=True, eq=False)
 class Planted:
     """What a task hands to the student, and what was planted.
 
@@ -50,7 +58,7 @@ class Planted:
     mistakes: tuple = ()
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Task:
     """One exercise with the data of one student, as `task` returns it.
 
@@ -63,6 +71,8 @@ class Task:
     question : str
         What is asked. It names every array of `data` with its shape and the tolerance of the answer.
     data : dict of str to object
+    tries : int
+        How often `check` was asked.
     """
 
     name: str
@@ -70,9 +80,10 @@ class Task:
     question: str
     data: dict = field(repr=False)
     _planted: Planted = field(repr=False)
+    tries: int = field(default=0, init=False)
 
     def check(self, answer):
-        """Print and return the points for an answer: 1.0 if it is right, or else 0.0.
+        """Print and return the points for an answer: 1.0 if it is right, or else 0.0. Count the try.
 
         A wrong answer is told what kind of wrong it is: of another shape, out of the possible range, too low,
         too high, or what a common misunderstanding gives. The right value is never printed.
@@ -85,10 +96,17 @@ class Task:
         Returns
         -------
         float
+
+        Notes
+        -----
+        Tries are counted and printed, not limited. A loop over all choices ends at the right one, and a number
+        is found by halves from "too high" and "too low". A task that is made again begins at try 1. So don't
+        grade what a student's notebook prints: run the student's code again with a seed of your own.
         """
         planted = self._planted
+        self.tries += 1
         right, text = _judge_choice(answer, planted) if planted.choices else _judge(answer, planted)
-        print(f"{self.name}, seed {self.seed}: {float(right):.0f} of 1 points. {text}")
+        print(f"{self.name}, seed {self.seed}, try {self.tries}: {float(right):.0f} of 1 points. {text}")
         return float(right)
 
 
@@ -107,7 +125,8 @@ def task(name, seed):
     name : str
         One of `task_names`.
     seed : int or str
-        A number of at least 0, a name or an e-mail address. Capitals and spaces around it do not count.
+        A number of at least 0, a name or an e-mail address. Capitals, spaces around it and the way in which
+        accents are stored do not count. For ``"your name"``, as the exercises have it, a note is printed.
 
     Returns
     -------
@@ -122,12 +141,15 @@ def task(name, seed):
 
     Notes
     -----
-    The answer is hidden from eyes, not from someone who searches the object for it. For an examination, run
-    the student's code again with a seed of your own and check what it gives.
+    The answer is hidden from eyes, not from someone who searches the object for it. To grade, run the
+    student's code again with a seed of your own and check what it gives.
     """
     for module, names in MODULES.items():
         if name in names:
-            planted = getattr(_modules()[module], f"plant_{name[3:]}")(_number_of(name, seed))
+            text = _text_of(seed)
+            if text == PLACEHOLDER:
+                print(f"Note: {seed!r} is everybody's seed. Put in a name of your own for data of your own.")
+            planted = getattr(_modules()[module], f"plant_{name[3:]}")(_number_of(name, text))
             return Task(name, seed, planted.question, planted.data, planted)
     raise ValueError(f"Expected one of {', '.join(task_names())}, got {name!r}.")
 
@@ -166,12 +188,13 @@ def points(*scores, out_of=None):
     Raises
     ------
     ValueError
-        If there are no scores, one is outside 0 to 1, or `out_of` is not above 0.
+        If there are no scores, one is not a number or outside 0 to 1, or `out_of` is not a number above 0.
     """
-    if not scores or not all(0 <= score <= 1 for score in scores):
-        raise ValueError(f"Expected at least one score, each from 0 to 1, got {scores}.")
+    if not scores or not all(isinstance(score, Real) and 0 <= score <= 1 for score in scores):
+        got = ", ".join(map(repr, scores)) or "none"
+        raise ValueError(f"Expected at least one score, each a number from 0 to 1 (not a list), got {got}.")
     out_of = len(scores) if out_of is None else out_of
-    if not (out_of > 0 and math.isfinite(out_of)):
+    if not (isinstance(out_of, Real) and 0 < out_of < math.inf):
         raise ValueError(f"out_of is a number of points above 0, got {out_of!r}.")
     total = float(sum(scores) / len(scores) * out_of)
     print(f"{total:g} of {out_of:g} points")
@@ -188,25 +211,38 @@ def _modules():
     }
 
 
-def _number_of(name, seed):
-    """Return the whole number that a task's random numbers start from."""
-    if isinstance(seed, bool) or not isinstance(seed, int | str):
-        raise TypeError(f"A seed is a whole number, a name or an e-mail address, got {seed!r}.")
-    if isinstance(seed, int) and seed < 0:
-        raise ValueError(f"A seed that is a number is at least 0, got {seed}.")
-    text = " ".join(str(seed).lower().split())
+def _text_of(seed):
+    """Return a seed as text, the same for all ways to write it."""
+    if not isinstance(seed, str):
+        try:
+            if isinstance(seed, bool):
+                raise TypeError
+            seed = operator.index(seed)  # NumPy's whole numbers, too
+        except TypeError:
+            message = f"A seed is a whole number, a name or an e-mail address, got {seed!r}."
+            raise TypeError(message) from None
+        if seed < 0:
+            raise ValueError(f"A seed that is a number is at least 0, got {seed}.")
+    # An accented letter can be stored as one character or as two, which look the same.
+    text = " ".join(unicodedata.normalize("NFKC", str(seed)).casefold().split())
     if not text:
         raise ValueError("A seed that is text has at least one letter.")
+    return unicodedata.normalize("NFKC", text)
+
+
+def _number_of(name, text):
+    """Return the whole number that a task's random numbers start from."""
     return int.from_bytes(hashlib.sha256(f"{name}/{text}".encode()).digest()[:8], "big")
 
 
 def _judge_choice(answer, planted):
     """Return whether a choice is right, and what to say about it."""
-    if str(answer) not in planted.choices:
+    chosen = _choice_of(answer)
+    if chosen not in planted.choices:
         return False, f"Expected one of {', '.join(planted.choices)}, got {answer!r}."
-    if str(answer) == planted.answer:
+    if chosen == planted.answer:
         return True, "Right."
-    hints = [hint for wrong, hint in planted.mistakes if wrong == str(answer)]
+    hints = [hint for wrong, hint in planted.mistakes if wrong == chosen]
     return False, " ".join(["Another one was planted.", *hints])
 
 
@@ -238,14 +274,39 @@ def _near(numbers, others, widths):
     return all(abs(a - b) <= width for a, b, width in zip(numbers, others, widths, strict=True))
 
 
+def _choice_of(answer):
+    """Return a choice as text. Of 5, 5.0, [5] and an array of one 5 it is "5"."""
+    answer = _plain(answer)
+    while isinstance(answer, list | tuple) and len(answer) == 1:
+        (answer,) = answer
+    if isinstance(answer, float) and answer.is_integer():
+        answer = int(answer)
+    return str(answer)
+
+
 def _numbers(answer):
     """Return the numbers of an answer as a list of float, or None if it does not consist of numbers."""
-    for method in ("detach", "tolist"):  # of torch and NumPy
-        answer = getattr(answer, method)() if hasattr(answer, method) else answer
+    answer = _plain(answer)
     answer = answer if isinstance(answer, list | tuple) else [answer]
     try:
         return [
-            float(number[0] if isinstance(number, list) and len(number) == 1 else number) for number in answer
+            _float(number[0] if isinstance(number, list) and len(number) == 1 else number)
+            for number in answer
         ]
     except (TypeError, ValueError):
         return None
+
+
+def _plain(answer):
+    """Return an answer without torch or NumPy: a number, text, or lists of these."""
+    for method in ("detach", "tolist"):
+        answer = getattr(answer, method)() if hasattr(answer, method) else answer
+    return answer
+
+
+def _float(number):
+    """Return a number as float. A whole number that is too large for one is infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf

@@ -10,7 +10,9 @@ def plant_sessions(number, n_sessions=12, n_trials=75, n_vertices=60):
     rng = np.random.default_rng(number)
     odd = int(rng.integers(n_sessions))
     session = np.repeat(np.arange(n_sessions), n_trials)
-    level = rng.normal(0, 1.0, (n_sessions, n_vertices)) + rng.normal(0, 1.5, (n_sessions, 1))
+    # Means differ more between the vertices of some sessions, so the spread of all responses says nothing.
+    pattern = rng.uniform(0.3, 2.5, (n_sessions, 1)) * rng.standard_normal((n_sessions, n_vertices))
+    level = pattern + rng.normal(0, 1.5, (n_sessions, 1))
     gain = rng.normal(1, 0.02, n_sessions)
     gain[odd] = 1.25
     noise = rng.standard_normal((len(session), n_vertices))
@@ -61,7 +63,8 @@ of the planted ceiling is right.
 def plant_noise_share(number, n_images=64):
     """Return a task: the share of variance of a noisy latent that is noise."""
     rng = np.random.default_rng(number)
-    share = rng.uniform(0.2, 0.8)
+    # Below 0.4, the variance of the difference is almost the share, because little was scaled.
+    share = rng.uniform(0.4, 0.8)
     clean = rng.standard_normal((n_images, 4, 8, 8))
     noisy = np.sqrt(1 - share) * clean + np.sqrt(share) * rng.standard_normal(clean.shape)
     question = f"""Noise was added to latents, and the sum was scaled back to a variance of 1. Which
@@ -80,20 +83,20 @@ share of the variance of the noisy latents is noise? Within 0.03 of the planted 
     )
 
 
-def plant_penalty(number, n_images=200, n_voxels=300, n_features=60):
+def plant_penalty(number, n_images=600, n_features=60):
     """Return a task: the logarithm of the penalty that predicts new images best.
 
     For weights of variance v and noise of variance s, the best penalty is s / v (Hoerl and Kennard 1970, in
     their Bayesian reading), whatever the responses are.
     """
     rng = np.random.default_rng(number)
-    log_alpha = rng.uniform(1.5, 3)
+    log_alpha, n_voxels = rng.uniform(1.2, 3.2), int(rng.integers(150, 401))
     betas = rng.standard_normal((n_images, n_voxels))
     weights = rng.standard_normal((n_voxels, n_features)) / np.sqrt(n_voxels)
     noise = rng.standard_normal((n_images, n_features)) * np.sqrt(10**log_alpha / n_voxels)
     question = f"""Ridge regression predicts {n_features} features from responses. Which penalty, the
 same for all features, predicts new images best? Answer with its logarithm to base 10, from -1 to 6.
-Within 0.5 is right: near the best penalty the score hardly changes.
+Within 0.3 is right: near the best penalty the score hardly changes.
     data["betas"]     ({n_images} images, {n_voxels} voxels), standard deviation 1
     data["features"]  ({n_images} images, {n_features}), mean 0"""
     hint = "So small a penalty fits the training images best, and new images badly."
@@ -103,6 +106,6 @@ Within 0.5 is right: near the best penalty the score hardly changes.
         (float(log_alpha),),
         ("logarithm of the penalty",),
         ((-1, 6),),
-        (0.5,),
+        (0.3,),
         mistakes=(((-1.0,), hint),),
     )

@@ -10,25 +10,25 @@ REGIONS = ("early", "midventral", "midlateral", "ventral", "lateral", "parietal"
 def plant_region(number, n_images=300, n_voxels=40, n_features=30):
     """Return a task: which region carries information about z."""
     rng = np.random.default_rng(number)
-    carrier, loud = rng.choice(REGIONS, 2, replace=False)
+    carrier = str(rng.choice(REGIONS))
     z = rng.standard_normal((n_images, n_features))
     betas = {}
     for region in REGIONS:
         # What every region responds to, such as how bright the image is, says nothing about z.
         other = rng.standard_normal((n_images, 6)) @ rng.standard_normal((6, n_voxels))
-        told = (
-            z @ rng.standard_normal((n_features, n_voxels)) / np.sqrt(n_features) if region == carrier else 0
-        )
-        amplitude = {carrier: 1.0, loud: 3.0}.get(region, rng.uniform(1.2, 2))
-        betas[region] = amplitude * (0.6 * other + told + rng.standard_normal((n_images, n_voxels)))
+        # The other regions carry as many features of something else, so no region stands out without z.
+        carried = z if region == carrier else rng.standard_normal(z.shape)
+        told = carried @ rng.standard_normal((n_features, n_voxels)) / np.sqrt(n_features)
+        noise = rng.standard_normal((n_images, n_voxels))
+        betas[region] = rng.uniform(0.5, 2) * (0.6 * other + told + noise)
+    loud = max(REGIONS, key=lambda region: betas[region].std())
     question = f"""One of {len(REGIONS)} regions carries information about z. Which? Answer with its
 name.
     data["betas"]  a dict: for each region ({n_images} images, {n_voxels} voxels), percent signal change
     data["z"]      ({n_images} images, {n_features})"""
     hint = "It responds most strongly. How strongly a region responds does not say what it responds to."
-    return Planted(
-        question, {"betas": betas, "z": z}, str(carrier), choices=REGIONS, mistakes=((str(loud), hint),)
-    )
+    mistakes = () if loud == carrier else ((loud, hint),)
+    return Planted(question, {"betas": betas, "z": z}, carrier, choices=REGIONS, mistakes=mistakes)
 
 
 def plant_strength(number, n_images=200, n_timesteps=1000):
@@ -36,7 +36,8 @@ def plant_strength(number, n_images=200, n_timesteps=1000):
     rng = np.random.default_rng(number)
     betas = np.linspace(0.00085**0.5, 0.012**0.5, n_timesteps) ** 2
     kept = np.cumprod(1 - betas)
-    timestep = int(rng.integers(250, 700))
+    # Later than that, 1 - sqrt(alphas_cumprod) is almost the strength, for no reason.
+    timestep = int(rng.integers(250, 521))
     latents = rng.standard_normal((n_images, 4, 8, 8))
     noise = rng.standard_normal(latents.shape)
     start = np.sqrt(kept[timestep]) * latents + np.sqrt(1 - kept[timestep]) * noise
@@ -84,18 +85,18 @@ one subject alone. How many dimensions are shared? Answer with a whole number.
     )
 
 
-def plant_setting(number, n_images=1500):
+def plant_setting(number, n_images=3000):
     """Return a task: which strength of guidance is best on average."""
     rng = np.random.default_rng(number)
     kappa = np.array([0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8])
     best = int(rng.integers(1, len(kappa) - 1))
     curve = 0.7 - 0.02 * np.abs(np.arange(len(kappa)) - best)
     difficulty = rng.normal(0, 0.15, (n_images, 1))
-    scores = (curve + difficulty + rng.normal(0, 0.2, (n_images, len(kappa)))).astype("float32")
+    scores = (curve + difficulty + rng.normal(0, 0.25, (n_images, len(kappa)))).astype("float32")
     few = int(scores[:12].mean(axis=0).argmax())
     question = f"""Validation images were drawn with {len(kappa)} strengths of guidance, and each
-drawing was scored. The first 12 images are those of the paper's figure. Which strength is best for
-images in general? Answer with a value of data["kappa"].
+drawing was scored. The first 12 images are shown in a figure. Which strength is best for images in
+general? Answer with a value of data["kappa"].
     data["kappa"]   ({len(kappa)},)
     data["scores"]  ({n_images} images, {len(kappa)} strengths), higher is better"""
     hint = "It looks best on the dozen images of the figure. A dozen images is too few to choose by."
@@ -114,14 +115,17 @@ def plant_needs_brain(number, n_sets=8, n_images=150, n_features=60):
     """Return a task: which drawings needed the brain of someone who saw the image."""
     rng = np.random.default_rng(number)
     names = tuple("ABCDEFGHIJ"[:n_sets])
-    informed = int(rng.integers(n_sets))
+    informed, average = rng.choice(n_sets, 2, replace=False)
+    # How strongly a system draws the average scene. The informed one is seldom the weakest. It is not the one
+    # most like the originals either, because another system draws little but the average scene.
+    habits = np.exp(rng.uniform(np.log(0.3), np.log(3), n_sets))
+    habits[informed], habits[average] = rng.uniform(0.4, 0.8), 3
     typical = rng.standard_normal(n_features)
     own = rng.standard_normal((n_images, n_features))
     drawings = {}
     for k, name in enumerate(names):
-        habit = 0.4 if k == informed else rng.uniform(0.9, 1.6)
         about = own if k == informed else rng.standard_normal(own.shape)
-        drawings[name] = habit * typical + 0.3 * about + 0.8 * rng.standard_normal(own.shape)
+        drawings[name] = habits[k] * typical + 0.3 * about + 0.8 * rng.standard_normal(own.shape)
     question = f"""{n_sets} systems drew one picture for each of {n_images} images. Only one system
 had the responses of a brain; the others draw what scenes look like on average. Which system had
 them? Answer with its letter.

@@ -11,18 +11,18 @@ def plant_field(number, n_images=500, n_cells=21):
     """Return a task: centre and size of the receptive field of one vertex."""
     rng = np.random.default_rng(number)
     x, y = rng.uniform(1, 2.5, 2) * rng.choice([-1, 1], 2)
-    size = rng.uniform(0.6, 1.4)
+    size = rng.uniform(0.5, 2)
     places = ((np.arange(n_cells) + 0.5) / n_cells - 0.5) * WIDTH
     across, down = (np.exp(-0.5 * ((u - c) / size) ** 2) for u, c in ((places, x), (-places, y)))
     field = np.outer(down, across) / (down.sum() * across.sum())
     maps = rng.gamma(1.0, 1.0, (n_images, n_cells, n_cells))
     response = np.tensordot(maps, field, 2)
     response = (response - response.mean()) / response.std()
-    betas = response + rng.normal(0, 0.7, n_images)
+    betas = response + rng.normal(0, 0.4, n_images)
     question = f"""A vertex responds to the contrast inside its receptive field, a round Gaussian.
 Where is the field, and how large? Answer with three numbers in degrees: x (positive to the right),
 y (positive upwards) of the centre, where (0, 0) is the middle of the picture, and the standard
-deviation. Within 0.35 for x and y and 0.3 for the size is right.
+deviation. Within 0.35 for x and y and 0.2 for the size is right.
     data["maps"]   ({n_images} images, {n_cells} rows from top to bottom, {n_cells} columns), contrast
     data["betas"]  ({n_images},)
     data["width"]  {WIDTH}, width of the picture in degrees"""
@@ -35,7 +35,7 @@ deviation. Within 0.35 for x and y and 0.3 for the size is right.
         (float(x), float(y), float(size)),
         ("x", "y", "size"),
         ((-WIDTH / 2, WIDTH / 2), (-WIDTH / 2, WIDTH / 2), (0.1, WIDTH / 2)),
-        (0.35, 0.35, 0.3),
+        (0.35, 0.35, 0.2),
         mistakes=(((float(x), float(-y), float(size)), hint),),
     )
 
@@ -97,7 +97,7 @@ def plant_mixture(number, n_images=1500, n_vertices=40):
     """Return a task: the share of variance that z explains and c does not."""
     rng = np.random.default_rng(number)
     # Variances of what z, c and both explain, and of noise.
-    parts = rng.uniform(0.15, 0.5, 3)
+    parts = rng.uniform(0.08, 0.6, 3)
     unique, of_c, both = 0.6 * parts / parts.sum()
     z_own, c_own, common = rng.standard_normal((3, n_images, 8))
     mix_z, mix_c = (np.linalg.qr(rng.standard_normal((16, 16)))[0] for _ in range(2))
@@ -107,7 +107,7 @@ def plant_mixture(number, n_images=1500, n_vertices=40):
         betas = betas + np.sqrt(variance) * block @ (weights / np.linalg.norm(weights, axis=0))
     question = f"""Vertices respond to z and to c, which say partly the same about an image. Which
 share of the variance of the responses (noise included) do z and c together explain that c alone
-does not? Average over vertices. Within 0.03 is right.
+does not? Average over vertices. Within 0.02 is right.
     data["z"], data["c"]  ({n_images} images, 16)
     data["betas"]         ({n_images} images, {n_vertices} vertices)"""
     hint = "That is all that z explains. A part of it is explained by c as well, so it is not unique to z."
@@ -117,7 +117,7 @@ does not? Average over vertices. Within 0.03 is right.
         (float(unique),),
         ("share",),
         ((-1, 1),),
-        (0.03,),
+        (0.02,),
         mistakes=(((float(unique + both),), hint),),
     )
 
