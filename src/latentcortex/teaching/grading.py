@@ -99,9 +99,9 @@ class Task:
 
         Notes
         -----
-        Tries are counted and printed, not limited. A loop over all choices ends at the right one, and a number
-        is found by halves from "too high" and "too low". A task that is made again begins at try 1. So don't
-        grade what a student's notebook prints: run the student's code again with a seed of your own.
+        Tries are counted and printed, but not limited. A loop over all choices ends at the right one, and
+        "too high" and "too low" lead to a number by halves. A task that is made again begins at try 1. So
+        don't grade what a student's notebook prints: run the student's code again with a seed of your own.
         """
         planted = self._planted
         self.tries += 1
