@@ -30,7 +30,7 @@ def cards_of(**changes):
     given |= {"images": pictures(30, size=64), "descriptions": [f"a <scene> {k}" for k in range(30)]}
     given |= {"best": rng.permuted(np.tile(np.arange(20), (n, 1)), axis=1)[:, :BEST]}
     given |= {"words": VOCABULARY, "answers": rng.normal(0, 0.5, (n, len(VOCABULARY)))}
-    given |= {"examples": {"first": VERTICES[10], "dark": DARK}}
+    given |= {"examples": {"first": VERTICES[10], "dark": DARK, "third": VERTICES[20]}}
     return plotting.VertexCards(**(given | changes))
 
 
@@ -106,6 +106,9 @@ def test_answers_to_words_are_means_over_the_images_whose_captions_have_them():
 
 with_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
 BOX = "document.querySelector('.latentcortex-cortex')"
+LIST = f"{BOX}.querySelector('[aria-label=\"Example vertices\"]')"
+VIEW = f"{BOX}.querySelector('[aria-label=View]')"
+UP, DOWN = ("ArrowUp", 38), ("ArrowDown", 40)
 
 
 @pytest.fixture(scope="module")
@@ -153,10 +156,35 @@ def test_the_first_example_is_shown_and_the_list_offers_the_others(shown):
     assert browser.tell(labels) == [f"a <scene> {k}" for k in cards.best[10]]
     circle = f"['cx', 'cy', 'r'].map(n => +{BOX}.querySelector('.lc-narrow').getAttribute(n))"
     np.testing.assert_allclose(browser.tell(circle), [x, -y, size], atol=0.006)  # SVG's y runs downwards
-    change = "list.value = 2; list.dispatchEvent(new Event('change'))"
-    browser.tell(f"{{ const list = {BOX}.querySelector('[aria-label=\"Example vertices\"]'); {change}; }}")
+    # The list names the first example; the next one is a key away, and so is the way back.
+    browser.tell(f"{LIST}.focus()")
+    browser.press(*DOWN)
     assert chosen(browser) == DARK and "Looks at: unknown" in card(browser)
     assert browser.tell(f"{BOX}.querySelectorAll('circle').length") == 0
+    browser.press(*DOWN)
+    assert chosen(browser) == cards.examples["third"]
+    browser.press(*UP)
+    assert chosen(browser) == DARK
+    # Another vertex that is chosen otherwise is none of the list.
+    browser.tell(f"{BOX}.latentcortex.choose({cards.vertices[40]})")
+    assert browser.tell(f"{LIST}.value") == "0"
+
+
+@with_browser
+def test_each_view_is_reached_by_keyboard(shown):
+    """From the list of views down to the last one, until another turn makes it untrue."""
+    browser, _ = shown
+    browser.tell(f"{BOX}.latentcortex.setShape(1); {BOX}.latentcortex.reset()")
+    browser.tell(f"{VIEW}.focus()")
+    seen = []
+    for _ in range(5):
+        browser.press(*DOWN)
+        seen.append(browser.tell(f"[{BOX}.latentcortex.state.yaw, {BOX}.latentcortex.state.pitch]"))
+    assert seen == [[0, 0], [0, -90], [0, 90], [90, 0], [-90, 0]]
+    assert browser.tell(f"{VIEW}.value") == "5"
+    browser.tell(f"{BOX}.latentcortex.canvas.focus()")
+    browser.press("ArrowLeft", 37)
+    assert browser.tell(f"{VIEW}.value") == "0"
 
 
 @with_browser

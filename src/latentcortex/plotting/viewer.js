@@ -55,6 +55,7 @@ function start(box, mesh) {
   V.show(0, setup.firstFrame);
   new ResizeObserver(V.redraw).observe(canvas);
   box.latentcortex = V;
+  box.dispatchEvent(new Event('latentcortex-start', { bubbles: true })); // for what leads this cortex
 }
 
 function problem(box, text) {

@@ -43,7 +43,6 @@ function addCards(V) {
   const card = el('div', { class: 'lc-card', role: 'status', 'aria-label': 'Card of the chosen vertex' });
   const list = choice('Example vertices', ['examples …', ...setup.examples.map(([name]) => name)], k => {
     if (k) V.choose(setup.examples[k - 1][1]);
-    list.value = 0;
   });
   const steps = [['←', 'left', -1, 0], ['→', 'right', 1, 0], ['↑', 'above', 0, 1], ['↓', 'below', 0, -1]];
   const arrows = steps.map(([sign, name, x, y]) => {
@@ -64,6 +63,9 @@ function addCards(V) {
   };
   V.choose = vertex => {
     if (vertex < 0) return;
+    // The list names what is shown. It stays where a reader has put it, or arrow keys would start again.
+    const named = setup.examples.map(([, one]) => one);
+    if (named[list.value - 1] !== vertex) list.value = 1 + named.indexOf(vertex);
     if (!cards.row.has(vertex)) {
       card.replaceChildren('This vertex has no card: its responses hardly repeat, or it lies outside visual cortex.');
       return;

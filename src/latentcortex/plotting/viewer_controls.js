@@ -85,6 +85,7 @@ function addView(V) {
   };
   V.reset = () => {
     Object.assign(state, { zoom: 1, pan: [0, 0], ...POSTERIOR });
+    V.turned();
     V.redraw();
   };
 }
@@ -126,8 +127,9 @@ function addSides(V) {
     V.reset();
     Object.assign(state, Object.values(VIEWS)[k - 1]);
     if (state.shape > 1) V.setShape(1);
-    look.value = 0;
+    look.value = k; // the reset has cleared it, and arrow keys go on from here
   });
+  V.turned = () => { look.value = 0; };
   const half = choice('Hemispheres', ['both sides', 'left', 'right'], k => {
     state.sides = [[0, 1], [0], [1]][k];
     V.atFlat = flatWindow(V);
@@ -245,6 +247,7 @@ function addTurning(V) {
     } else {
       state.yaw = (state.yaw + 0.5 * dx + 540) % 360 - 180;
       state.pitch = clamp(state.pitch + 0.5 * dy, -90, 90);
+      V.turned();
     }
     V.redraw();
   };
