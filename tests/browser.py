@@ -10,6 +10,16 @@ import time
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
+def connect(to_read, to_write):
+    """Give the process that is about to start the two ends of pipes as 3, to read, and 4, to write."""
+    high = os.dup(to_read), os.dup(to_write)
+    os.dup2(high[0], 3)
+    os.dup2(high[1], 4)
+    # A copy that was 3 or 4 already is not copied again, and would be closed when the browser starts.
+    os.set_inheritable(3, True)
+    os.set_inheritable(4, True)
+
+
 class Browser:
     """One page of a browser without a network, until `close`.
 
@@ -28,17 +38,14 @@ class Browser:
         to_read, self._to = os.pipe()
         self._from, to_write = os.pipe()
 
-        def connect():  # the browser reads from 3 and writes to 4
-            high = os.dup(to_read), os.dup(to_write)
-            os.dup2(high[0], 3)
-            os.dup2(high[1], 4)
-
         command = [BROWSER, "--headless=new", "--no-sandbox", "--no-first-run", "--remote-debugging-pipe"]
         command += ["--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"]
         command += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},{height}", *options]
         command.append("about:blank")
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(command, close_fds=False, preexec_fn=connect, **quiet)
+        self._process = subprocess.Popen(
+            command, close_fds=False, preexec_fn=lambda: connect(to_read, to_write), **quiet
+        )
         os.close(to_read)
         os.close(to_write)
         (page,) = [one for one in self._when_there() if one["type"] == "page"][:1]
