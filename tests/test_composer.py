@@ -24,10 +24,10 @@ def shown_pictures():
     return {"scene": pictures(6), "drawn": pictures(6, seed=4)}
 
 
-def cortex(n=6):
+def cortex(n=6, **settings):
     values = np.stack([map_of().values * (k + 1) for k in range(n)])
     frames = plotting.VertexMap(values, "r", frames=[f"case {k}" for k in range(n)])
-    return plotting.cortex_viewer(frames, title="Cortex", alt="Predicted responses.")
+    return plotting.cortex_viewer(frames, title="Cortex", alt="Predicted responses.", **settings)
 
 
 def page(**changes):
@@ -69,6 +69,10 @@ def test_nothing_comes_from_elsewhere():
         ({"pictures": {"scene": pictures(5)}}, "scene: expected 6 pictures, one per combination; got 5"),
         ({"pictures": {"scene": 255 * pictures(6)}}, "scene: expected values in"),
         ({"first": 6}, "Expected first from 0 to 5; got 6"),
+        ({"first": True}, "Expected first from 0 to 5; got True"),
+        ({"first": 1.0}, "Expected first from 0 to 5; got 1.0"),
+        ({"choices": {"a": 5}}, "at least two options of each; .'a'. has fewer"),
+        ({"choices": ["day", "night"]}, "choices: expected a dict"),
         ({"alt": " "}, "Expected alt to be a text"),
         ({"title": None}, "Expected title to be a text"),
         ({"cortex": cortex(5)}, "cortex: expected 6 frames, one per combination; r has 5"),
@@ -78,6 +82,24 @@ def test_nothing_comes_from_elsewhere():
 def test_bad_input_is_named(changes, message):
     with pytest.raises(ValueError, match=message):
         page(**changes)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+def test_a_cortex_that_starts_later_follows_at_once(tmp_path):
+    """Its mesh comes with another viewer, further down the page."""
+    late = page(first=4, cortex=cortex(with_mesh=False))
+    mesh = plotting.cortex_viewer(map_of(), title="Mesh", alt="Another map.").data
+    (tmp_path / "page.html").write_text(f'<!doctype html><meta charset="utf-8">{late}{mesh}', "utf-8")
+    browser = Browser(tmp_path, options=WEBGL)
+    try:
+        browser.open(tmp_path / "page.html")
+        inside = "document.querySelector('.latentcortex-composer .latentcortex-cortex')"
+        assert browser.tell(f"{inside}.dataset.live") == "yes"
+        assert browser.tell(f"{inside}.latentcortex.state.frame") == 4
+        assert browser.tell(f"{inside}.querySelectorAll('input[type=range]').length") == 1, "of the shape"
+        assert browser.errors == []
+    finally:
+        browser.close()
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")

@@ -67,6 +67,7 @@ def test_film_is_described_once_asks_nothing_of_anybody_and_uses_no_ids():
         ({"frames": np.ma.masked_less(grey_frames(), 0.2)}, "masked"),
         ({"captions": ["seen"]}, "2 captions, one per image; got 1"),
         ({"alt": " "}, "alt to describe"),
+        ({"alt": None}, "alt to describe"),
         ({"order": []}, "order of frames from 0 to 2"),
         ({"order": [0, 3]}, "order of frames from 0 to 2"),
         ({"seconds": 0.05}, "at least 0.1 s"),

@@ -49,6 +49,19 @@ def test_equal_ratios_are_equal_distances_on_a_logarithmic_scale():
     assert re.findall(r">10<tspan[^>]*>(\d)</tspan>", text)[0] == "0"
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(2, 8, "2 5"), (5, 50, "5 10 20 50"), (3, 4, "3 3.2 3.4 3.6 3.8 4"), (0.5, 200, "100 101 102")],
+)
+def test_a_logarithmic_scale_has_two_ticks_at_least(low, high, expected):
+    """Below a factor of 100 there need not be two powers of ten; where there are, they are the ticks."""
+    x = np.geomspace(low, high, N)
+    x[[0, -1]] = low, high
+    text = linked([curves(x=x, log=True, lines={"a": np.zeros(N)})])
+    labels = re.findall(rf'y="{module.BOTTOM + 17:.1f}" text-anchor="middle">(.*?)</text>', text)
+    assert [re.sub("<.*?>", "", label) for label in labels] == expected.split()
+
+
 def test_everything_begins_at_the_first_setting_and_can_be_read_out():
     page = Elements(linked([points(), curves(), pictures()], first=3))
     (slider,) = page.of("input")
@@ -72,12 +85,20 @@ def test_nothing_is_asked_of_anybody_and_there_are_no_ids():
     [
         ([], {}, "at least one panel"),
         ([points()], {"first": N}, f"from 0 to {N - 1}; got {N}"),
+        (["x"], {}, r"panels: expected a list of Points, Curves and Pictures, got \['x'\]"),
+        (points(), {}, "panels: expected a list"),
+        ([points()], {"first": 1.0}, "from 0 to 4; got 1.0. A place is a whole number"),
+        ([points()], {"first": True}, "from 0 to 4; got True"),
         ([points()], {"title": " "}, "title to be a text"),
+        ([points()], {"title": None}, "title to be a text"),
         ([points()], {"texts": ["a"]}, f"texts: expected {N}"),
         ([points(y=np.zeros((N + 1, 2)))], {}, r"Points, y: expected finite numbers of the shape \(5, 2\)"),
         ([points(y=np.zeros((N, 3)))], {}, "as many x as y, got 2 and 3"),
         ([points(y=np.full((N, 2), np.nan))], {}, "Points, y: expected finite"),
         ([points(y_limits=(1, 0))], {}, "y_limits: expected two finite numbers, the lower one first"),
+        ([points(y_limits=(1,))], {}, "y_limits: expected two finite numbers"),
+        ([points(x_limits=1)], {}, "x_limits: expected two finite numbers"),
+        ([curves(y_limits=("a", "b"))], {}, "y_limits: expected two finite numbers"),
         ([points(alt="")], {}, "alt to describe a panel of Points"),
         ([curves(x=np.zeros(N))], {}, "expected x to increase"),
         ([curves(x=np.arange(N), log=True)], {}, "above 0 where it is logarithmic"),

@@ -64,8 +64,12 @@ def test_slider_says_what_it_expects():
     frames = smooth_frames(2, 1, 8)
     with pytest.raises(ValueError, match="Expected 2 labels"):
         plotting.frame_slider(frames, ["a"], "a scene")
-    with pytest.raises(ValueError, match="alt"):
-        plotting.frame_slider(frames, ["a", "b"], " ")
+    for alt in (" ", None):
+        with pytest.raises(ValueError, match="Expected alt to describe the frames in words"):
+            plotting.frame_slider(frames, ["a", "b"], alt)
+    for first in (1.0, True, -1):
+        with pytest.raises(ValueError, match="Expected first from 0 to 1"):
+            plotting.frame_slider(frames, ["a", "b"], "a scene", first=first)
     with pytest.raises(ValueError, match=r"frames: expected values in \[0, 1\]"):
         plotting.frame_slider(frames * 2 - 1, ["a", "b"], "a scene")
 
@@ -103,6 +107,8 @@ def test_a_grid_of_three_settings_begins_where_it_is_told_and_says_its_texts():
     assert json.loads(page.of("output")[0]["data-texts"])[7] == "s 1, k a, e y\n7"
     for wrong, message in (
         ({"first": (1, 0)}, "a place for each of the 3 settings"),
+        ({"first": 1}, "a place for each of the 3 settings, got 1"),
+        ({"first": (1, True, 0)}, "from 0 to 2; got True"),
         ({"first": (1, 3, 0)}, "from 0 to 2; got 3"),
         ({"texts": texts[0]}, r"texts: expected one for each frame, \(2, 3, 2\)"),
         ({"above": frames[0, 0, 0, :1]}, "above: expected images"),

@@ -214,6 +214,8 @@ def test_maps_of_the_viewer_say_what_is_wrong(change, message):
         ({"rois": {"V1": np.zeros(2 * N)}}, "V1: expected a mask of bool"),
         ({"first_frame": 1}, "first_frame from 0 to 0; got 1"),
         ({"first_frame": -1}, "first_frame from 0 to 0; got -1"),
+        ({"first_frame": 0.0}, "first_frame from 0 to 0; got 0.0"),
+        ({"first_frame": False}, "first_frame from 0 to 0; got False"),
         ({"maps": {}}, "maps: expected a VertexMap"),
         ({"maps": ONE}, "maps: expected a VertexMap"),
         ({"maps": {"r": ONE}}, "maps: expected a VertexMap"),

@@ -35,7 +35,7 @@ function start(box) {
       shown.style.backgroundPosition = `${share(column, columns)}% ${share(down, rows)}%`;
       shown.setAttribute('aria-label', `${setup.alt}: ${labels[k]} (${words})`);
     });
-    // Of another script, which may start later, when its mesh has come.
+    // Of another script, which may start later, when its mesh has come: then it says so.
     const cortex = box.querySelector('.latentcortex-cortex')?.latentcortex;
     if (!cortex) return;
     cortex.frameRow.remove();
@@ -52,6 +52,7 @@ function start(box) {
     el('div', { class: 'lcc-pictures' }, ...labels.map((label, k) =>
       el('div', {}, pictures[k], el('div', { class: 'lcc-label' }, label)))));
   box.dataset.live = 'yes';
+  box.addEventListener('latentcortex-start', () => show());
   show();
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
+from .checks import check_first, check_texts
 from .images import checked_images
 
 FOLDER = Path(__file__).parent
@@ -49,15 +50,14 @@ def picture_composer(choices, pictures, *, title, alt, first=0, cortex=None):
         For a choice of fewer than two options, pictures of another number, shape or range, a missing text, a
         `first` that is no combination, and a cortex with another number of frames.
     """
-    few = [name for name, options in choices.items() if isinstance(options, str) or len(options) < 2]
+    if not isinstance(choices, dict):
+        raise ValueError(f"choices: expected a dict of the options by name, got {choices!r}.")
+    few = [name for name, options in choices.items() if _n_options(options) < 2]
     if few or not choices:
         raise ValueError(f"choices: expected at least two options of each; {few or 'no choice'} has fewer.")
-    for name, text in (("title", title), ("alt", alt)):
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"Expected {name} to be a text for readers, got {text!r}.")
+    check_texts({"title": title, "alt": alt})
     n = math.prod(map(len, choices.values()))
-    if first not in range(n):
-        raise ValueError(f"Expected first from 0 to {n - 1}; got {first!r}.")
+    check_first(first, n)
     if not pictures:
         raise ValueError("pictures: expected at least one label with its pictures, got none.")
     given = {label: checked_images(images, label) for label, images in pictures.items()}
@@ -95,6 +95,11 @@ def picture_composer(choices, pictures, *, title, alt, first=0, cortex=None):
         f"{cortex.data if cortex is not None else ''}</div>"
         f"<script>(() => {{\n'use strict';\n{(FOLDER / 'composer.js').read_text('utf-8')}\n}})();</script>"
     )
+
+
+def _n_options(options):
+    """Return how many options there are, 0 for what is no sequence of them."""
+    return 0 if isinstance(options, str) or not hasattr(options, "__len__") else len(options)
 
 
 def _check_frames(page, n):

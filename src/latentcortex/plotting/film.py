@@ -8,6 +8,7 @@ import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
+from .checks import check_texts
 from .images import checked_images, unmasked
 
 # Rows that are repeated above and below each frame, so that a browser that smooths does not mix two frames.
@@ -80,8 +81,7 @@ def film(frames, captions, alt, *, order=None, seconds=0.25, image_width=176):
         raise ValueError(f"Expected {n_images} captions, one per image; got {len(captions)}.")
     if not order or not set(order) <= set(range(n_frames)):
         raise ValueError(f"Expected an order of frames from 0 to {n_frames - 1}, got {order}.")
-    if not isinstance(alt, str) or not alt.strip():
-        raise ValueError(f"Expected alt to describe the film in words, got {alt!r}.")
+    check_texts({"alt": alt}, "describe the film in words")
     if not 0.1 <= seconds < float("inf") or not image_width > 0:
         raise ValueError(
             f"Expected at least 0.1 s and a width above 0; got {seconds} s, {image_width} pixels."

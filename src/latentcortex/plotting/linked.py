@@ -5,11 +5,12 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from matplotlib.ticker import LogLocator, MaxNLocator
 
+from .checks import check_first, check_texts
 from .images import checked_images, unmasked
 from .palettes import DISTINCT
-from .sliders import check_first, page, slider, strips
+from .sliders import page, slider, strips
+from .ticks import log_ticks, number, power, ticks
 
 # Of a panel's drawing, in its own units, which are about CSS pixels: a panel is some 300 of them wide.
 WIDTH, HEIGHT = 320, 220
@@ -117,16 +118,16 @@ def linked_slider(panels, labels, *, name, title, first=0, texts=None):
     Raises
     ------
     ValueError
-        For no panel, a panel of another number of settings, values that are masked or not finite, limits or
-        settings that do not increase, a missing text, or a `first` that is no setting.
+        For no panel, one of another kind or with another number of settings, values that are masked or not
+        finite, limits or settings that do not increase, a missing text, or a `first` that is no setting.
     """
+    if not isinstance(panels, (list, tuple)) or not all(type(panel) in _DRAWN for panel in panels):
+        raise ValueError(f"panels: expected a list of Points, Curves and Pictures, got {panels!r:.80}.")
     n = len(labels)
     if not panels or n < 2:
         raise ValueError(f"Expected at least one panel and two settings, got {len(panels)} and {n}.")
     check_first(first, n)
-    for key, text in (("title", title), ("name", name)):
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"Expected {key} to be a text for readers, got {text!r}.")
+    check_texts({"title": title, "name": name})
     if texts is not None and len(texts) != n:
         raise ValueError(f"texts: expected {n}, one for each setting; got {len(texts)}.")
     drawn = "".join(_DRAWN[type(panel)](panel, n, first) for panel in panels)
@@ -173,16 +174,14 @@ class _Axes:
 
     def svg(self, x_label, y_label, alt):
         """Return the drawing with its axes."""
-        even = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
-        locator = LogLocator(numticks=5) if self.log else even
-        x_ticks = _inside(locator.tick_values(*self.x_limits), self.x_limits)
-        y_ticks = _inside(even.tick_values(*self.y_limits), self.y_limits)
+        x_ticks, with_powers = log_ticks(self.x_limits) if self.log else (ticks(self.x_limits), False)
+        y_ticks = ticks(self.y_limits)
         frame = [_line(LEFT, BOTTOM, RIGHT, BOTTOM), _line(LEFT, TOP, LEFT, BOTTOM)]
         for value, at in zip(x_ticks, self.x(x_ticks), strict=True):
-            text = _power(value) if self.log else _number(value)
+            text = power(value) if with_powers else number(value)
             frame += [_line(at, BOTTOM, at, BOTTOM + 4), _text(at, BOTTOM + 17, text, "middle")]
         for value, at in zip(y_ticks, self.y(y_ticks), strict=True):
-            frame += [_line(LEFT - 4, at, LEFT, at), _text(LEFT - 7, at + 4, _number(value), "end")]
+            frame += [_line(LEFT - 4, at, LEFT, at), _text(LEFT - 7, at + 4, number(value), "end")]
         # Upright above the axis: easier to read than turned.
         frame += [
             _text((LEFT + RIGHT) / 2, BOTTOM + 37, html.escape(x_label), "middle"),
@@ -273,8 +272,7 @@ _DRAWN = {Points: _points, Curves: _curves, Pictures: _pictures}
 
 
 def _alt(panel):
-    if not isinstance(panel.alt, str) or not panel.alt.strip():
-        raise ValueError(f"Expected alt to describe a panel of {type(panel).__name__} in words.")
+    check_texts({"alt": panel.alt}, f"describe a panel of {type(panel).__name__} in words")
     return panel.alt
 
 
@@ -302,14 +300,13 @@ def _limits(given, values, name):
         low, high = float(values.min()), float(values.max())
         more = 0.05 * (high - low) or 1.0
         return low - more, high + more
-    low, high = map(float, given)
+    try:
+        low, high = map(float, given)
+    except (TypeError, ValueError):  # of another number, or no numbers
+        low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"{name}: expected two finite numbers, the lower one first; got {given}.")
     return low, high
-
-
-def _inside(ticks, limits):
-    return np.array([tick for tick in ticks if limits[0] <= tick <= limits[1]])
 
 
 def _moves(attribute, places, first):
@@ -328,13 +325,3 @@ def _line(x1, y1, x2, y2, more="", width=1):
 
 def _text(x, y, text, anchor):
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
-
-
-def _number(value):
-    """Return a number with a true minus sign."""
-    return f"{value:g}".replace("-", "−")
-
-
-def _power(value):
-    """Return a power of ten with a raised exponent."""
-    return f'10<tspan dy="-5" font-size="9.5">{_number(round(math.log10(value)))}</tspan>'

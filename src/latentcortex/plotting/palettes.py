@@ -32,7 +32,7 @@ def region_colours(names):
     """Return a colour (r, g, b) for each region, by name.
 
     The regions of `REGIONS` have the same colour on all pages. Others take the colours of `DISTINCT`
-    that are still free, and from the eighth on the first ones again.
+    that are still free; when the free ones are used up, the first of them come again.
     """
     taken = {REGIONS[name][0] for name in names if name in REGIONS}
     free = [colour for colour in DISTINCT if colour not in taken] or DISTINCT

@@ -10,6 +10,7 @@ import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
+from .checks import check_texts
 from .images import checked_images, unmasked
 
 FOLDER = Path(__file__).parent
@@ -65,12 +66,12 @@ def identification_quiz(
     """
     drawn = checked_images(reconstructions, "reconstructions")
     pool = checked_images(candidates, "candidates")
-    _check_texts(title=title, alt=alt)
+    check_texts({"title": title, "alt": alt})
     if not isinstance(rng, np.random.Generator):
         raise ValueError(f"rng: expected a numpy.random.Generator, got {rng!r}.")
     if len(np.unique(pool.reshape(len(pool), -1), axis=0)) < len(pool):
         raise ValueError("candidates: two of them are equal, so that nobody could tell which was meant.")
-    _check_texts(**{f"the name {name!r} of a rival": name for name in rivals})
+    check_texts({f"the name {name!r} of a rival": name for name in rivals})
     answers = _checked_answers(answers, len(drawn), len(pool))
     n_ways = _checked_ways(n_ways, len(pool))
     of_drawn, of_pool = _checked_descriptions(descriptions, len(drawn), len(pool))
@@ -148,7 +149,7 @@ def brain_quiz(pictures, needed_brain, originals, identified, *, title, alt, nam
         raise ValueError(f"identified: expected {n} numbers in [0, 1], one per picture; got {found!r}.")
     if isinstance(names, str) or len(names) != 2:
         raise ValueError(f"names: expected two texts, with a brain and without; got {names!r}.")
-    _check_texts(title=title, alt=alt, **{"names[0]": names[0], "names[1]": names[1]})
+    check_texts({"title": title, "alt": alt, "names[0]": names[0], "names[1]": names[1]})
     setup = {
         "kind": "brain",
         "pictures": _files(pictures),
@@ -248,13 +249,6 @@ def _checked_descriptions(descriptions, *lengths):
             f"got {found}."
         )
     return tuple([str(text) for text in texts] for texts in descriptions)
-
-
-def _check_texts(**texts):
-    """Refuse texts that are missing."""
-    for name, text in texts.items():
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"Expected {name} to be a text for readers, got {text!r}.")
 
 
 def _files(images):

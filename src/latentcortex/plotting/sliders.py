@@ -10,6 +10,7 @@ import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
+from .checks import check_first, check_texts
 from .images import checked_images, unmasked
 
 # Written as attributes of the elements and without ids, so that several sliders live on one page
@@ -127,7 +128,7 @@ def grid_slider(frames, names, labels, alt, *, image_width=160, first=None, text
             "Expected frames of the shape (n_first, n_second, ..., n_images, 3, h, w), a name for each "
             f"setting and as many labels of it; got {frames.shape}, {len(names)} names and {lengths} labels."
         )
-    places = [0] * n if first is None else list(first)
+    places = [0] * n if first is None else list(np.ravel(np.array(first, object)))
     if len(places) != n:
         raise ValueError(f"first: expected a place for each of the {n} settings, got {len(places)}.")
     for place, length in zip(places, lengths, strict=True):
@@ -154,20 +155,13 @@ def grid_slider(frames, names, labels, alt, *, image_width=160, first=None, text
     return page(alt, pictures, rows, values, at, width)
 
 
-def check_first(first, n):
-    """Refuse a place that is none of n frames."""
-    if isinstance(first, bool) or first not in range(n):
-        raise ValueError(f"first: expected the place of a frame, from 0 to {n - 1}; got {first!r}.")
-
-
 def strips(frames, labels, alt, image_width, first=0):
     """Return the width of a strip in CSS pixels, and the HTML of frames (n, n_images, 3, h, w)."""
     n_frames, n_images, *_, w = frames.shape
     checked_images(frames.reshape(-1, *frames.shape[2:]), "frames")
     if not image_width > 0:
         raise ValueError(f"image_width must be above 0 pixels; got {image_width}.")
-    if not alt.strip():
-        raise ValueError("Expected alt to describe the frames in words, got an empty text.")
+    check_texts({"alt": alt}, "describe the frames in words")
 
     # A white gap of 2 pixels between images, none after the last: (n_frames, h, width of strip, 3).
     gap = ((0, 0), (0, 0), (0, 0), (0, 0), (0, 2))

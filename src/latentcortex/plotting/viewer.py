@@ -14,6 +14,7 @@ from IPython.display import HTML
 from PIL import Image
 
 from .cards import packed_cards
+from .checks import check_first, check_texts
 from .compared import PALEST, winner_map
 from .cortex import N_FSAVERAGE5, colour_scale, hemispheres, region_masks, surfaces
 from .images import unmasked
@@ -129,15 +130,12 @@ def cortex_viewer(
         maps = {maps.label: maps}
     if not isinstance(maps, dict) or not all(isinstance(one, VertexMap) for one in maps.values()) or not maps:
         raise ValueError("maps: expected a VertexMap, or a dict of at least one of them by name.")
-    for name, text in (("title", title), ("alt", alt)):
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"Expected {name} to describe the cortex in words, got {text!r}.")
+    check_texts({"title": title, "alt": alt}, "describe the cortex in words")
     if shape not in ("pial", "inflated", "flat"):
         raise ValueError(f"Expected a shape of pial, inflated, flat; got {shape!r}.")
     frames = {name: _checked_frames(name, one) for name, one in maps.items()}
     of_first = next(iter(frames.values()))
-    if first_frame not in range(len(of_first)):
-        raise ValueError(f"Expected first_frame from 0 to {len(of_first) - 1}; got {first_frame!r}.")
+    check_first(first_frame, len(of_first), "first_frame")
     masks = {name: np.concatenate(both) for name, both in region_masks(rois).items()}
     vertices = np.flatnonzero(np.any([np.isfinite(values).any(axis=0) for values in frames.values()], axis=0))
     words = [vertices]
