@@ -20,9 +20,9 @@ RULE = (
     f"The rule: {WORDS} words of text or {LINES} lines of visible code a minute, {PICTURE} minute for each "
     f"picture, slider or table, {EXERCISES['Predict']} minutes for an exercise of the level *predict before "
     f"you run*, {EXERCISES['Change']} for *change one thing*, {EXERCISES['Project']} for a *project*, "
-    f"{EXERCISES['Grades']} for one that grades itself, and {EXERCISE} for one without a level. Folded cells "
-    "and the section *All numbers* count as nothing. The minutes were not measured on readers: plan half as "
-    "much again for a first lesson."
+    f"{EXERCISES['Grades']} for one that grades itself, and {EXERCISE} for one without a level. Folded "
+    "code, such as the set-up, and the section *All numbers* count as nothing. The minutes were not measured "
+    "on readers: plan half as much again for a first lesson."
 )
 
 
@@ -37,7 +37,8 @@ def minutes(notebook):
     Returns
     -------
     sections : dict of str to float
-        By heading; the part before the first one is ``"Opening"``. The set-up counts as part of it.
+        By heading; the part before the first one is ``"Opening"``. Folded code, such as the
+        set-up, counts as nothing.
     exercises : float
     """
     sections, heading = {"Opening": 0.0}, "Opening"

@@ -15,14 +15,15 @@ import yaml
 BOOK = Path(__file__).parent
 LONG = 30  # words of a sentence; longer ones should be the exception
 FIGURES = re.compile(
-    r"\b(subplots|subplot_mosaic|image_grid|roi_bars|flatmap|compared_flatmaps|cortex_viewer|sliders?)\("
+    r"\b(subplots|subplot_mosaic|image_grid|roi_bars|flatmap|compared_flatmaps|cortex_viewer|film|"
+    r"\w*sliders?|\w+_quiz|picture_composer|winner_map|two_dimensional_map)\("
 )
 TABLES = re.compile(r"\bset_caption\(|^\|[ :|-]+\|$", re.MULTILINE)
 
 
 def pages():
     """Return the paths of all pages, in the order of the table of contents."""
-    contents = yaml.safe_load((BOOK.parent / "_toc.yml").read_text())
+    contents = yaml.safe_load((BOOK.parent / "_toc.yml").read_text(encoding="utf-8"))
     names = [contents["root"], *(of["file"] for part in contents["parts"] for of in part["chapters"])]
     found = [BOOK / f"{Path(name).name}{end}" for name in names for end in (".ipynb", ".md")]
     return [path for path in found if path.is_file()]
@@ -31,9 +32,9 @@ def pages():
 def parts(path):
     """Return the Markdown and the code of a page before its exercises, each a list of str."""
     if path.suffix == ".md":
-        return [path.read_text()], []
+        return [path.read_text(encoding="utf-8")], []
     text, code = [], []
-    for cell in json.loads(path.read_text())["cells"]:
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
         if source.startswith("## Exercises"):
             break

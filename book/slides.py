@@ -218,11 +218,13 @@ def deck(name, shown):
     number = name.split("_")[0]
     place = f"{number} " if number.isdigit() else ""
     title = f"{place}{shown[0].heading}"
-    return _page(re.sub(r"<[^>]+>", "", title), "\n".join(sections), (BOOK / "slides.js").read_text())
+    return _page(
+        re.sub(r"<[^>]+>", "", title), "\n".join(sections), (BOOK / "slides.js").read_text(encoding="utf-8")
+    )
 
 
 def _page(title, body, script=""):
-    style = (BOOK / "slides.css").read_text()
+    style = (BOOK / "slides.css").read_text(encoding="utf-8")
     footer = f'<footer><span>Latent Cortex: {title}. Simulated data.</span> <span id="page"></span></footer>'
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

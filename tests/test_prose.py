@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,6 +64,52 @@ def test_a_page_is_counted_up_to_its_exercises(tmp_path):
     assert long_ones == [(32, long)]
 
 
+@pytest.mark.parametrize(
+    ("code", "is_figure"),
+    [
+        ("plotting.frame_slider(frames, labels, alt)", True),
+        ("plotting.linked_slider(panels, labels, name=name)", True),
+        ("display(plotting.grid_slider(", True),
+        ("plotting.identification_quiz(", True),
+        ("plotting.brain_quiz(", True),
+        ("plotting.picture_composer(choices, pictures)", True),
+        ("ax = plotting.winner_map(of_field, names)", True),
+        ("ax, _ = plotting.two_dimensional_map(*whole)", True),
+        ("plotting.film(frames, captions, alt)", True),
+        ("fig, ax = plt.subplots()", True),
+        ("sliders = 3", False),
+        ("quiz(3)", False),
+    ],
+)
+def test_whatever_draws_counts_as_a_figure(code, is_figure):
+    assert bool(prose.FIGURES.search(code)) == is_figure
+
+
 def test_all_pages_are_there():
     names = [path.stem for path in prose.pages()]
     assert names[0] == "intro" and "10_encode_voxels" in names and len(names) == len(set(names)) > 15
+
+
+ON_ANY_SYSTEM = """
+import prose, slides
+for path in prose.pages():
+    prose.parts(path)
+slides.deck("01_some", [slides.Frame("title", "A title")])
+"""
+
+
+def test_files_are_read_alike_whatever_the_encoding_of_the_system():
+    """Python warns where the encoding of a file is left to the system; here that is an error."""
+    strict = [
+        "-X",
+        "warn_default_encoding",
+        *(f"-Werror::EncodingWarning:{name}" for name in ("prose", "slides")),
+    ]
+    done = subprocess.run(
+        [sys.executable, *strict, "-c", ON_ANY_SYSTEM],
+        cwd=PATH.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
