@@ -5,6 +5,7 @@ of memory, say) would end its build before a page is written. Whatever fails, th
 to ``book/_build.new``, the failures are named at the end, and the last whole book stays where it is.
 """
 
+import asyncio
 import json
 import os
 import shutil
@@ -39,7 +40,7 @@ def pages_of(toc):
     return [toc["root"], *(chapter["file"] for chapter in chapters)]
 
 
-def execute(path, cell_limit=CELL_LIMIT):
+def execute(path, cell_limit=CELL_LIMIT, clients=None):
     """Execute a notebook in its own folder, as far as it goes.
 
     Parameters
@@ -47,6 +48,8 @@ def execute(path, cell_limit=CELL_LIMIT):
     path : Path
     cell_limit : float
         Seconds that one cell may take.
+    clients : list, optional
+        Gets the client, so that others can end its kernel.
 
     Returns
     -------
@@ -65,6 +68,8 @@ def execute(path, cell_limit=CELL_LIMIT):
         record_timing=False,
         on_cell_start=lambda cell_index, **_: started.append(cell_index),
     )
+    if clients is not None:
+        clients.append(client)
     try:
         client.execute()
     except CellExecutionError as error:
@@ -82,20 +87,46 @@ def execute(path, cell_limit=CELL_LIMIT):
 
 
 def execute_chapters(book, source, pages, cell_limit=CELL_LIMIT):
-    """Copy a book's sources and put the executed chapters in; return what failed, a line each."""
+    """Copy a book's sources and put the executed chapters in; return what failed, a line each.
+
+    Ctrl-C ends the kernels of the chapters that are running, and no other chapter begins.
+    """
     shutil.copytree(book, source, ignore=shutil.ignore_patterns("_build*", ".ipynb_checkpoints"))
+
+    clients, stopped = [], []
 
     def one(path):
         start = time.monotonic()
-        notebook, failure = execute(path, cell_limit)
+        notebook, failure = execute(path, cell_limit, clients)
+        if stopped:
+            return failure
         nbformat.write(notebook, source / path.name)
         took = f"{time.monotonic() - start:.0f} s"
         print(f"{path.stem}: {'FAILED' if failure else 'executed'}, {took}", flush=True)
         return failure
 
     paths = [path for page in pages if (path := book / f"{page}.ipynb").exists()]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return [failure for failure in pool.map(one, paths) if failure]
+    pool = ThreadPoolExecutor(AT_ONCE)
+    chapters = [pool.submit(one, path) for path in paths]
+    try:
+        return [failure for chapter in chapters if (failure := chapter.result())]
+    except KeyboardInterrupt:
+        stopped.append(True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        # Python ends after its threads, and these wait for kernels, which Ctrl-C does not reach.
+        while not all(chapter.done() for chapter in chapters):
+            _end_kernels(clients)
+            time.sleep(0.2)
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _end_kernels(clients):
+    """Kill the kernels of clients, where they have one."""
+    for client in clients:
+        if client.km is not None and client.km.has_kernel:
+            asyncio.run(client.km.provisioner.kill())
 
 
 def restore(place):

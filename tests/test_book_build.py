@@ -1,6 +1,11 @@
 """Building the book: failures are named, pages that worked are written, the last good book stays."""
 
 import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +90,59 @@ def test_a_whole_book_takes_the_place_of_the_last_one_and_a_failed_one_does_not(
 def test_a_book_whose_pages_fail_their_checks_does_not_take_the_place(builder, small):
     assert builder.build(small, lambda _: False) == ["checks of the pages: named above"]
     assert not (small / "book" / "_build").exists()
+
+
+INTERRUPTED = """
+import importlib.util, signal, sys
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("build_book", sys.argv[1])
+builder = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(builder)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have switched it off
+builder.build(Path(sys.argv[2]), lambda html: True)
+"""
+
+
+def wait_until(there, seconds):
+    end = time.monotonic() + seconds
+    while not there() and time.monotonic() < end:
+        time.sleep(0.1)
+    return there()
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="another process gets no Ctrl-C there")
+def test_ctrl_c_ends_the_chapters_that_are_running_and_their_kernels(small):
+    """Each chapter would run for 10 minutes; the process and both kernels are gone within 20 seconds."""
+    names = ("one", "two", "three")
+    (small / "_toc.yml").write_text(
+        "format: jb-book\nroot: intro\nchapters: [{file: one}, {file: two}, {file: three}]\n"
+    )
+    told = [small / name for name in names]
+    for file in told:
+        cell = f"import os, pathlib, time\npathlib.Path({str(file)!r}).write_text(str(os.getpid()))"
+        write_chapter(small / "book" / f"{file.name}.ipynb", cell, "time.sleep(600)")
+    command = [sys.executable, "-c", INTERRUPTED, ROOT / "book" / "build.py", small]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert wait_until(lambda: any(file.exists() and file.read_text() for file in told), 60)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    kernels = [int(file.read_text()) for file in told if file.exists()]
+    assert kernels and wait_until(lambda: not any(map(is_alive, kernels)), 5)
+    assert "KeyboardInterrupt" in errors and process.returncode != 0
+    assert "executed" not in out and "FAILED" not in out
+    assert not told[2].exists(), "no other chapter begins"
 
 
 def test_a_run_ended_between_the_two_renames_loses_nothing(builder, tmp_path):
