@@ -112,10 +112,12 @@
       return window.checkedControls.length;
     },
 
-    // Focus a control and return its name; null if no reader sees it now.
+    // Focus a control and return its name; null if no reader sees it now, or if it leads back to where a page begins,
+    // as a choice that is made already and a button that starts again do: at the beginning they change nothing.
     focus: ([, k]) => {
       const control = window.checkedControls[k];
       if (!control.isConnected || !control.checkVisibility({ visibilityProperty: true })) return null;
+      if (control.matches('[aria-disabled=true], [aria-pressed=true]') || /^(start again|reset)$/i.test(control.textContent.trim())) return null;
       if (control.type === 'range' && +control.value >= +control.max) {
         control.value = control.min;
         control.dispatchEvent(new Event('input', { bubbles: true }));
