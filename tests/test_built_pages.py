@@ -130,6 +130,14 @@ def test_mathematics_comes_from_the_book_itself(path):
     assert all(a.startswith("_static/mathjax/") for a in loaded)
 
 
+def test_every_rule_of_our_style_sheet_is_closed():
+    # A brace that is missing makes browsers drop all rules after it, without a word.
+    for sheet in (BOOK / "webassets").glob("*.css"):
+        plain = re.sub(r"/\*.*?\*/", "", sheet.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert plain.count("{") == plain.count("}"), sheet.name
+        assert not re.search(r"\{[^{}]*\{[^{}]*\{", plain), f"{sheet.name}: a rule inside a rule"
+
+
 def test_the_reader_of_pages_sees_every_way_to_ask():
     page = Page(
         '<link rel="stylesheet" href="https://a.org/x.css"><script src="//b.org/y.js"></script>'
