@@ -1,6 +1,5 @@
 """Small pictures of the front page: one for each chapter, of what it found, without text."""
 
-import base64
 import io
 
 import front
@@ -9,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from latentcortex import features, plotting
+from latentcortex.plotting.images import data_address
 
 SIZE = 480, 320  # pixels; shown at half this size
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"  # told apart by readers who don't see red or green
@@ -17,9 +17,7 @@ N_CORTEX = 20_484  # vertices of fsaverage5
 
 def address(image, kind="JPEG"):
     """Return a PIL image as an address that a page can hold."""
-    file = io.BytesIO()
-    image.save(file, kind, **({"quality": 85} if kind == "JPEG" else {"optimize": True}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+    return data_address(image, kind, **({"quality": 85} if kind == "JPEG" else {"optimize": True}))
 
 
 def scene(pixels, size=None):

@@ -1,5 +1,6 @@
 """A real browser that tests press keys in: Chromium, led through its debugging pipe."""
 
+import contextlib
 import json
 import os
 import select
@@ -18,6 +19,23 @@ def connect(to_read, to_write):
     # A copy that was 3 or 4 already is not copied again, and would be closed when the browser starts.
     os.set_inheritable(3, True)
     os.set_inheritable(4, True)
+
+
+@contextlib.contextmanager
+def opened(browser, folder, head=""):
+    """Yield a function that opens the parts of a page; none may fail or ask anything of another machine."""
+
+    def show(*parts):
+        page = folder / "page.html"
+        page.write_text(f'<!doctype html><meta charset="utf-8">{head}{"".join(parts)}', "utf-8")
+        browser.requests.clear()
+        browser.errors.clear()
+        browser.open(page)
+        return browser
+
+    yield show
+    assert browser.errors == []
+    assert [url for url in browser.requests if not url.startswith(("file:", "data:"))] == []
 
 
 class Browser:

@@ -4,7 +4,7 @@ import html
 import json
 
 import pytest
-from browser import BROWSER, Browser
+from browser import BROWSER, Browser, opened
 from quiz_pages import WAYS, N, brain, setup_of, which
 from scipy import stats
 
@@ -23,17 +23,8 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def show(browser, tmp_path):
-    def opened(*parts):
-        page = tmp_path / "page.html"
-        page.write_text(f'<!doctype html><meta charset="utf-8"><title>quiz</title>{"".join(parts)}', "utf-8")
-        browser.requests.clear()
-        browser.errors.clear()
-        browser.open(page)
-        return browser
-
-    yield opened
-    assert browser.errors == []
-    assert [url for url in browser.requests if not url.startswith(("file:", "data:"))] == []
+    with opened(browser, tmp_path, "<title>quiz</title>") as show:
+        yield show
 
 
 def text(browser, selector, k=0):

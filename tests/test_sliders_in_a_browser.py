@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from browser import BROWSER, Browser
+from browser import BROWSER, Browser, opened
 from linked_pages import LABELS, N, curves, linked, pictures, points
 
 from latentcortex import plotting
@@ -24,18 +24,9 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def show(browser, tmp_path):
-    def opened(*parts):
-        page = tmp_path / "page.html"
-        head = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        page.write_text(f"{head}<title>sliders</title>{''.join(parts)}", "utf-8")
-        browser.requests.clear()
-        browser.errors.clear()
-        browser.open(page)
-        return browser
-
-    yield opened
-    assert browser.errors == []
-    assert [url for url in browser.requests if not url.startswith(("file:", "data:"))] == []
+    head = '<meta name="viewport" content="width=device-width"><title>sliders</title>'
+    with opened(browser, tmp_path, head) as show:
+        yield show
 
 
 def at(browser, selector, attribute, box=0):

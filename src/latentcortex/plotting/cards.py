@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import io
 import json
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from .cortex import N_FSAVERAGE5
-from .images import checked_images, unmasked
+from .images import as_picture, checked_images, data_address, unmasked
 
 THUMBNAIL = 48
 """Width and height of an image on the sheet that travels with a page, in pixels."""
@@ -146,9 +145,6 @@ def _sheet(images, columns):
     """Return images in rows of so many as the address of a WebP file."""
     sheet = Image.new("RGB", (columns * THUMBNAIL, -(-len(images) // columns) * THUMBNAIL))
     for k, image in enumerate(images):
-        pixels = (image.transpose(1, 2, 0) * 255).round().astype(np.uint8)
-        small = Image.fromarray(pixels).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+        small = as_picture(image.transpose(1, 2, 0)).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
         sheet.paste(small, (k % columns * THUMBNAIL, k // columns * THUMBNAIL))
-    file = io.BytesIO()
-    sheet.save(file, format="WEBP", quality=QUALITY, method=6)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return data_address(sheet, "WEBP", quality=QUALITY, method=6)

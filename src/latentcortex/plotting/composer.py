@@ -1,18 +1,15 @@
 """Pictures of all combinations of a few choices, for readers of a static page as of a live one."""
 
-import base64
 import html
-import io
 import json
 import math
 from pathlib import Path
 
 import numpy as np
 from IPython.display import HTML
-from PIL import Image
 
 from .checks import check_first, check_texts
-from .images import checked_images
+from .images import as_picture, checked_images, data_address
 
 FOLDER = Path(__file__).parent
 QUALITY = 85
@@ -120,6 +117,4 @@ def _sheet(images, columns):
     blank = np.zeros((-(-n // columns) * columns, 3, h, w))
     blank[:n] = images
     sheet = blank.reshape(-1, columns, 3, h, w).transpose(0, 3, 1, 4, 2).reshape(-1, columns * w, 3)
-    file = io.BytesIO()
-    Image.fromarray((sheet * 255).round().astype(np.uint8)).save(file, "WEBP", quality=QUALITY, method=6)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+    return data_address(as_picture(sheet), "WEBP", quality=QUALITY, method=6)

@@ -1,15 +1,12 @@
 """A film in a page: frames that run in a loop, with a button to stop them."""
 
-import base64
 import html
-import io
 
 import numpy as np
 from IPython.display import HTML
-from PIL import Image
 
 from .checks import check_texts
-from .images import checked_images, unmasked
+from .images import as_picture, checked_images, data_address, unmasked
 
 # Rows that are repeated above and below each frame, so that a browser that smooths does not mix two frames.
 _MARGIN = 2
@@ -99,7 +96,7 @@ def film(frames, captions, alt, *, order=None, seconds=0.25, image_width=176):
         windows.append(
             f'<figure style="margin:0;padding:0;flex:0 1 {image_width}px;min-width:0">'
             f'<div style="aspect-ratio:{w}/{h};overflow:hidden;border-radius:6px">'
-            f'<img class="dark-light" {described} src="data:image/jpeg;base64,{_column(frames[:, k])}" '
+            f'<img class="dark-light" {described} src="{_column(frames[:, k])}" '
             f'style="display:block;width:100%;max-width:none;height:auto;margin:0;padding:0;border-radius:0;'
             f'transform:translateY(-{last:.4f}%)"></div>'
             f'<figcaption style="text-align:center;color:inherit;font-weight:normal;font-size:0.85rem;'
@@ -120,9 +117,7 @@ def film(frames, captions, alt, *, order=None, seconds=0.25, image_width=176):
 
 
 def _column(frames):
-    """Return frames (n, 3, h, w) below each other, with margins, as JPEG in base64."""
-    pixels = (frames * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
-    pixels = np.pad(pixels, ((0, 0), (_MARGIN, _MARGIN), (0, 0), (0, 0)), mode="edge")
-    file = io.BytesIO()
-    Image.fromarray(pixels.reshape(-1, *pixels.shape[2:])).save(file, "JPEG", quality=88, subsampling=0)
-    return base64.b64encode(file.getvalue()).decode()
+    """Return frames (n, 3, h, w) below each other, with margins, as the address of a JPEG file."""
+    margins = ((0, 0), (_MARGIN, _MARGIN), (0, 0), (0, 0))
+    pixels = np.pad(frames.transpose(0, 2, 3, 1), margins, mode="edge")
+    return data_address(as_picture(pixels.reshape(-1, *pixels.shape[2:])), "JPEG", quality=88, subsampling=0)

@@ -1,7 +1,11 @@
-"""Images side by side."""
+"""Images side by side, and as what a page holds."""
+
+import base64
+import io
 
 import matplotlib.pyplot as plt
 import numpy as np
+from PIL import Image
 
 
 def unmasked(values, name):
@@ -36,6 +40,26 @@ def checked_images(images, name):
             "images.clip(0, 1)."
         )
     return images
+
+
+def as_picture(pixels):
+    """Return pixels (h, w, 3) in [0, 1] as a PIL image."""
+    return Image.fromarray((pixels * 255).round().astype(np.uint8))
+
+
+def data_address(picture, kind, **options):
+    """Return a PIL image as an address that a page can hold.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+    kind : {"JPEG", "PNG", "WEBP"}
+    **options
+        Of `PIL.Image.Image.save`, such as ``quality``.
+    """
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def image_grid(rows, row_labels=None, column_labels=None, *, width=7.5):

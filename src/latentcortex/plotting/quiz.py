@@ -1,17 +1,14 @@
 """Quizzes about pictures, for readers of a static page as of a live one."""
 
-import base64
 import html
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 from IPython.display import HTML
-from PIL import Image
 
 from .checks import check_texts
-from .images import checked_images, unmasked
+from .images import as_picture, checked_images, data_address, unmasked
 
 FOLDER = Path(__file__).parent
 QUALITY = 90
@@ -253,13 +250,8 @@ def _checked_descriptions(descriptions, *lengths):
 
 def _files(images):
     """Return images (n, 3, h, w) as data addresses of WebP files."""
-    made = []
-    for image in images:
-        file = io.BytesIO()
-        pixels = (image.transpose(1, 2, 0) * 255).round().astype(np.uint8)
-        Image.fromarray(pixels).save(file, format="WEBP", quality=QUALITY, method=6)
-        made.append(f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}")
-    return made
+    pictures = map(as_picture, images.transpose(0, 2, 3, 1))
+    return [data_address(picture, "WEBP", quality=QUALITY, method=6) for picture in pictures]
 
 
 def _page(title, setup, still, still_alt):

@@ -1,17 +1,14 @@
 """Images one after the other: sliders that work in a static page as in a live one."""
 
-import base64
 import html
-import io
 import json
 import math
 
 import numpy as np
 from IPython.display import HTML
-from PIL import Image
 
 from .checks import check_first, check_texts
-from .images import checked_images, unmasked
+from .images import as_picture, checked_images, data_address, unmasked
 
 # Written as attributes of the elements and without ids, so that several sliders live on one page
 # and the same one may be shown twice. Without scripts the first picture stays visible. The number of
@@ -172,13 +169,9 @@ def strips(frames, labels, alt, image_width, first=0):
     rendering = "pixelated" if image_width > w else "auto"
     pictures = []
     for k, (strip, text) in enumerate(zip(pixels, labels, strict=True)):
-        file = io.BytesIO()
-        Image.fromarray((strip * 255).round().astype(np.uint8)).save(
-            file, format="JPEG", quality=90, subsampling=0
-        )
+        source = data_address(as_picture(strip), "JPEG", quality=90, subsampling=0)
         pictures.append(
-            f'<img class="dark-light" src="data:image/jpeg;base64,'
-            f'{base64.b64encode(file.getvalue()).decode()}" alt="{html.escape(f"{alt} ({text})")}" '
+            f'<img class="dark-light" src="{source}" alt="{html.escape(f"{alt} ({text})")}" '
             f'style="display:{"block" if k == first else "none"};width:{strip_width}px;'
             f'max-width:100%;height:auto;padding:0;margin:0 0 2px;image-rendering:{rendering}">'
         )
