@@ -1,10 +1,14 @@
 """Print how long each page of the book is, and with --sentences its sentences of more than 30 words.
 
 Counted is the text that comes before the exercises: words, sentences, tables, figures and lines of code. A
-formula counts as one word; code, addresses and the markup of directives count as none.
+formula counts as one word; code, addresses and the markup of directives count as none. With --docstrings the
+public docstrings of the package are counted instead, per folder.
 """
 
 import argparse
+import ast
+import inspect
+import itertools
 import json
 import re
 from pathlib import Path
@@ -13,11 +17,13 @@ import pandas as pd
 import yaml
 
 BOOK = Path(__file__).parent
+PACKAGE = BOOK.parent / "src/latentcortex"
 LONG = 30  # words of a sentence; longer ones should be the exception
 FIGURES = re.compile(
     r"\b(subplots|subplot_mosaic|image_grid|roi_bars|flatmap|compared_flatmaps|cortex_viewer|film|"
     r"\w*sliders?|\w+_quiz|picture_composer|winner_map|two_dimensional_map)\("
 )
+TYPED = ("Parameters", "Returns", "Yields", "Raises", "Warns", "Attributes")  # sections of numpydoc
 TABLES = re.compile(r"\bset_caption\(|^\|[ :|-]+\|$", re.MULTILINE)
 
 
@@ -83,11 +89,57 @@ def report(path):
     return numbers, [(n, of) for n, of in zip(n_words, of_page, strict=True) if n > LONG]
 
 
+def docstrings(code):
+    """Return the public docstrings of Python code: of the module, its classes, functions and methods."""
+
+    def of(node):
+        text = ast.get_docstring(node)
+        yield from [text] if text else []
+        for child in node.body:
+            is_definition = isinstance(child, ast.ClassDef | ast.FunctionDef)
+            if is_definition and not child.name.startswith("_") and not isinstance(node, ast.FunctionDef):
+                yield from of(child)
+
+    return list(of(ast.parse(code)))
+
+
+def prose_of(docstring):
+    """Return a docstring without headings, tables, names and types, examples and literal blocks."""
+    plain = re.sub(r"^=+ +=.*^=[= ]+$", "", inspect.cleandoc(docstring), flags=re.DOTALL | re.MULTILINE)
+    found, section, is_literal = [], "", False
+    for line, following in itertools.pairwise([*plain.splitlines(), ""]):
+        is_heading = re.fullmatch(r"-{3,}", following)
+        section = line if is_heading else section
+        is_literal = is_literal and (not line.strip() or line.startswith(" "))
+        is_typed = section in TYPED and not line.startswith(" ")
+        is_prose = not (
+            is_heading or is_literal or is_typed or section == "Examples" or line.startswith("---")
+        )
+        # An empty line in its place, so that the next description is a block of its own.
+        found.append(line if is_prose else "")
+        is_literal |= line.endswith("::")
+    return "\n".join(found)
+
+
+def docstring_report(folder):
+    """Return the numbers of the docstrings of a folder or file, dict of str to int, and long sentences."""
+    files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder]
+    texts = [text for file in files for text in docstrings(file.read_text(encoding="utf-8"))]
+    found = [(count_words(of), of) for text in texts for of in sentences(prose_of(text))]
+    long = [(n, of) for n, of in found if n > LONG]
+    return {"docstrings": len(texts), "sentences": len(found), f"over {LONG}": len(long)}, long
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sentences", action="store_true", help="print the long sentences as well")
+    parser.add_argument("--docstrings", action="store_true", help="count the package's docstrings instead")
     args = parser.parse_args()
-    found = {path.stem: report(path) for path in pages()}
+    if args.docstrings:
+        parts_of = [path for path in sorted(PACKAGE.iterdir()) if path.suffix == ".py" or path.is_dir()]
+        found = {path.stem: docstring_report(path) for path in parts_of if path.name != "__pycache__"}
+    else:
+        found = {path.stem: report(path) for path in pages()}
     print(pd.DataFrame({name: numbers for name, (numbers, _) in found.items()}).T.to_string())
     for name, (_, long) in found.items() if args.sentences else ():
         print(f"\n{name}")

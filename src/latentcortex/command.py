@@ -6,12 +6,12 @@ import sys
 
 
 def main(argv=None):
-    """Run the command; return the exit status.
+    """Run the command and return its exit status.
 
     Parameters
     ----------
     argv : list of str, optional
-        Default: what the shell passed.
+        By default, the arguments that the shell passed.
     """
     parser = argparse.ArgumentParser(prog="latentcortex", description=__doc__.partition(": ")[2])
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

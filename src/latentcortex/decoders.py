@@ -1,4 +1,4 @@
-"""Linear decoders: from betas to features of any shape."""
+"""Decode features of any shape from betas, by linear regression."""
 
 import numpy as np
 import torch
@@ -18,34 +18,34 @@ from latentcortex.ridge.rows import (
 class LinearDecoder(ImageRidge):
     """Decode features from betas by ridge regression.
 
-    Voxels are z-scored with training statistics. Each number of the features has an intercept
-    and, by default, a penalty of its own. Predictions have the kind (numpy or torch), the device
-    and the trailing shape of the features fitted: latents (n, 4, h, w), token states
-    (n, n_tokens, d). Where features are tensors on a GPU, the regression runs there. Lists are
-    taken as arrays. Masked, missing and infinite values are refused.
+    Voxels are z-scored with training statistics. Each number of the features has an intercept and, by
+    default, its own penalty. Features may be latents (n, 4, h, w) or token states (n, n_tokens, d).
+    Predictions have the kind (numpy or torch), the device and the trailing shape of the features that were
+    fitted. If features are tensors on a GPU, the regression runs there. Lists are converted to arrays.
+    Masked, missing and infinite values raise an error.
 
     Parameters
     ----------
     alphas : array of shape (n_alphas,) or None
         Penalties; None takes ``ridge.alpha_grid(n_voxels)``.
     cv : int or "gcv"
-        Number of folds, in which the repeats of an image stay together, or generalised
-        cross-validation, which takes one row per image and refuses repeats.
+        Number of folds, or generalised cross-validation. The repeats of an image stay in the same fold.
+        Generalised cross-validation needs one row per image, so it raises an error on repeats.
     alpha_per_target, block_size, criterion
         See `latentcortex.ridge.Ridge`.
 
     Attributes
     ----------
     ridge_ : Ridge
-        The fitted regression: ``alpha_``, ``cv_scores_``, ``edge_share_``. Its coefficients are
-        filters, not maps of where information is (Haufe et al. 2014, NeuroImage 87:96-110).
+        The fitted regression, with ``alpha_``, ``cv_scores_`` and ``edge_share_``. Its coefficients are
+        filters. They do not show where information is (Haufe et al. 2014, NeuroImage 87:96-110).
     image_ids_ : array of shape (n_trials,)
         The images of the training rows.
     feature_shape_ : tuple of int
     """
 
     def fit(self, betas, features, image_ids):
-        """Fit on training rows, single trials or averages of repeats.
+        """Fit on training rows, which are single trials or averages of repeats.
 
         Parameters
         ----------
@@ -61,8 +61,8 @@ class LinearDecoder(ImageRidge):
         Raises
         ------
         ValueError
-            If the numbers of rows differ, if values are masked, missing or infinite, or if one
-            image has different features in different rows, the sign of rows out of order.
+            If the numbers of rows differ, or if values are masked, missing or infinite. Also if one image has
+            different features in different rows, because then rows are probably out of order.
         """
         image_ids, rows = self._check_training(image_ids, betas=betas, features=features)
         features = rows["features"]
@@ -74,17 +74,17 @@ class LinearDecoder(ImageRidge):
     def fit_rescaling(self, betas, features, image_ids):
         """Learn from validation images how much narrower predictions are than features.
 
-        Ridge shrinks: predictions vary less than features do, the less the noisier the betas,
-        and a latent of too small a variance is drawn as a flat image.
+        Ridge regression shrinks predictions, so they vary less than features do. The noisier the betas, the
+        less predictions vary. A latent with too little variance is drawn as a flat image.
 
         Parameters
         ----------
         betas : array of shape (n_trials, n_voxels)
         features : array of shape (n_trials, ...)
-            Both of validation images: on the rows fitted predictions vary too much, and the
-            statistics of test images must not enter what is tested.
+            Both belong to validation images. On training rows predictions vary too much, and the statistics
+            of test images must not influence what is tested.
         image_ids : array of int, shape (n_trials,)
-            Of these rows: `predict` refuses to be tested on them.
+            The image of each row. `predict` raises an error if it is asked to be tested on these images.
 
         Returns
         -------
@@ -93,8 +93,8 @@ class LinearDecoder(ImageRidge):
         Raises
         ------
         ValueError
-            If one of these images is among those the decoder was fitted on, if rows, shapes or
-            values are not as in `fit`, or if there are fewer than two images.
+            If the decoder was fitted on one of these images, or if there are fewer than two images. Also if
+            rows, shapes or values are not as `fit` expects them.
         """
         check_is_fitted(self)
         features = checked_rows(features, "features", self.feature_shape_)
@@ -118,8 +118,8 @@ class LinearDecoder(ImageRidge):
             Whether to give every number the mean and standard deviation that `fit_rescaling`
             found in the validation images.
         image_ids : array of int, shape (n_trials,), optional
-            Of these rows, where the predictions are to be tested: overlap with what the decoder
-            has learned from is then an error.
+            The image of each row, for predictions that will be tested. An image that the decoder has learned
+            from is then an error.
 
         Returns
         -------
@@ -128,8 +128,8 @@ class LinearDecoder(ImageRidge):
         Raises
         ------
         ValueError
-            If one of `image_ids` was fitted on, or, with `rescale`, gave the rescaling; or for betas
-            of other voxels, or masked, missing or infinite ones.
+            If the decoder was fitted on one of `image_ids` or, with `rescale`, rescaled by one of them. Also
+            if the number of voxels differs, or if betas are masked, missing or infinite.
         """
         check_is_fitted(self)
         betas = checked_rows(betas, "betas", (self.ridge_.n_features_in_,))
@@ -161,7 +161,7 @@ class LinearDecoder(ImageRidge):
 
 
 def rescaling(predicted, features):
-    """Return what brings predictions to the spread of features, as `rescale_by` takes it.
+    """Return the statistics that bring predictions to the spread of features, as `rescale_by` takes them.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def rescaling(predicted, features):
     Raises
     ------
     ValueError
-        For shapes that differ, fewer than two rows, or masked, missing or infinite values.
+        If shapes differ, if there are fewer than two rows, or if values are masked, missing or infinite.
     """
     predicted = torch.as_tensor(checked_rows(predicted, "predicted"))
     features = torch.as_tensor(checked_rows(features, "features", predicted.shape[1:])).to(predicted)
@@ -197,7 +197,7 @@ def rescaling(predicted, features):
 def rescale_by(found, predicted):
     """Return predictions (n, ...) with the mean and spread that `rescaling` has found.
 
-    Raises a ValueError for predictions of another shape, and for missing or infinite values.
+    A ValueError is raised if predictions have another shape, or if values are missing or infinite.
     """
     predicted_mean, gain, feature_mean = found
     predicted = checked_rows(predicted, "predicted", predicted_mean.shape)

@@ -1,7 +1,7 @@
-"""What differs between a laptop in class and a study on a GPU server: a `Preset`.
+"""Hold the settings that differ between a laptop in class and a study on a GPU server.
 
-The package has one code path. Everything that depends on scale, data or model is a field of a
-frozen dataclass; to change one, ``dataclasses.replace(presets.get(), strength=0.5)``.
+The package has one code path. Everything that depends on scale, data or model is a field of `Preset`, a
+frozen dataclass. To change a field, write ``dataclasses.replace(presets.get(), strength=0.5)``.
 """
 
 import os
@@ -28,17 +28,16 @@ class Preset:
         Folder of an NSD tree (``$VARIABLES`` are expanded), or ``"mini"`` for the simulated one.
     subjects : tuple of int
     space : str
-        Where the betas live: ``"fsaverage"`` is the surface.
+        The space of the betas. ``"fsaverage"`` is the surface.
     z_rois, c_rois : tuple of str
         Names in NSD's atlas ``streams``: the regions that z and c are decoded from.
     model, revision : str, str or None
         Folder or hub id of the latent diffusion model; the commit of a hub id.
     tiny_vae : str or None
-        Folder of a tiny autoencoder of the same latents, through which a guide may look at less
-        cost.
+        Folder of a tiny autoencoder with the same latents. A guide that looks through it costs less.
     guide, judge : str
-        The CLIP image encoder whose features guide the sampler, and the network that judges
-        reconstructions: a folder, or ``name/pretrained`` of open_clip.
+        The CLIP image encoder whose features guide the sampler, and the network that judges reconstructions.
+        Each is a folder, or ``name/pretrained`` of open_clip.
     protocol : str
         The set of scores that reconstructions are measured by, one of `metrics.PROTOCOLS`.
     image_size : int
@@ -48,13 +47,13 @@ class Preset:
     n_tokens : int
         Tokens of c.
     dtype : torch.dtype
-        Of the networks; regression and metrics are in float32 in any case.
+        The dtype of the networks. Regression and metrics are always in float32.
     alphas : tuple of float or None
-        Ridge penalties to choose from; None for the grid that follows from the number of voxels
+        Ridge penalties to choose from. None stands for the grid that follows from the number of voxels
         (`ridge.alpha_grid`).
     rescale : bool
-        Whether decoded features are brought to the spread of the true ones, with statistics of
-        validation images (`decoders.LinearDecoder.fit_rescaling`).
+        Whether decoded features are rescaled to the mean and spread of true features. The statistics come
+        from validation images (`decoders.LinearDecoder.fit_rescaling`).
     strength : float
         Share of the denoising steps taken by img2img, in (0, 1].
     n_steps : int
@@ -62,11 +61,13 @@ class Preset:
     guidance_scale : float
         w of classifier-free guidance, at least 1.
     feature_scale, guided_share : float
-        Weight of the feature gradient, and the share of the steps it acts in, for decoded features.
+        Weight of the feature gradient, and the share of the steps that it acts in. Both are meant for decoded
+        features.
     batch_size : int
         Images per pass of a network.
     n_threads : int or None
-        CPU threads of a process, which `get` sets where ``OMP_NUM_THREADS`` does not; None for all cores.
+        CPU threads of a process; None for all cores. `get` sets this number unless ``OMP_NUM_THREADS`` is
+        set.
     expected_minutes : str
         How long a chapter takes, in words.
     """
@@ -100,7 +101,7 @@ class Preset:
 
     @property
     def device(self):
-        """Name the device to compute on: ``"cuda"`` where there is a GPU, else ``"cpu"``."""
+        """Return the name of the device to compute on: ``"cuda"`` if there is a GPU, else ``"cpu"``."""
         return "cuda" if torch.cuda.is_available() else "cpu"
 
     @property
@@ -115,7 +116,10 @@ class Preset:
         return {name: getattr(self, name) for name in names}
 
     def open(self):
-        """Find the NSD tree, or build the simulated one first (once, minutes, into the cache).
+        """Return the folder of the NSD tree.
+
+        A simulated tree is built first, which takes minutes. This happens once, because it is kept in the
+        cache.
 
         Returns
         -------
@@ -127,7 +131,7 @@ class Preset:
         ValueError
             If `data` names an environment variable that is not set, or an unknown user.
         FileNotFoundError
-            If the folder is absent or no NSD tree.
+            If the folder does not exist or is not an NSD tree.
         """
         if self.data == "mini":
             from latentcortex.mini import build
@@ -150,7 +154,7 @@ class Preset:
         return root
 
     def report(self):
-        """Print what a chapter runs on: versions, GPU, memory, dtype, data, expected minutes."""
+        """Print what a chapter runs on: versions, GPU, memory, dtype, data and expected minutes."""
         if self.device == "cuda":
             gpu = torch.cuda.get_device_properties(0)
             device = f"{gpu.name}, {gpu.total_memory / 2**30:.0f} GiB"
@@ -245,12 +249,12 @@ PRESETS = {
 
 
 def get(name=None):
-    """Get a preset by name, and set the number of CPU threads that it asks for.
+    """Return a preset by name, and set the number of CPU threads that it asks for.
 
     Parameters
     ----------
     name : str, optional
-        Default: the environment variable ``LATENTCORTEX_PRESET``, else ``"mini"``.
+        By default the environment variable ``LATENTCORTEX_PRESET``, or ``"mini"`` if that is not set.
 
     Returns
     -------
@@ -259,7 +263,7 @@ def get(name=None):
     Raises
     ------
     ValueError
-        If there is no preset of this name.
+        If there is no preset with this name.
     """
     name = name or os.environ.get("LATENTCORTEX_PRESET") or "mini"
     if name not in PRESETS:

@@ -1,13 +1,17 @@
-"""Voxelwise encoding models: from features to betas, their scores and their significance.
+"""Fit voxelwise encoding models from features to betas, score them and test their significance.
 
-The order of a map: fit a `VoxelwiseEncoder` on training images, `correlation` between predicted
-and measured betas of test images, `normalised_correlation` by the noise ceiling, `p_values`,
-`fdr`. NaN marks a vertex for which a number is not defined, and stays NaN through all of them;
-masked and infinite values are refused. `permutation_p_values` tests without a distribution, and
-within clusters of like images. For several spaces of features at once there is `BandedEncoder`, and
-`partition` says what each space contributes; `reduction` brings spaces to few dimensions first. `regions`
-makes tables of regions at matched numbers of vertices, and `receptive_fields` finds where a vertex looks.
-The rows of a test are images, each once: functions that take `image_ids` refuse images with several rows.
+A map is made in this order: fit a `VoxelwiseEncoder` on training images, take the `correlation` between
+predicted and measured betas of test images, divide by the noise ceiling with `normalised_correlation`, and
+test with `p_values` and `fdr`. NaN marks a vertex for which a number is not defined, and it stays NaN in all
+these steps. Masked and infinite values raise an error.
+
+`permutation_p_values` tests without assuming a distribution, also within clusters of similar images.
+`BandedEncoder` fits several feature spaces at once, and `partition` measures what each space contributes.
+`reduction` reduces spaces to few dimensions. `regions` makes tables of regions at matched numbers of
+vertices. `receptive_fields` finds the part of the image that a vertex responds to.
+
+The rows of a test are images, and each image has one row. Functions that take `image_ids` raise an error if
+an image has several rows.
 """
 
 from latentcortex.encoding.banded import BandedEncoder

@@ -1,4 +1,4 @@
-"""The estimator for several spaces of features at once, each with a penalty of its own."""
+"""Fit several feature spaces at once, each with its own penalty."""
 
 import numpy as np
 import torch
@@ -23,35 +23,35 @@ from latentcortex.ridge.rows import (
 
 
 class BandedEncoder(BaseEstimator):
-    """Predict betas from several spaces of features jointly, by banded ridge regression.
+    """Predict betas from several feature spaces jointly, by banded ridge regression.
 
-    The penalty of space s is alpha / share_s. For every vertex generalised cross-validation chooses
-    the shares and alpha among the candidates, which are the same for all vertices. A space that does
-    not help a vertex gets a small share there, so that its columns add little noise. Features of any
-    trailing shape are flattened and z-scored with training statistics. Shares are those of single
-    columns: at equal shares a space of more columns explains more.
+    The penalty of space s is alpha / share_s. For every vertex generalised cross-validation chooses the
+    shares and alpha among the candidates, which are the same for all vertices. A space that does not help a
+    vertex gets a small share there, so its columns add little noise. Features of any trailing shape are
+    flattened and z-scored with training statistics. Shares apply to single columns. So at equal shares a
+    space with more columns explains more.
 
-    Predictions have the kind (numpy or torch) and the device of the betas fitted; the dtype is
-    float64 where any features are, float32 otherwise. The algebra and the memory are described in
-    `latentcortex.ridge.banded`: with more columns than rows, 8 n_spaces n_images^2 bytes of kernels,
-    next to float64 copies of the columns.
+    Predictions have the kind (numpy or torch) and the device of the betas that were fitted. The dtype is
+    float64 if any features are float64, and float32 otherwise. The algebra is described in
+    `latentcortex.ridge.banded`. With more columns than rows the kernels take 8 n_spaces n_images^2 bytes.
+    Float64 copies of the columns are also held.
 
     Parameters
     ----------
     shares : array of shape (n_candidates, n_spaces)
-        Candidates: rows of at least 0 and of sum 1, in the order of the features fitted; for example
-        ``draw_shares(n_spaces, 20, rng)``. The identity matrix chooses the best single space.
+        Candidates, for example ``draw_shares(n_spaces, 20, rng)``. Each row has values of at least 0 that sum
+        to 1, in the order of the features. The identity matrix chooses the best single space.
     alphas : array of shape (n_alphas,) or None
-        Penalties; None takes ``ridge.alpha_grid`` of the number of all columns.
+        Penalties. None takes ``ridge.alpha_grid`` of the number of all columns.
     block_size : int
-        Vertices worked on at a time. Bounds the memory, does not change the result.
+        Number of vertices processed at a time. It limits memory and does not change the result.
 
     Attributes
     ----------
     names_ : tuple of str
         Names of the spaces, in the order of the features fitted.
     coef_ : dict of name to array of shape (n_features, n_vertices)
-        In the units of the features.
+        Coefficients in the units of the features.
     mean_ : dict of name to array of shape (n_features,)
         Mean of the features over training rows, weighted by repeats.
     intercept_ : array of shape (n_vertices,)
@@ -60,9 +60,10 @@ class BandedEncoder(BaseEstimator):
         The shares chosen.
     alpha_ : array of shape (n_vertices,)
     gcv_scores_ : array of shape (n_candidates, n_vertices)
-        1 - GCV / GCV of the mean alone, at the best alpha of each candidate; at most 1.
+        1 - GCV / GCV of the mean alone, at the best alpha of each candidate. At most 1.
     edge_share_ : float in [0, 1]
-        Share of the vertices that vary whose alpha is the smallest or the largest on offer.
+        Share of vertices whose alpha is the smallest or the largest in the grid. Constant vertices do not
+        count.
     image_ids_ : int array of shape (n_images,)
         The images of the training rows.
     feature_shapes_ : dict of name to tuple of int
@@ -74,7 +75,9 @@ class BandedEncoder(BaseEstimator):
         self.block_size = block_size
 
     def fit(self, features, betas, image_ids, n_repeats=None):
-        """Fit on training rows, averages of repeats; where this fails, nothing is forgotten.
+        """Fit on training rows, which are averages of repeats.
+
+        If an error is raised, the previous fit is kept.
 
         Parameters
         ----------
@@ -82,9 +85,9 @@ class BandedEncoder(BaseEstimator):
             Row i of each space holds the features of ``image_ids[i]``.
         betas : array of shape (n_images, n_vertices)
         image_ids : array of int, shape (n_images,)
-            Each once: generalised cross-validation is not safe on repeats.
+            Each image occurs once, because generalised cross-validation needs independent rows.
         n_repeats : array of int, shape (n_images,), optional
-            Trials averaged in each row, at least 1: the weights of the rows.
+            Number of trials averaged in each row, at least 1. Rows are weighted by it.
 
         Returns
         -------
@@ -93,8 +96,8 @@ class BandedEncoder(BaseEstimator):
         Raises
         ------
         ValueError
-            If the numbers of rows differ, if values are masked, missing or infinite, if an image has
-            several rows, or for shares and alphas that are not as described.
+            If the numbers of rows differ, if values are masked, missing or infinite, or if an image has
+            several rows. Also if shares or alphas are not as described.
         """
         check_count(self.block_size, "block_size")
         if not isinstance(features, dict) or not features:
@@ -152,16 +155,16 @@ class BandedEncoder(BaseEstimator):
         return self
 
     def predict(self, features, image_ids=None, split=False):
-        """Return predicted betas, of all spaces together or of each.
+        """Return predicted betas, either of all spaces together or of each space.
 
         Parameters
         ----------
         features : dict of name to array of shape (n_images, ...), as fitted
         image_ids : array of int, shape (n_images,), optional
-            Of these rows, where the predictions are to be tested: see `VoxelwiseEncoder.predict`.
+            The image of each row, for predictions that will be tested. See `VoxelwiseEncoder.predict`.
         split : bool
-            Whether to return the part of each space. Parts are deviations from the training mean, of
-            which no space has a share: the prediction is ``intercept_`` plus their sum.
+            Whether to return the part of each space. Parts are deviations from the training mean, which
+            belongs to no space. The prediction is ``intercept_`` plus the sum of the parts.
 
         Returns
         -------
@@ -170,8 +173,8 @@ class BandedEncoder(BaseEstimator):
         Raises
         ------
         ValueError
-            For spaces of other names, features of another shape, masked, missing or infinite ones,
-            and for image ids that the encoder has learned from or that repeat.
+            If the names of the spaces differ, or if features have another shape or are masked, missing or
+            infinite. Also if the encoder has learned from one of the image ids, or if an id repeats.
         """
         check_is_fitted(self)
         if not isinstance(features, dict) or set(features) != set(self.names_):

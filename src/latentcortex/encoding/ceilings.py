@@ -1,4 +1,4 @@
-"""Correlations as shares of what noise allows, and the difference of two feature spaces."""
+"""Divide correlations by the noise ceiling, and compare two feature spaces."""
 
 import numpy as np
 
@@ -6,28 +6,27 @@ from latentcortex.ridge.rows import within
 
 
 def normalised_correlation(r, noise_ceiling, lowest=0.05):
-    """Return correlations divided by the largest that noise allows, sqrt(noise_ceiling).
+    """Return correlations divided by the largest correlation that noise allows, sqrt(noise_ceiling).
 
     Parameters
     ----------
     r : array of shape (..., n_vertices), in [-2, 2]
-        Correlations, or differences or draws of them.
+        Correlations, their differences, or bootstrap draws of them.
     noise_ceiling : array of shape (n_vertices,), or of more of the last axes of r, in [0, 1]
-        Share of the variance of the measured betas that repeats (R2), for as many repeats as
-        were averaged in them.
+        Share of variance (R2) of the measured betas that repeats, for the number of trials averaged in them.
     lowest : float in [0, 1]
-        Vertices below this ceiling, and those whose ceiling is 0, become NaN: dividing by almost
-        nothing makes noise large.
+        Vertices below this ceiling become NaN, because dividing by a small ceiling inflates noise. Vertices
+        with a ceiling of 0 also become NaN.
 
     Returns
     -------
-    array of the shape of r; 1 is as good as any model can be, chance may exceed it
-        NaN where r or the ceiling is NaN.
+    array of the shape of r
+        No model can exceed 1 except by chance. NaN where r or the ceiling is NaN.
 
     Raises
     ------
     ValueError
-        For values out of their ranges, or a ceiling that has not one value for each vertex of r.
+        If values are out of their ranges, or if the ceiling does not have one value for each vertex of r.
     """
     r = within(r, "r", -2, 2)
     noise_ceiling = within(
@@ -50,19 +49,20 @@ def preference(r_first, r_second, noise_ceiling, lowest=0.05):
     Parameters
     ----------
     r_first, r_second : array of shape (..., n_vertices), in [-1, 1]
-        Correlations, or bootstrap draws of them, on the same test images, e.g. of z and of c.
+        Correlations on the same test images, or bootstrap draws of them, for example of z and of c.
     noise_ceiling, lowest
         See `normalised_correlation`.
 
     Returns
     -------
     array of the shape of r_first
-        Their difference over the root of the ceiling; NaN where the noise ceiling is below `lowest`.
+        Difference of the two, divided by the square root of the noise ceiling. NaN where the ceiling is below
+        `lowest`.
 
     Raises
     ------
     ValueError
-        As `normalised_correlation`, and for two shapes that differ.
+        As in `normalised_correlation`, and if the two shapes differ.
     """
     r_first, r_second = within(r_first, "r_first", -1, 1), within(r_second, "r_second", -1, 1)
     if r_first.shape != r_second.shape:

@@ -1,4 +1,4 @@
-"""Correlations of predicted with measured betas, and their spread over images."""
+"""Correlate predicted with measured betas, and bootstrap the correlations over images."""
 
 import numpy as np
 
@@ -6,19 +6,19 @@ from latentcortex.ridge.rows import as_numpy, check_no_repeats, plain, whole_num
 
 
 def correlation(predicted, measured, image_ids=None):
-    """Return the correlation of predicted with measured betas over images, vertex by vertex.
+    """Return the correlation of predicted with measured betas over images, for each vertex.
 
     Parameters
     ----------
     predicted, measured : array of shape (n_images, n_vertices)
-        Of images that were not fitted.
+        Betas of images that were not used for fitting.
     image_ids : array of int, shape (n_images,), optional
         Of these rows: several rows of one image are then an error.
 
     Returns
     -------
     array of shape (n_vertices,), in [-1, 1]
-        Pearson's r; NaN where either does not vary or holds NaN.
+        Pearson's r. It is NaN where either array does not vary or holds NaN.
 
     Raises
     ------
@@ -31,11 +31,11 @@ def correlation(predicted, measured, image_ids=None):
 
 
 def bootstrap_correlation(predicted, measured, rng, n_draws=200, image_ids=None):
-    """Return correlations over images drawn with replacement, vertex by vertex.
+    """Return correlations over images drawn with replacement, for each vertex.
 
-    A generator of the same seed draws the same images, so that the maps of two feature spaces
-    can be subtracted draw by draw. Percentiles of an ROI's mean over draws are an interval that
-    knows that vertices are not independent; those of single vertices do not.
+    Generators with the same seed draw the same images, so the maps of two feature spaces can be subtracted
+    draw by draw. Percentiles of an ROI's mean over draws are an interval that takes the dependence between
+    vertices into account. Intervals of single vertices do not.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def bootstrap_correlation(predicted, measured, rng, n_draws=200, image_ids=None)
     Raises
     ------
     ValueError
-        As `correlation`, and for a number of draws below 1.
+        As in `correlation`, and if the number of draws is below 1.
     """
     predicted, measured = paired(predicted, measured, image_ids)
     if not (isinstance(n_draws, (int, np.integer)) and n_draws >= 1):
@@ -67,7 +67,7 @@ def bootstrap_correlation(predicted, measured, rng, n_draws=200, image_ids=None)
 def paired(predicted, measured, image_ids=None):
     """Return predicted and measured betas, checked, as arrays of one float dtype.
 
-    Raises a ValueError for shapes that differ, masked or infinite values, or repeats in `image_ids`.
+    A ValueError is raised if shapes differ, values are masked or infinite, or `image_ids` has repeats.
     """
     predicted, measured = (
         as_numpy(plain(values, name)) for values, name in ((predicted, "predicted"), (measured, "measured"))
@@ -103,7 +103,7 @@ def _weighted_correlation(counts, predicted, measured):
 
 
 def zscore(betas):
-    """Return betas (n_images, n_vertices) less their mean, in deviations; NaN where they do not vary."""
+    """Return z-scored betas (n_images, n_vertices); NaN where betas do not vary."""
     mean, sd = betas.mean(0), betas.std(0)
     # What varies by rounding alone is a constant and has no correlation.
     return (betas - mean) / np.where(sd > 10 * np.finfo(sd.dtype).eps * np.abs(mean), sd, np.nan)

@@ -1,4 +1,4 @@
-"""The estimator: ridge regression from features of images to the betas of every vertex."""
+"""Fit ridge regression from features of images to the betas of every vertex."""
 
 from sklearn.utils.validation import check_is_fitted
 
@@ -9,25 +9,25 @@ from latentcortex.ridge.rows import check_new_images, check_no_repeats, checked_
 class VoxelwiseEncoder(ImageRidge):
     """Predict the betas of every vertex from the features of the image, by ridge regression.
 
-    Features of any trailing shape are flattened and z-scored with training statistics. Every
-    vertex has an intercept and, by default, a penalty of its own. Predictions have the kind
-    (numpy or torch) and the device of the betas fitted, and the regression runs there. Lists are
-    taken as arrays. Masked, missing and infinite values are refused.
+    Features of any trailing shape are flattened and z-scored with training statistics. Every vertex has an
+    intercept and, by default, its own penalty. Predictions have the kind (numpy or torch) and the device of
+    the betas that were fitted, and the regression runs there. Lists are converted to arrays. Masked, missing
+    and infinite values raise an error.
 
     Parameters
     ----------
     alphas : array of shape (n_alphas,) or None
-        Penalties; None takes ``ridge.alpha_grid(n_features)``.
+        Penalties. None takes ``ridge.alpha_grid(n_features)``.
     cv : "gcv" or int
-        Generalised cross-validation, which takes one row per image and refuses repeats, or the
-        number of folds, in which the repeats of an image stay together.
+        Generalised cross-validation, or the number of folds. Generalised cross-validation needs one row per
+        image, so it raises an error on repeats. The repeats of an image stay in the same fold.
     alpha_per_target, block_size, criterion
         See `latentcortex.ridge.Ridge`.
 
     Attributes
     ----------
     ridge_ : Ridge
-        The fitted regression: ``coef_`` (n_features, n_vertices), ``alpha_``, ``edge_share_``.
+        The fitted regression, with ``coef_`` (n_features, n_vertices), ``alpha_`` and ``edge_share_``.
     image_ids_ : int array of shape (n_images,)
         The images of the training rows.
     feature_shape_ : tuple of int
@@ -38,7 +38,7 @@ class VoxelwiseEncoder(ImageRidge):
         super().__init__(alphas, cv, alpha_per_target, block_size, criterion)
 
     def fit(self, features, betas, image_ids, n_repeats=None):
-        """Fit on training rows, averages of repeats or single trials.
+        """Fit on training rows, which are averages of repeats or single trials.
 
         Parameters
         ----------
@@ -47,8 +47,8 @@ class VoxelwiseEncoder(ImageRidge):
         betas : array of shape (n_images, n_vertices)
         image_ids : array of int, shape (n_images,)
         n_repeats : array of int, shape (n_images,), optional
-            Trials averaged in each row, at least 1. With these weights averages give the
-            coefficients of the single trials exactly, at the same penalty, in a third of the rows.
+            Number of trials averaged in each row, at least 1. With these weights, averages give exactly the
+            coefficients that single trials give at the same penalty.
 
         Returns
         -------
@@ -57,8 +57,8 @@ class VoxelwiseEncoder(ImageRidge):
         Raises
         ------
         ValueError
-            If the numbers of rows differ, if values are masked, missing or infinite, or if one
-            image has different features in different rows, the sign of rows out of order.
+            If the numbers of rows differ, or if values are masked, missing or infinite. Also if one image has
+            different features in different rows, because then rows are probably out of order.
         """
         image_ids, rows = self._check_training(image_ids, features=features, betas=betas)
         if n_repeats is not None:
@@ -73,9 +73,8 @@ class VoxelwiseEncoder(ImageRidge):
         ----------
         features : array of shape (n_images, ...), as fitted
         image_ids : array of int, shape (n_images,), optional
-            Of these rows, where the predictions are to be tested. Images that the encoder has
-            learned from are then an error, and so are several rows of one image: neither are
-            independent of what they would be compared with.
+            The image of each row, for predictions that will be tested. An image that the encoder has learned
+            from is then an error, and so are several rows of one image. Neither would be independent.
 
         Returns
         -------
@@ -84,8 +83,7 @@ class VoxelwiseEncoder(ImageRidge):
         Raises
         ------
         ValueError
-            For features of another shape, masked, missing or infinite ones, and for image ids as
-            described.
+            If features have another shape or are masked, missing or infinite, or for image ids as described.
         """
         check_is_fitted(self)
         features = checked_rows(features, "features", self.feature_shape_)

@@ -1,15 +1,15 @@
-"""What each space of features contributes to a prediction: the ways that papers have used.
+"""Measure what each feature space contributes to a prediction, in the ways that papers have used.
 
-They answer different questions, and disagree where spaces are correlated. All of them compare
-predictions of test images that were not fitted.
+The measures answer different questions, and they disagree if spaces are correlated. All of them compare
+predictions for test images that were not used for fitting.
 
-Two scores are both called R2. `out_of_sample_r2` is 1 - SSE / SST, which punishes predictions of the
-wrong size. It is the one that adds up, so `unique_and_shared` is meant for it, and `product_measure`
-and `relative_weights` divide it. `signed_r2` is sign(r) r^2, which ignores size and offset. It belongs
-where a prediction has no size of its own, as in the map of a single space.
+Two scores are called R2. `out_of_sample_r2` is 1 - SSE / SST, which penalises predictions of the wrong scale.
+This score is additive, so `unique_and_shared` is meant for it, and `product_measure` and `relative_weights`
+divide it among spaces. `signed_r2` is sign(r) r^2, which ignores scale and offset. Use it if the scale of a
+prediction does not matter, as in the map of a single space.
 
-Every vertex is computed on its own, so that maps which do not fit into memory can be made in blocks of
-vertices. Parts are copied in float64: 16 n_spaces n_images n_vertices bytes.
+Every vertex is computed independently, so maps that do not fit into memory can be made in blocks of vertices.
+Parts are copied in float64, which takes 16 n_spaces n_images n_vertices bytes.
 """
 
 import numpy as np
@@ -24,8 +24,8 @@ from latentcortex.ridge.rows import as_numpy, check_same_length, plain, whole_nu
 def signed_r2(predicted, measured):
     """Return sign(r) r^2 of each vertex, in [-1, 1]; NaN where r is.
 
-    The square of a correlation over test images would count a prediction that is right about the
-    opposite as a good one, so the sign is kept.
+    The sign is kept because the plain square would reward a prediction that is anticorrelated with the
+    measurement.
 
     Parameters
     ----------
@@ -42,8 +42,8 @@ def signed_r2(predicted, measured):
 def out_of_sample_r2(predicted, measured):
     """Return 1 - SSE / SST of each vertex, in (-inf, 1]; NaN where the measured betas do not vary.
 
-    SSE is sum_i (measured_i - predicted_i)^2, and SST the sum of squares around the mean of the
-    measured betas of these images. It is below 0 where the mean would have predicted better.
+    SSE is sum_i (measured_i - predicted_i)^2, and SST the sum of squares around the mean of the measured
+    betas of these images. The score is below 0 if the mean would have predicted better.
 
     Parameters
     ----------
@@ -58,14 +58,14 @@ def out_of_sample_r2(predicted, measured):
 
 
 def unique_and_shared(joint, first, second):
-    """Return what only the first space explains, what only the second does, and what both do.
+    """Return the R2 that only the first space explains, that only the second explains, and that both share.
 
-    unique_first = R2(joint) - R2(second), unique_second = R2(joint) - R2(first), and shared =
-    R2(first) + R2(second) - R2(joint), so that the three add up to R2(joint) (Lescroart, Stansbury
-    and Gallant 2015, Front. Comput. Neurosci. 9:135). On test images any of them can be negative:
-    a unique share because the joint model has more to fit, the shared one where a space suppresses
-    noise of the other. All are left as they are, because cutting them off at 0 makes noise look like
-    an effect. With more than two spaces give the model of all spaces but one as `second`.
+    unique_first = R2(joint) - R2(second), unique_second = R2(joint) - R2(first), and shared = R2(first) +
+    R2(second) - R2(joint), so that the three add up to R2(joint) (Lescroart, Stansbury and Gallant 2015,
+    Front. Comput. Neurosci. 9:135). On test images any of them can be negative. A unique share can be
+    negative because the joint model has more to fit. The shared part can be negative if one space suppresses
+    noise of the other. Negative values are kept, because clipping them at 0 makes noise look like an effect.
+    With more than two spaces, pass the model of all spaces but one as `second`.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def unique_and_shared(joint, first, second):
     Raises
     ------
     ValueError
-        For shapes that differ, or values above 1.
+        If shapes differ, or if values are above 1.
     """
     scores = {"joint": joint, "first": first, "second": second}
     joint, first, second = (within(values, name, -np.inf, 1) for name, values in scores.items())
@@ -94,10 +94,10 @@ def unique_and_shared(joint, first, second):
 def product_measure(parts, measured):
     """Return the share of each space in R2 by the product measure (Pratt 1987).
 
-    R2_s = sum_i p_si (2 y_i - p_i) / sum_i y_i^2, with p = sum_s p_s. The shares add up to the R2 of
-    the whole prediction, 1 - SSE / SST. They can be negative. It is `himalaya.scoring.r2_score_split`
-    (Dupre la Tour et al. 2022, NeuroImage 264:119728), but measurements and parts are centred over
-    the test images first, so that an offset between sessions counts for no space.
+    R2_s = sum_i p_si (2 y_i - p_i) / sum_i y_i^2, with p = sum_s p_s. The shares add up to the R2 of the
+    whole prediction, 1 - SSE / SST. They can be negative. It is `himalaya.scoring.r2_score_split` (Dupre la
+    Tour et al. 2022, NeuroImage 264:119728), but measurements and parts are centred over the test images
+    first. So an offset between sessions is attributed to no space.
 
     Parameters
     ----------
@@ -146,13 +146,14 @@ def relative_weights(parts, measured):
 
 
 def residual_method(first, second, betas, image_ids, new_first, new_second, n_repeats=None, encoder=None):
-    """Return predictions by a first space, and by a second space of what the first one has left over.
+    """Return predictions of the first space, and predictions of its residual from the second space.
 
-    The first model is fitted to the betas of training images, the second to betas - fitted betas of
-    the same images. Score the second by its correlation with ``measured - of_first`` on test images.
-    What both spaces could explain goes to the first, so the order matters. The penalty shrinks the
-    first model, so that some of what it could explain is left over: where the spaces are correlated,
-    a second space that explains nothing of its own can still have a score above 0.
+    The first model is fitted to the betas of training images. The second is fitted to the betas minus the
+    fitted betas of the first. Score the second by its correlation with ``measured - of_first`` on test
+    images. Variance that both spaces could explain goes to the first, so the order matters.
+
+    The penalty shrinks the first model, so some of what it could explain remains in the residual. If the
+    spaces are correlated, a second space can therefore score above 0 even if it explains nothing unique.
 
     Parameters
     ----------
@@ -176,15 +177,15 @@ def residual_method(first, second, betas, image_ids, new_first, new_second, n_re
 
 
 def held_out_predictions(encoder, features, betas, image_ids, n_repeats=None, n_folds=5):
-    """Return predictions of training images, each by an encoder that has not learned from that image.
+    """Return predictions for training images, each from an encoder that has not learned from that image.
 
-    These are what `stacking_weights` takes, one call per space. Folds are by image: the images, in the
-    order of their ids, are dealt to the folds in turn, so the order of the rows does not matter.
+    `stacking_weights` takes these predictions, with one call per space. Folds are made by image. Images are
+    assigned to folds in turn, in the order of their ids, so the order of the rows does not matter.
 
     Parameters
     ----------
     encoder : VoxelwiseEncoder
-        Its settings are used in every fold; it stays as it is.
+        Its settings are used in every fold. The encoder itself is not changed.
     features, betas, image_ids, n_repeats
         See `VoxelwiseEncoder.fit`.
     n_folds : int
@@ -197,7 +198,7 @@ def held_out_predictions(encoder, features, betas, image_ids, n_repeats=None, n_
     Raises
     ------
     ValueError
-        For another number of folds, and as `VoxelwiseEncoder.fit`.
+        If the number of folds is out of range, and as in `VoxelwiseEncoder.fit`.
     """
     betas, features = as_numpy(plain(betas, "betas")), as_numpy(plain(features, "features"))
     images, image = np.unique(whole_numbers(image_ids, "image_ids", len(betas)), return_inverse=True)
@@ -215,25 +216,28 @@ def held_out_predictions(encoder, features, betas, image_ids, n_repeats=None, n_
 
 
 def stacking_weights(held_out, measured):
-    """Return weights of spaces, at least 0 and of sum 1, whose mixture predicts each vertex best.
+    """Return the weights of spaces whose weighted mean predicts each vertex best.
 
-    w minimises sum_i (y_i - sum_s w_s p_si)^2 (Breiman 1996, Machine Learning 24:49-64; for voxels
-    Lin, Naselaris, Kay and Wehbe 2024, NeuroImage; bioRxiv 2023.04.23.537988). As the weights sum to
-    1, this is ``|E w|^2`` with the errors E_s = y - p_s. The solution is exact: nonnegative least squares
-    of ``|E u|^2 + (1 - sum u)^2`` has u = w t for some t > 0 (Lawson and Hanson 1974).
+    Weights are at least 0 and sum to 1.
+
+    w minimises sum_i (y_i - sum_s w_s p_si)^2 (Breiman 1996, Machine Learning 24:49-64; for voxels Lin,
+    Naselaris, Kay and Wehbe 2024, NeuroImage; bioRxiv 2023.04.23.537988). Because the weights sum to 1, this
+    is ``|E w|^2`` with the errors E_s = y - p_s. The solution is exact, because nonnegative least squares of
+    ``|E u|^2 + (1 - sum u)^2`` gives u = w t for some t > 0 (Lawson and Hanson 1974).
 
     Parameters
     ----------
     held_out : array of shape (n_spaces, n_images, n_vertices)
-        Predictions of each space on its own for **training** images, by `held_out_predictions`:
-        fitted values would favour the space of most columns.
+        Predictions of each single space for **training** images, from `held_out_predictions`. Fitted values
+        would favour the space with the most columns.
     measured : array of shape (n_images, n_vertices)
         Betas of the same images.
 
     Returns
     -------
     array of shape (n_spaces, n_vertices)
-        Where several mixtures predict equally well, one of them; NaN where anything is NaN.
+        If several solutions predict equally well, one of them is returned. NaN if any value of a vertex is
+        NaN.
     """
     held_out, measured = _parts(held_out, measured, "held_out")
     errors = measured - held_out
@@ -250,9 +254,9 @@ def stacking_weights(held_out, measured):
 def difference_of_r(first, second, measured):
     """Return r(first) - r(second) of each vertex, in [-2, 2].
 
-    It says which of two spaces predicts better, and nothing about what is shared: two spaces of the
-    same content have the difference 0, and so have two that explain different halves. In units of
-    the ceiling it is `preference`.
+    It measures which of two spaces predicts better, but not what they share. The difference is 0 for two
+    spaces with the same content, and also for two spaces that explain different halves of the variance.
+    `preference` is the same in units of the noise ceiling.
 
     Parameters
     ----------
@@ -266,10 +270,10 @@ def difference_of_r(first, second, measured):
 
 
 def best_layer(scores):
-    """Return the layer of the largest score at each vertex, and by how much it leads.
+    """Return the layer with the largest score at each vertex, and its margin over the second best.
 
-    The argmax of layers is a winner even where nothing is different: a map of winners needs the
-    margin next to it, and the agreement of winners over seeds.
+    The argmax names a winner even if layers do not differ. So show a map of winners together with the margin
+    and the agreement of winners over seeds.
 
     Parameters
     ----------
@@ -279,14 +283,14 @@ def best_layer(scores):
     Returns
     -------
     winner : int array of shape (n_vertices,)
-        The first of equal layers; -1 where the score of any layer is NaN.
+        The first of equal layers. It is -1 where the score of any layer is NaN.
     margin : array of shape (n_vertices,), at least 0
-        The largest score minus the second largest; NaN where there is no winner.
+        The largest score minus the second largest. It is NaN where there is no winner.
 
     Raises
     ------
     ValueError
-        For fewer than two layers, or scores above 1.
+        If there are fewer than two layers, or if scores are above 1.
     """
     scores = within(scores, "scores", -np.inf, 1)
     if scores.ndim != 2 or len(scores) < 2:

@@ -1,9 +1,8 @@
-"""Significance without a distribution: test images are permuted, and r is computed again.
+"""Test significance without assuming a distribution, by permuting test images and computing r again.
 
-Images of a test set can resemble each other, so that they count for fewer than they are. A formula
-that takes them as independent then finds vertices where there is nothing, and so does a permutation
-of all images. A permutation within clusters of like images asks only whether the order within each
-cluster is predicted.
+Images of a test set can resemble each other, so there are effectively fewer of them. A formula that assumes
+independent images then finds vertices without an effect, and so does a permutation of all images. A
+permutation within clusters of similar images only tests whether the order within each cluster is predicted.
 """
 
 import numpy as np
@@ -17,53 +16,55 @@ def permutation_p_values(
 ):
     """Return p-values of correlations by permutation of whole test images.
 
-    p = (1 + b) / (1 + B), where b of B permutations reach the r of the true order (Phipson and Smyth
-    2010, Stat. Appl. Genet. Mol. Biol. 9:39). The test is one-sided, and a permutation that ties
-    counts as reaching it. Every permutation moves whole images, the same for all vertices.
+    p = (1 + b) / (1 + B), where b of B permutations reach the r of the true order (Phipson and Smyth 2010,
+    Stat. Appl. Genet. Mol. Biol. 9:39). The test is one-sided, and ties count as reaching r. Every
+    permutation moves whole images and is the same for all vertices.
 
-    The permutations are the cells of a table. Its rows are orders sigma_j of the predictions, its
-    columns orders tau_k of the measurements, both s in number, and cell (j, k) is the correlation
+    The permutations are the cells of an s x s table. Its rows are orders sigma_j of the predictions, and its
+    columns are orders tau_k of the measurements. Cell (j, k) is the correlation
 
         r_jk = sum_i a[sigma_j(i)] b[tau_k(i)] / n,   a and b z-scored over the n images
 
-    so that the table of a vertex is one product of two matrices. The first order in rows and columns
-    is the true one, the others are drawn. B = s^2 - 1 is the smallest such number that is at least
-    `n_permutations`: 10,200 for 10,000. Any two cells are independent draws, so b spreads as it does
-    over B single permutations. Without an effect, rows and columns are exchangeable, so the true
-    cell is as likely as any other to be among the m largest, and P(p <= alpha) is at most alpha,
-    exactly. (As for any permutation test: Hemerik and Goeman 2018, TEST 27:811-825.)
+    so the table of a vertex is one product of two matrices. The first order in rows and columns is the true
+    order; all others are drawn at random. B = s^2 - 1 is the smallest such number that is at least
+    `n_permutations`, for example 10,200 for 10,000. Any two cells are independent draws, so b varies as it
+    does over B single permutations.
 
-    The smallest p is 1 / (1 + B). With 20,484 vertices and 10,000 permutations `fdr` at 0.05 finds
-    something only if 41 vertices or more reach it, so take more permutations for smaller regions of
-    effect. The memory, next to the arrays given, is about 8 block_size (2 s n + 2 s^2) bytes:
-    56 MB for 982 images, 10,000 permutations and blocks of 32 vertices.
+    Without an effect, rows and columns are exchangeable. So the true cell is as likely as any other to be
+    among the m largest, and P(p <= alpha) is at most alpha. This is exact, as for any permutation test
+    (Hemerik and Goeman 2018, TEST 27:811-825).
+
+    The smallest p is 1 / (1 + B). With 20,484 vertices and 10,000 permutations, `fdr` at 0.05 finds something
+    only if at least 41 vertices reach it. So use more permutations for smaller regions of effect. Apart from
+    the arguments, the memory is about 8 block_size (2 s n + 2 s^2) bytes. For 982 images, 10,000 permutations
+    and blocks of 32 vertices that is 56 MB.
 
     Parameters
     ----------
     predicted, measured : array of shape (n_images, n_vertices)
-        Of images that were not fitted.
+        Betas of images that were not used for fitting.
     rng : numpy.random.Generator
         The same seed gives the same permutations for other vertices.
     n_permutations : int
         At least 1.
     clusters : array of int, shape (n_images,), optional
-        Labels of clusters of like images; images are then permuted within their cluster only. An
-        effect that lies between clusters is not found.
+        Cluster of similar images that each image belongs to. Images are then permuted only within their
+        cluster, so an effect between clusters is not found.
     image_ids : array of int, shape (n_images,), optional
-        Of these rows: several rows of one image are then an error.
+        The image of each row. Several rows of one image are then an error.
     block_size : int
-        Vertices worked on at a time. Bounds the memory, does not change the result.
+        Number of vertices processed at a time. It limits memory and does not change the result.
 
     Returns
     -------
     array of shape (n_vertices,), in (0, 1]
-        NaN where either does not vary or holds NaN.
+        NaN where either array does not vary or holds NaN.
 
     Raises
     ------
     ValueError
-        For shapes that differ, masked or infinite values, repeats in `image_ids`, counts that are
-        not whole numbers of at least 1, or clusters of one image each.
+        If shapes differ, if values are masked or infinite, or if `image_ids` has repeats. Also if counts are
+        not whole numbers of at least 1, or if every cluster has a single image.
     """
     for count, name in ((n_permutations, "n_permutations"), (block_size, "block_size")):
         check_count(count, name)
@@ -87,25 +88,25 @@ def permutation_p_values(
 
 
 def draw_orders(n_images, n_orders, rng, clusters=None):
-    """Return orders of images, the first of which is the true one.
+    """Return random orders of images, after the true order in the first row.
 
     Parameters
     ----------
     n_images, n_orders : int
     rng : numpy.random.Generator
     clusters : array of int, shape (n_images,), optional
-        Where it is given, every image changes places with images of its own cluster only.
+        If given, every image changes places only with images of its own cluster.
 
     Returns
     -------
     int array of shape (n_orders, n_images)
-        Row k holds the index of the image that comes to each place; each of the possible orders is
-        equally likely in each row but the first.
+        Row k holds the index of the image at each place. In every row but the first, all possible orders are
+        equally likely.
 
     Raises
     ------
     ValueError
-        For clusters of which none has two images, or not one label for each image.
+        If no cluster has two images, or if there is not one label for each image.
     """
     labels = np.zeros(n_images, dtype=np.int64)
     if clusters is not None:

@@ -1,11 +1,11 @@
-"""Receptive fields: the place of the picture that each vertex answers to, and how large it is.
+"""Find receptive fields: the position and size of the image region that each vertex responds to.
 
-A vertex is modelled as a weighted sum of channels (luminance, colours, contrast energies), each averaged
-under one Gaussian window. Many windows are tried, and each vertex takes the one that explains most. This
-is the model of Kay, Naselaris, Prenger and Gallant (2008, Nature 452:352-355), with windows on a grid as
-in population receptive fields (Dumoulin and Wandell 2008, NeuroImage 39:647-660).
+A vertex is modelled as a weighted sum of channels (luminance, colours, contrast energies). Each channel is
+averaged under a Gaussian window. Many windows are tried, and each vertex gets the window that explains most
+variance. This is the model of Kay, Naselaris, Prenger and Gallant (2008, Nature 452:352-355). Windows lie on
+a grid, as in population receptive fields (Dumoulin and Wandell 2008, NeuroImage 39:647-660).
 
-Angles are degrees from the centre of the picture: x to the right, y upwards.
+Positions are degrees of visual angle from the centre of the image, with x to the right and y upwards.
 """
 
 import numpy as np
@@ -25,12 +25,13 @@ from latentcortex.ridge.rows import (
 
 
 def candidate_fields(width, n_places=9, sizes=(0.35, 0.6, 1.0, 1.6, 2.4, 3.2)):
-    """Return candidates at all places of a square grid in all sizes, as (x, y, size).
+    """Return candidate windows at all places of a square grid in all sizes, as (x, y, size).
 
     Parameters
     ----------
     width : float
-        Of the picture, in degrees, above 0. The grid's outermost places lie half a step inside its edge.
+        Width of the image in degrees, above 0. The outermost places of the grid lie half a step inside its
+        edge.
     n_places : int
         Places along each side, at least 1.
     sizes : sequence of float
@@ -43,7 +44,7 @@ def candidate_fields(width, n_places=9, sizes=(0.35, 0.6, 1.0, 1.6, 2.4, 3.2)):
     Raises
     ------
     ValueError
-        For numbers out of their ranges.
+        If a number is out of its range.
     """
     check_count(n_places, "n_places")
     sizes = np.asarray(sizes, float).ravel()
@@ -57,10 +58,10 @@ def candidate_fields(width, n_places=9, sizes=(0.35, 0.6, 1.0, 1.6, 2.4, 3.2)):
 
 
 def gaussian_fields(candidates, shape, width):
-    """Return the window of each candidate over the places of a map, each of sum 1.
+    """Return the window of each candidate over the cells of a map; each window sums to 1.
 
-    exp(-((u - x)^2 + (v - y)^2) / (2 size^2)), where (u, v) are the middles of the cells of the map. Rows
-    run from the top of the picture to its bottom.
+    The window is exp(-((u - x)^2 + (v - y)^2) / (2 size^2)), where (u, v) is the centre of a cell. Rows run
+    from the top of the image to the bottom.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ def gaussian_fields(candidates, shape, width):
     shape : tuple of int
         Height and width of the maps, in cells.
     width : float
-        Width of the picture in degrees; its height follows from `shape`, because cells are square.
+        Width of the image in degrees. Its height follows from `shape`, because cells are square.
 
     Returns
     -------
@@ -88,40 +89,40 @@ def gaussian_fields(candidates, shape, width):
 
 
 class ReceptiveFieldEncoder(BaseEstimator):
-    """Find each vertex's Gaussian window on training images, and predict betas of new ones.
+    """Find each vertex's Gaussian window on training images, and predict betas of new images.
 
-    For candidate k the features are F_k (n_images, n_channels): channels averaged under its window. A
-    vertex takes the candidate of the largest R2 of a least-squares fit on the training images. All
-    candidates have the same number of columns, so none is favoured. That R2 is the best of many and too
-    large; judge the model by `correlation` on held-out images.
+    For candidate k the features F_k (n_images, n_channels) are the channels averaged under its window. Each
+    vertex gets the candidate with the largest R2 of a least-squares fit on the training images. All
+    candidates have the same number of columns, so none is favoured. This R2 is the best of many, so it is too
+    large. Evaluate the model by `correlation` on held-out images.
 
-    All vertices and candidates are one matrix product, of orthonormal columns Q_k that span F_k:
-    R2 = ``|Q_k' y|^2 / |y|^2``. Memory: 8 n_images n_channels n_candidates bytes, and 4 n_channels
+    One matrix product serves all vertices and candidates, because R2 = ``|Q_k' y|^2 / |y|^2``, where Q_k are
+    orthonormal columns that span F_k. It takes 8 n_images n_channels n_candidates bytes, and 4 n_channels
     n_candidates bytes for each vertex of a block.
 
     Parameters
     ----------
     candidates : array of shape (n_candidates, 3)
-        x, y and size in degrees, such as from `candidate_fields`.
+        x, y and size in degrees, for example from `candidate_fields`.
     width : float
         Width of the picture in degrees.
     block_size : int
-        Vertices worked on at a time. Bounds the memory, does not change the result.
+        Number of vertices processed at a time. It limits memory and does not change the result.
 
     Attributes
     ----------
     x_ : array of shape (n_vertices,)
-        Centre of the chosen window in degrees to the right; NaN for a vertex that does not vary.
+        Centre of the chosen window in degrees to the right. NaN for a vertex that does not vary.
     y_ : array of shape (n_vertices,)
-        The same in degrees upwards.
+        Centre of the chosen window in degrees upwards.
     size_ : array of shape (n_vertices,)
-        Its standard deviation in degrees.
+        Standard deviation of the chosen window in degrees.
     candidate_ : int array of shape (n_vertices,)
         Row of `candidates`; -1 for a vertex that does not vary.
     r2_ : array of shape (n_vertices,), in [0, 1]
-        On the training images; NaN for a vertex that does not vary.
+        R2 on the training images. NaN for a vertex that does not vary.
     coef_ : array of shape (n_channels, n_vertices)
-        Of the channels under the chosen window.
+        Coefficients of the channels under the chosen window.
     intercept_ : array of shape (n_vertices,)
     image_ids_ : int array of shape (n_images,)
         The images of the training rows.
@@ -142,7 +143,7 @@ class ReceptiveFieldEncoder(BaseEstimator):
         betas : array of shape (n_images, n_vertices)
         image_ids : array of int, shape (n_images,)
         n_repeats : array of int, shape (n_images,), optional
-            Trials averaged in each row, at least 1: the weights of the rows.
+            Number of trials averaged in each row, at least 1. Rows are weighted by it.
 
         Returns
         -------
@@ -151,8 +152,8 @@ class ReceptiveFieldEncoder(BaseEstimator):
         Raises
         ------
         ValueError
-            If the numbers of rows differ, if values are masked, missing or infinite, or if there are
-            fewer images than channels need.
+            If the numbers of rows differ, if values are masked, missing or infinite, or if there are too few
+            images for the channels.
         """
         check_count(self.block_size, "block_size")
         candidates = self._checked_candidates()
@@ -197,8 +198,8 @@ class ReceptiveFieldEncoder(BaseEstimator):
         ----------
         maps : array of shape (n_images, n_channels, h, w), as fitted
         image_ids : array of int, shape (n_images,), optional
-            Of these rows, where the predictions are to be tested: images that the encoder has learned
-            from are then an error, and so are several rows of one image.
+            The image of each row, for predictions that will be tested. An image that the encoder has learned
+            from is then an error, and so are several rows of one image.
 
         Returns
         -------
@@ -207,7 +208,7 @@ class ReceptiveFieldEncoder(BaseEstimator):
         Raises
         ------
         ValueError
-            For maps of another shape, masked, missing or infinite ones, and for image ids as described.
+            If maps have another shape or are masked, missing or infinite, or for image ids as described.
         """
         check_is_fitted(self)
         maps = as_numpy(checked_rows(maps, "maps", self.map_shape_))

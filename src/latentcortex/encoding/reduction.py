@@ -1,7 +1,7 @@
-"""Fewer dimensions for large features: principal components of the training images.
+"""Reduce large features to principal components of the training images.
 
-Where the exact decomposition fits into memory it is computed. Otherwise a random projection comes first,
-and the principal components are those of what it leaves. Either way nothing but training images is fitted.
+If the exact decomposition fits into memory, it is computed. Otherwise a random projection comes first, and
+the principal components of its output are computed. Only training images are used for fitting in either case.
 """
 
 import dataclasses
@@ -15,23 +15,23 @@ from latentcortex.ridge.rows import as_numpy, check_count, check_same_length, ch
 
 
 class SparseProjection:
-    r"""A random projection that is drawn once and never sees data.
+    r"""Project features at random, with a matrix that is drawn once and does not depend on data.
 
     .. math:: y_j = \sum_i R_{ji} x_i, \qquad
         R_{ji} = \pm \sqrt{\sqrt{p} / m} \text{ with probability } 1 / (2 \sqrt{p}) \text{ each, else } 0
 
-    for p features and m dimensions. Distances between images are kept within a share of about
-    sqrt(8 ln(n) / m) for n images. It needs no fit and treats each image by itself, so it can reduce
-    activations in the moment they are computed (as `reduce` of ``features.unet_activations``).
+    for p features and m dimensions. For n images, distances between images change by a share of at most about
+    sqrt(8 ln(n) / m). The projection needs no fit and treats each image separately. So it can reduce
+    activations as soon as they are computed (as `reduce` of ``features.unet_activations``).
 
     Parameters
     ----------
     n_features : int
-        p, of one image.
+        Number of features p of one image.
     n_projected : int
-        m, fewer than `n_features`.
+        Number of dimensions m, below `n_features`.
     rng : numpy.random.Generator
-        One number is drawn from it. It is the seed of the projection.
+        One number is drawn from it as the seed of the projection.
 
     Raises
     ------
@@ -40,7 +40,7 @@ class SparseProjection:
 
     Notes
     -----
-    The memory is 8 m sqrt(p) bytes: 29 MB for 320 x 64 x 64 features and 3,200 dimensions.
+    The matrix takes 8 m sqrt(p) bytes, for example 29 MB for 320 x 64 x 64 features and 3,200 dimensions.
 
     Source: Li, Hastie and Church (2006), Very sparse random projections. The matrix is scikit-learn's
     `SparseRandomProjection` with its own density.
@@ -67,21 +67,22 @@ class SparseProjection:
 
 @dataclasses.dataclass(frozen=True)
 class Reduction:
-    """A linear map from features to few components, fitted on training images.
+    """Map features to few components, with a linear map that was fitted on training images.
 
     Attributes
     ----------
     mean : float32 tensor (p,)
-        Of the training images. p is the number of features, or of projected ones.
+        Mean of the training images. p is the number of features, or of projected features.
     directions : float32 tensor (p, n_components)
-        Orthonormal, the direction of the largest variance first. The largest entry of each is positive,
-        because its sign would otherwise be left to chance.
+        Orthonormal directions, in descending order of variance. The largest entry of each is positive,
+        because its sign would otherwise be arbitrary.
     variances : float64 tensor (n_components,)
-        Of the training images' components, with n - 1 in the denominator.
+        Variances of the components over training images, with n - 1 in the denominator.
     total_variance : float
-        Of all p together. The first k components keep ``variances[:k].sum() / total_variance`` of it.
+        Sum of the variances of all p features. The first k components keep the share ``variances[:k].sum() /
+        total_variance``.
     projection : SparseProjection or None
-        What is applied before. None where the components are exact.
+        The projection that is applied first. None if the components are exact.
     """
 
     mean: torch.Tensor
@@ -104,12 +105,12 @@ class Reduction:
         return torch.cat(blocks)
 
     def back(self, components):
-        """Return features (n, p) that have these components (n, n_components) and nothing else.
+        """Return features (n, p) that are rebuilt from their components (n, n_components) alone.
 
         Raises
         ------
         ValueError
-            If the features were projected at random, which can't be undone.
+            If the features were projected at random, because this cannot be undone.
         """
         if self.projection is not None:
             raise ValueError(
@@ -119,7 +120,7 @@ class Reduction:
         return components @ self.directions.T + self.mean
 
     def first(self, n_components):
-        """Return the reduction to the first n_components: the same as if so many had been asked for."""
+        """Return the reduction to the first n_components, which is the same as fitting with this number."""
         if not 1 <= n_components <= len(self.variances):
             raise ValueError(f"n_components must be in [1, {len(self.variances)}]; got {n_components}.")
         directions, variances = self.directions[:, :n_components], self.variances[:n_components]
@@ -127,33 +128,33 @@ class Reduction:
 
 
 def fit_reduction(features, n_components=None, rng=None, n_projected=None, max_bytes=4e9, block_size=1024):
-    r"""Return principal components of training images, exact where that fits into memory.
+    r"""Return principal components of training images, which are exact if that fits into memory.
 
-    With X the centred features (n images, p features) and X = U S V' the exact components are XV. Where n is
-    the smaller they come from XX' = U S^2 U', V = X'U / S, otherwise from X'X = V S^2 V', both in float64.
+    Let X be the centred features (n images, p features) and X = U S V'. The exact components are XV. If n is
+    smaller than p they come from XX' = U S^2 U' and V = X'U / S, otherwise from X'X = V S^2 V'. Both are
+    computed in float64.
 
-    The exact way needs some 24 min(n, p)^2 + 4 p n_components bytes besides the features, at its peak up to
-    twice as many. If that is more than `max_bytes`, a `SparseProjection` to `n_projected` dimensions comes
-    first and the components are those of its output. It then takes 4 n n_projected + 24 min(n, n_projected)^2
-    bytes, and 8 p bytes for each of 64 rows at a time.
+    Besides the features the exact method needs about 24 min(n, p)^2 + 4 p n_components bytes, at its peak
+    twice as much. If that exceeds `max_bytes`, a `SparseProjection` to `n_projected` dimensions comes first,
+    which takes 4 n n_projected + 24 min(n, n_projected)^2 bytes, and 8 p bytes for each of 64 rows at a time.
 
     Parameters
     ----------
     features : array, memory map or tensor (n_images, ...)
-        Of training images only, one row per image. Read in blocks.
+        Features of training images only, with one row per image. They are read in blocks.
     n_components : int, optional
-        The result has exactly this many. Default: all that vary, at most n_images - 1.
+        Number of components of the result. By default all that vary, at most n_images - 1.
     rng : numpy.random.Generator, optional
-        Seeds the projection. It is used, and needed, only where the exact way does not fit.
+        Seeds the projection. It is only needed if the exact method does not fit.
     n_projected : int, optional
-        Default: four times `n_components`. In a simulation with 30 components of 4,096 features this kept
-        86 % of the variance that the exact components keep where variances fall as 1 / rank, and 99 % where
-        they fall as 1 / rank^2.
+        By default four times `n_components`. We simulated 30 components of 4,096 features. The projection
+        kept 86 % of the variance that exact components keep if variances fall as 1 / rank, and 99 % if they
+        fall as 1 / rank^2.
     max_bytes : float
-        The way that is taken depends on it and on shapes alone, not on the state of the machine.
+        The choice of method depends only on this number and on shapes, not on the state of the machine.
     block_size : int
-        Columns (or rows, where there are fewer features than images) at a time. It does not change the
-        result beyond rounding.
+        Columns processed at a time, or rows if there are fewer features than images. It changes the result
+        only by rounding.
 
     Returns
     -------
@@ -162,13 +163,13 @@ def fit_reduction(features, n_components=None, rng=None, n_projected=None, max_b
     Raises
     ------
     ValueError
-        For missing values; if the images have fewer dimensions than `n_components`; or if a projection is
-        needed and `rng` is missing, or `n_components` is.
+        If values are missing, or if the images have fewer dimensions than `n_components`. Also if a
+        projection is needed and `rng` or `n_components` is missing.
 
     Notes
     -----
-    Source of the projection before the decomposition: Halko, Martinsson and Tropp (2011), Finding structure
-    with randomness, who go back to the features with the result; here that would need all of them twice.
+    The projection before the decomposition follows Halko, Martinsson and Tropp (2011), Finding structure with
+    randomness. Their second pass over the features is left out here.
     """
     features = _flat(checked_rows(features, "features"))
     n, p = features.shape
@@ -195,10 +196,10 @@ def fit_reduction(features, n_components=None, rng=None, n_projected=None, max_b
 
 
 def low_rank(features, is_train, n_components):
-    """Return features with only the principal components of the training images left, in their own axes.
+    """Return features reduced to the principal components of the training images, in the original axes.
 
-    Use it before a ridge regression that z-scores its columns: z-scored components would give the smallest
-    component as much weight as the largest, which lowers every score.
+    Use it before a ridge regression that z-scores its columns. With z-scored components the smallest would
+    get as much weight as the largest, which lowers every score.
 
     Parameters
     ----------
@@ -206,19 +207,18 @@ def low_rank(features, is_train, n_components):
     is_train : bool array (n_images,)
         Images that the components are fitted on.
     n_components : int
-        Fewer are kept where the training images have fewer.
+        Number of components, at most the number that the training images have.
 
     Returns
     -------
     float32 array (n_images, n_varying)
-        Without the features that do not vary over the training images (less than 1/1000 of the largest
-        standard deviation). Unchanged where no more than `n_components` are left.
+        Features that do not vary over the training images (less than 1/1000 of the largest deviation) are
+        left out. The rest is unchanged if at most `n_components` features remain.
 
     Raises
     ------
     ValueError
-        For missing values, where no feature varies over the training images, or if `n_components` is no
-        whole number of at least 1.
+        If values are missing, no feature varies over the training images, or `n_components` is below 1.
     """
     check_count(n_components, "n_components")
     features, is_train = _flat(checked_rows(features, "features")), np.asarray(is_train)
@@ -239,10 +239,9 @@ def low_rank(features, is_train, n_components):
 
 
 def same_dimensions(reductions):
-    """Return reductions cut to the number of dimensions that the smallest of them has.
+    """Return all reductions cut to the smallest number of components among them.
 
-    A set of features with more dimensions predicts better for that reason alone, so sets are compared at
-    the same number.
+    Features with more dimensions predict better for that reason alone.
 
     Parameters
     ----------
@@ -257,25 +256,26 @@ def same_dimensions(reductions):
 
 
 def variance_kept(features, components, block_size=1024):
-    r"""Return the share of the features' variance that is a linear function of the components.
+    r"""Return the share of the features' variance that the components explain linearly.
 
     .. math:: \| Q' X \|^2 / \| X \|^2
 
-    for centred features X and an orthonormal basis Q of the centred components. Of all sets of k components
-    the exact principal components keep the most, so the difference is the cost of a random projection.
+    for centred features X and an orthonormal basis Q of the centred components. Among all sets of k
+    components, the exact principal components keep the most variance. So the difference to them is the cost
+    of a random projection.
 
     Parameters
     ----------
     features : array, memory map or tensor (n_images, ...)
     components : array or tensor (n_images, n_components)
-        Of the same images.
+        Components of the same images.
     block_size : int
-        Columns of the features at a time.
+        Number of feature columns processed at a time.
 
     Returns
     -------
     share : float
-        In [0, 1]; NaN where the features do not vary.
+        In [0, 1]. NaN if the features do not vary.
     """
     features, components = _flat(checked_rows(features, "features")), checked_rows(components, "components")
     check_same_length(features=features, components=components)

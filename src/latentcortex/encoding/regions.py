@@ -1,8 +1,8 @@
-"""Means of regions at matched numbers of vertices, for every subject, as a tidy table.
+"""Average over regions at matched numbers of vertices, for every subject, in a tidy table.
 
-The mean over a large region varies less than the mean over a small one, and a region in which more
-vertices pass a limit on the noise ceiling is not the same region as before. So every region is
-represented by equally many of its vertices, drawn again and again, and the table says how many.
+The mean over a large region varies less than the mean over a small region. Also, a limit on the noise ceiling
+selects different numbers of vertices in different regions. So every region is represented by the same number
+of its vertices, drawn repeatedly, and the table gives this number.
 """
 
 import numpy as np
@@ -17,32 +17,33 @@ def region_summary(values, draws, regions, rng, n_used=None, n_subsamples=200, l
     Parameters
     ----------
     values : dict of subject to array (n_vertices,)
-        Such as correlations or preferences. NaN marks blank vertices, which no mean contains.
+        Values such as correlations or preferences. Vertices with NaN are left out of all means.
     draws : dict of subject to array (n_draws, n_vertices)
-        The same for images drawn with replacement (`bootstrap_correlation`).
+        The same values for images drawn with replacement (`bootstrap_correlation`).
     regions : dict of name to bool array (n_vertices,)
-        For all subjects, or a dict of subject to such a dict, where each has regions of its own.
+        Regions of all subjects. If each subject has its own regions, a dict of subject to such a dict.
     rng : numpy.random.Generator
     n_used : int, optional
-        Vertices in every mean. None takes the largest number that all regions of all subjects have;
-        regions without any vertex don't count.
+        Vertices in every mean. None takes the largest number that all regions of all subjects have. Empty
+        regions do not count.
     n_subsamples : int
-        At least 1: subsamples of `n_used` vertices drawn from each region.
+        Number of subsamples of `n_used` vertices drawn from each region, at least 1.
     level : float in (0, 1)
         Coverage of the intervals, which are percentiles.
 
     Returns
     -------
     pandas.DataFrame
-        One row per subject and region, in their order: subject, region, n_vertices (with a value), n_used,
-        mean; low and high over images and subsamples, where each draw of images has a subsample of its
-        own; subsample_low and subsample_high over subsamples of the same images. A region with fewer
-        than `n_used` vertices is kept in the table, with n_used 0 and NaN.
+        One row per subject and region, in their order. The columns are subject, region, n_vertices (with a
+        value), n_used, mean, low, high, subsample_low and subsample_high. low and high vary over images and
+        subsamples, because each draw of images has its own subsample. subsample_low and subsample_high vary
+        over subsamples of the same images. A region with fewer than `n_used` vertices is kept, with n_used 0
+        and NaN.
 
     Raises
     ------
     ValueError
-        For subjects or shapes that differ, infinite values, masks that are not bool, or counts below 1.
+        If subjects or shapes differ, values are infinite, masks are not bool, or counts are below 1.
     """
     subjects = _checked(values, draws, regions, n_used, n_subsamples, level)
     sizes = [len(members) for *_, parts in subjects.values() for members in parts.values()]
@@ -59,28 +60,29 @@ def region_summary(values, draws, regions, rng, n_used=None, n_subsamples=200, l
 
 
 def region_differences(values, draws, regions, pairs, rng, n_subsamples=200, level=0.95):
-    """Return the difference of the means of two regions in each subject, at matched numbers of vertices.
+    """Return differences between region means in each subject, at matched numbers of vertices.
 
-    Both regions of a pair are represented by as many vertices as the smaller of the two has in this
-    subject. The same images are drawn for both, so what makes images hard cancels.
+    Both regions of a pair are represented by as many vertices as the smaller region has in this subject. The
+    same images are drawn for both, so differences in difficulty between images cancel.
 
     Parameters
     ----------
     values, draws, regions, rng, n_subsamples, level
         See `region_summary`.
     pairs : sequence of (str, str)
-        Names of regions: first minus second.
+        Names of two regions. The second is subtracted from the first.
 
     Returns
     -------
     pandas.DataFrame
-        One row per subject and pair: subject, first, second, n_used, mean, low, high, subsample_low and
-        subsample_high, as in `region_summary`; n_used 0 and NaN where a region has no vertices.
+        One row per subject and pair. The columns are subject, first, second, n_used, mean, low, high,
+        subsample_low and subsample_high, as in `region_summary`. If a region has no vertices, n_used is 0 and
+        the means are NaN.
 
     Raises
     ------
     ValueError
-        As `region_summary`, and for an unknown region.
+        As in `region_summary`, and if a region is unknown.
     """
     subjects, rows = _checked(values, draws, regions, None, n_subsamples, level), []
     for subject, (value, draw, parts) in subjects.items():

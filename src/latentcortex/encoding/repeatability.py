@@ -1,10 +1,12 @@
-"""Noise ceilings from trials: the share of variance that repeats, estimated in three ways.
+"""Estimate noise ceilings from trials in three ways, as the share of variance that repeats.
 
-With signal variance S over images and noise variance N over repeats of an image, the average of n
-trials has the ceiling S / (S + N / n), the largest R2 that any model can reach. Averages of unequal
-numbers have S / (S + N mean(1 / n)), as in `nsd.noise_ceiling`. All three take independent noise for
-granted: a drift that lasts over several trials of an image counts as signal, so z-score by session
-first (`nsd.zscore`). All are cut at 0 and 1, so that low ceilings are too large on average.
+Let S be the signal variance over images and N the noise variance over repeats of an image. The average of n
+trials has the ceiling S / (S + N / n), which is the largest R2 that any model can reach. For unequal numbers
+of trials the ceiling is S / (S + N mean(1 / n)), as in `nsd.noise_ceiling`.
+
+All three estimates assume independent noise. A drift over several trials of an image counts as signal, so
+z-score by session first (`nsd.zscore`). All estimates are clipped to [0, 1], so low ceilings are too large on
+average.
 """
 
 import numpy as np
@@ -14,20 +16,21 @@ from latentcortex.ridge.rows import as_numpy, check_count, plain, whole_numbers
 
 
 def explainable_variance(betas, image_ids, n_repeats=None):
-    """Return the ceiling from an analysis of variance, without the bias of few repeats.
+    """Return the noise ceiling from an analysis of variance, without the bias of few repeats.
 
-    N is the mean square of trials around the mean of their image, and S = (B - N) / n_0, where B is the
-    mean square between images and n_0 = (n_trials - sum n_i^2 / n_trials) / (n_images - 1). Taking
-    away N corrects the bias that the mean of few repeats still contains noise (Sahani and Linden 2003,
-    NIPS 15; with unequal numbers: Searle, Casella and McCulloch 1992, Variance Components, chapter 3).
+    N is the mean square of trials around the mean of their image. S = (B - N) / n_0, where B is the mean
+    square between images. Here n_0 = (n_trials - sum n_i^2 / n_trials) / (n_images - 1). Subtracting N
+    corrects a bias, because the mean of few repeats still contains noise (Sahani and Linden 2003, NIPS 15).
+    For unequal numbers see Searle, Casella and McCulloch (1992), Variance Components, chapter 3.
 
     Parameters
     ----------
     betas : array of shape (n_trials, n_vertices)
     image_ids : array of int, shape (n_trials,)
-        At least two images, one of them with several trials.
+        The image of each trial. There must be at least two images, one of them with several trials.
     n_repeats : int or array of int, shape (n_images,), optional
-        Trials in the averages that are scored, at least 1. None takes the numbers found in `image_ids`.
+        Number of trials in the averages that are scored, at least 1. None takes the numbers found in
+        `image_ids`.
 
     Returns
     -------
@@ -36,7 +39,7 @@ def explainable_variance(betas, image_ids, n_repeats=None):
     Raises
     ------
     ValueError
-        For masked or infinite values, other shapes, or images without repeats.
+        If values are masked or infinite, if shapes differ, or if no image has repeats.
     """
     betas, counts, first = _sorted_trials(betas, image_ids)
     n_trials, n_images = len(betas), len(counts)
@@ -48,17 +51,17 @@ def explainable_variance(betas, image_ids, n_repeats=None):
 
 
 def split_half_ceiling(betas, image_ids, rng, n_splits=50, n_repeats=None):
-    """Return the ceiling from the correlation of half of the trials of each image with the other half.
+    """Return the noise ceiling from the correlation between two halves of the trials of each image.
 
-    Of an image with n trials, h = floor(n / 2) drawn at random are averaged and compared with h others;
-    images with a single trial are left out. The mean correlation over splits estimates r = S / (S +
-    N mean(1 / h)). From it N / S = (1 / r - 1) / mean(1 / h), which is the formula of Spearman and Brown
-    (1910): with h = n / 2 the ceiling is 2 r / (1 + r).
+    For an image with n trials, the average of h = floor(n / 2) random trials is compared with the average of
+    h other trials. Images with a single trial are left out. The mean correlation over splits estimates r = S
+    / (S + N mean(1 / h)). It follows that N / S = (1 / r - 1) / mean(1 / h). With h = n / 2 the ceiling is 2
+    r / (1 + r), the formula of Spearman and Brown (1910).
 
     Parameters
     ----------
     betas, image_ids, n_repeats
-        See `explainable_variance`; at least three images need several trials.
+        See `explainable_variance`. At least three images must have several trials.
     rng : numpy.random.Generator
     n_splits : int
         At least 1.
@@ -70,7 +73,7 @@ def split_half_ceiling(betas, image_ids, rng, n_splits=50, n_repeats=None):
     Raises
     ------
     ValueError
-        As `explainable_variance`, for too few images with repeats, or a number of splits below 1.
+        As in `explainable_variance`, and if too few images have repeats or the number of splits is below 1.
     """
     check_count(n_splits, "n_splits")
     betas, counts, _ = _sorted_trials(betas, image_ids)
@@ -94,11 +97,12 @@ def split_half_ceiling(betas, image_ids, rng, n_splits=50, n_repeats=None):
 
 
 def shuffle_ceiling(betas, image_ids, rng, n_shuffles=50, n_repeats=None):
-    """Return the ceiling from how much less averages vary when trials change images at random.
+    """Return the noise ceiling from how much less averages vary if trials are shuffled across images.
 
-    With m = mean(1 / n_i), averages over the trials of an image vary by S + N m, and averages over as
-    many trials of any images by m (N + S c), where c = (n_trials - sum n_i^2 / n_trials) / (n_trials - 1)
-    is the share of pairs of trials that show two images. S is their difference / (1 - m c).
+    Let m = mean(1 / n_i). Averages over the trials of an image have the variance S + N m. Averages over the
+    same number of trials of random images have the variance m (N + S c). Here c is the share of pairs of
+    trials that show two images: c = (n_trials - sum n_i^2 / n_trials) / (n_trials - 1). So S is the
+    difference of the two variances, divided by 1 - m c.
 
     Parameters
     ----------
@@ -115,7 +119,7 @@ def shuffle_ceiling(betas, image_ids, rng, n_shuffles=50, n_repeats=None):
     Raises
     ------
     ValueError
-        As `explainable_variance`, or for a number of shuffles below 1.
+        As in `explainable_variance`, and if the number of shuffles is below 1.
     """
     check_count(n_shuffles, "n_shuffles")
     betas, counts, first = _sorted_trials(betas, image_ids)

@@ -1,10 +1,10 @@
-"""Scores of reconstructions against originals, with the uncertainty of the score.
+"""Score reconstructions against originals, with the uncertainty of the score.
 
-Scores are computed per image first: the functions of `images`, `identify`, `contents` and `brain`
-return one score per image. Those of `intervals` then turn scores into means with intervals.
-`protocols` names sets of scores, `scoring` computes them, and `networks` loads what the published
-protocols need. `baselines` makes what a score must be compared with. Every argument is checked
-(`checks`): its shape, its range, and whether it is finite.
+Scores are computed per image first, so the functions of `images`, `identify`, `contents` and `brain` return
+one score per image. The functions of `intervals` turn scores into means with intervals. `protocols` names
+sets of scores, `scoring` computes them, and `networks` loads what the published protocols need. `baselines`
+makes what a score must be compared with. `checks` tests the shape and the range of every argument, and
+whether it is finite.
 """
 
 from latentcortex.metrics.baselines import (

@@ -1,7 +1,7 @@
-"""What a score must be compared with: reconstructions that need little of the brain, or none.
+"""Make baselines for scores: reconstructions that need little or no information from the brain.
 
-These are functions of arrays alone. Rows of training images are returned as numbers, so that a page
-that shows such a picture can say which image it is.
+These functions depend on arrays only. Training images are returned as row numbers, so a page that shows such
+an image can name it.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ BATCH = 1024  # decoded rows that are compared with the training images at a tim
 
 
 def mean_image(train_images, n):
-    """Return the mean of training images (m, 3, h, w), floats in [0, 1], n times: (n, 3, h, w)."""
+    """Return n copies (n, 3, h, w) of the mean of training images (m, 3, h, w), floats in [0, 1]."""
     number("n", n, 1, whole=True)
     mean = pictures("train_images", train_images).mean(axis=0, dtype=np.float64)
     return np.repeat(mean[None], n, axis=0)
@@ -22,8 +22,8 @@ def mean_image(train_images, n):
 def blurred(images, sigma):
     """Return images (n, 3, h, w) blurred with a Gaussian of standard deviation `sigma`, in pixels.
 
-    The images are floats in [0, 1] and are mirrored at the borders. The blurred truth knows where an
-    image is light and nothing else, so its score is the score that this knowledge alone earns.
+    The images are floats in [0, 1] and are mirrored at the borders. A blurred original only shows where an
+    image is light. So its score is what this information alone can reach.
     """
     number("sigma", sigma, 0)
     images = pictures("images", images).astype(np.float64)
@@ -31,7 +31,7 @@ def blurred(images, sigma):
 
 
 def random_training_rows(n_train, n, rng):
-    """Return a random training image for each of n test images: int array (n,) of rows, none twice."""
+    """Return a random training row for each of n test images, as an int array (n,) without repeats."""
     number("n", n, 1, whole=True)
     if number("n_train", n_train, 1, whole=True) < n:
         raise ValueError(f"Can't draw {n} different images out of {n_train} training images.")
@@ -41,28 +41,28 @@ def random_training_rows(n_train, n, rng):
 def nearest_training_rows(features_train, features_pred):
     """Return the training images whose features correlate most with the decoded ones.
 
-    A decoder that does no better than these images has learned to look up its training set. Few decoded
-    rows are compared at a time; the training features are held in float64.
+    A decoder that is not better than these images may only look up its training set. Few decoded rows are
+    compared at a time. The training features are held in float64.
 
     Parameters
     ----------
     features_train : array (m, ...)
-        True features of the training images. Subtract the training mean from both first where
-        all images share much.
+        True features of the training images. If all images have much in common, subtract the training mean
+        from both arguments first.
     features_pred : array (n, ...)
         Decoded features of the test images.
 
     Returns
     -------
     rows : int array (n,)
-        Into the training images.
+        Row numbers of the training images.
     r : array (n,)
-        The correlations reached.
+        Correlation of each decoded row with the training image found.
 
     Raises
     ------
     ValueError
-        For features of unequal shapes, not finite, or constant in a row.
+        If features have unequal shapes, are not finite, or are constant in a row.
     """
     train = finite("features_train", features_train)
     pred = dense("features_pred", features_pred)
@@ -81,9 +81,9 @@ def nearest_training_rows(features_train, features_pred):
 
 
 def shuffled_rows(n, rng):
-    """Return a random permutation of n >= 2 rows in which none keeps its place: int array (n,).
+    """Return a random permutation of n >= 2 rows that moves every row, as an int array (n,).
 
-    All such permutations are equally likely: others are drawn again until one has no fixed point.
+    All such permutations are equally likely, because a permutation with a fixed point is drawn again.
     """
     number("n", n, 2, whole=True)
     while True:
@@ -95,14 +95,14 @@ def shuffled_rows(n, rng):
 def project_on_span(features, features_train):
     """Return features projected on the affine span of the training images' features.
 
-    A linear decoder with an intercept and one penalty for all numbers predicts nothing outside this span,
-    so what the true features lose by the projection is lost to every such decoder. With a penalty for
-    each number, or rescaled number by number, predictions may leave the span a little.
+    A linear decoder with an intercept and one penalty for all targets cannot predict anything outside this
+    span. So every such decoder loses what the true features lose by the projection. With a penalty per
+    target, or with rescaling, predictions may leave the span a little.
 
     Parameters
     ----------
     features : array (n, ...)
-        Decoded or true.
+        Decoded or true features.
     features_train : array (m, ...)
 
     Returns
@@ -113,12 +113,12 @@ def project_on_span(features, features_train):
 
 
 def bottleneck(features_pred, fitted_train, n_dimensions):
-    """Return decoded features that have passed through few numbers: those of a decoder of that rank.
+    """Return decoded features that pass through few dimensions, like those of a decoder of that rank.
 
-    The numbers are the coordinates along the first principal directions of what the decoder
-    predicts for its training images, which is how reduced-rank regression chooses them
-    (Izenman, Journal of Multivariate Analysis 5, 248 (1975)). The question is that of
-    Mayo et al., "BrainBits" (2024): how little of the brain do reconstructions need?
+    The dimensions are the first principal directions of the decoder's predictions for its training images.
+    Reduced-rank regression chooses the same directions (Izenman 1975, Journal of Multivariate Analysis 5,
+    248). Mayo et al., "BrainBits" (2024), ask the same question: how little of the brain do reconstructions
+    need?
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def bottleneck(features_pred, fitted_train, n_dimensions):
     fitted_train : array (m, ...)
         Predictions of the same decoder for its training images.
     n_dimensions : int
-        At least 1. More dimensions than there are change nothing.
+        At least 1. A number above the rank of the predictions changes nothing.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What every score asks of its arguments: numbers that are there, of equal shape, in their range."""
+"""Check the arguments of scores for missing values, shapes and ranges."""
 
 import numbers
 
@@ -9,7 +9,7 @@ NUMBERS = 2**22  # numbers of an array that are held in float64 at a time: 34 MB
 
 
 class UndefinedCorrelation(ValueError):
-    """Something that does not vary was to be correlated: a baseline may, a result must not.
+    """Raised if a row to be correlated does not vary, which only a baseline may do.
 
     Attributes
     ----------
@@ -23,12 +23,12 @@ class UndefinedCorrelation(ValueError):
 
 
 def dense(name, array, ndim=None):
-    """Return an array as it is, without a copy; its values may still be NaN.
+    """Return an array unchanged and without a copy; its values may be NaN.
 
     Raises
     ------
     ValueError
-        For a mask that hides something, no numbers, no rows, or another number of axes.
+        If the array has masked values, no numbers, no rows, or another number of axes.
     """
     parts = array if isinstance(array, list | tuple) else [array]
     if any(np.ma.is_masked(part) for part in parts):
@@ -62,7 +62,7 @@ def _not_finite(name, rows, first=0):
 
 
 def pictures(name, array, ndim=4, first=0):
-    """Return images as they are, without a copy: floats in [0, 1].
+    """Return images unchanged and without a copy, after checking that they are floats in [0, 1].
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ def pictures(name, array, ndim=4, first=0):
     array : float array (n, 3, h, w), or of one image (3, h, w)
     ndim : {4, 3}
     first : int
-        Number of the first row, for the message.
+        Number of the first row, for the error message.
 
     Raises
     ------
     ValueError
-        For other shapes, whole numbers, or values that are not finite or outside [0, 1].
+        If shapes differ, if values are whole numbers, or if they are not finite or outside [0, 1].
     """
     array = dense(name, array, ndim)
     low, high = array.min(), array.max()
@@ -104,12 +104,12 @@ def number(name, value, low=-np.inf, high=np.inf, whole=False, strict=False):
 
 
 def labels(name, values, n=None):
-    """Return a code for each label, numbers or texts: int array (n,).
+    """Return a code for each label, as an int array (n,); labels are numbers or texts.
 
     Raises
     ------
     ValueError
-        For another number of labels, or one that is missing: it would equal no other label.
+        If the number of labels differs, or if a label is missing, because it would equal no other label.
     """
     if np.ma.is_masked(values):
         raise ValueError(f"{name} is a masked array that hides labels: give every image one.")
@@ -124,14 +124,14 @@ def labels(name, values, n=None):
 
 
 def generator(rng):
-    """Return rng, or raise ValueError unless it is a Generator of numpy."""
+    """Return rng; raise ValueError unless it is a numpy Generator."""
     if not isinstance(rng, np.random.Generator):
         raise ValueError(f"Expected rng as np.random.default_rng(seed), got {type(rng).__name__}.")
     return rng
 
 
 def check_shapes(name_a, a, name_b, b):
-    """Raise ValueError unless two arrays have one shape."""
+    """Raise ValueError unless two arrays have the same shape."""
     if a.shape != b.shape:
         raise ValueError(
             f"Expected one row of {name_b} for each of {name_a}, of equal size, got shapes "
@@ -140,7 +140,7 @@ def check_shapes(name_a, a, name_b, b):
 
 
 def pair(name_a, a, name_b, b, ndim=None):
-    """Return two finite arrays of one shape, or raise ValueError."""
+    """Return two finite arrays of the same shape; raise ValueError for other arrays."""
     a, b = finite(name_a, a, ndim), finite(name_b, b, ndim)
     check_shapes(name_a, a, name_b, b)
     return a, b
@@ -152,7 +152,7 @@ def batches(n, batch_size):
 
 
 def row_means(name, rows, first=0):
-    """Return means (n,) of rows (n, p) in float64, without a copy; a sum that isn't finite tells NaN."""
+    """Return means (n,) of rows (n, p) in float64, without a copy; refuse rows that are not finite."""
     means = rows.mean(axis=1, dtype=np.float64)
     if not np.isfinite(means).all():
         _not_finite(name, ~np.isfinite(means), first)
@@ -189,7 +189,7 @@ def standardise(name, rows, first=0):
 def row_correlations(name_a, a, name_b, b, ndim=None, centre=None):
     """Return the correlation of row i of one array with row i of the other, both (n, ...): r (n,).
 
-    `centre` is subtracted from all rows first. Few rows are held in float64 at a time.
+    `centre` is subtracted from all rows first. Only few rows are held in float64 at a time.
     """
     both = {name_a: dense(name_a, a, ndim), name_b: dense(name_b, b, ndim)}
     for name, rows in both.items():

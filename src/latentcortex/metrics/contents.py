@@ -1,4 +1,4 @@
-"""Compare what two readings name: the kinds of things, their colours, the setting."""
+"""Compare what two readings of images name: kinds of things, their colours, and the setting."""
 
 import numpy as np
 
@@ -6,23 +6,23 @@ from latentcortex.metrics.checks import check_shapes, dense, labels
 
 
 def f1(named_true, named_pred):
-    """Return the F1 score of what is named, one per image: 2 x both / (true + pred).
+    """Return one F1 score per image for the things named: 2 x both / (true + pred).
 
     Parameters
     ----------
     named_true, named_pred : bool arrays (n, ...)
-        Whether each of a fixed list of things is named for the original and for its
-        reconstruction: kinds (n, n_kinds), or kinds with their colours (n, n_kinds, n_colours).
+        Whether each thing of a fixed list is named for the original and for its reconstruction. The shape is
+        (n, n_kinds) for kinds, or (n, n_kinds, n_colours) for kinds with their colours.
 
     Returns
     -------
     scores : array (n,)
-        In [0, 1]; 1 where neither names anything, since then they agree.
+        In [0, 1]. The score is 1 if neither reading names anything, because then they agree.
 
     Raises
     ------
     ValueError
-        For arrays that are not bool, masked, or of unequal shapes.
+        If arrays are not bool, are masked, or have unequal shapes.
     """
     both = []
     for name, named in {"named_true": named_true, "named_pred": named_pred}.items():
@@ -40,9 +40,9 @@ def f1(named_true, named_pred):
 
 
 def agreement(answers_true, answers_pred):
-    """Return where two readings (n,) give the same answer: array (n,) of 0 and 1.
+    """Return 1 where two readings (n,) give the same answer and 0 elsewhere, as an array (n,).
 
-    Raises ValueError for unequal shapes, missing answers, or texts that are compared with numbers.
+    A ValueError is raised if shapes are unequal, answers are missing, or texts are compared with numbers.
     """
     both = {"answers_true": answers_true, "answers_pred": answers_pred}
     for name, answers in both.items():

@@ -1,4 +1,4 @@
-"""Tell images from one another by the features of their reconstructions."""
+"""Identify images among others by the features of their reconstructions."""
 
 import numpy as np
 from scipy.special import comb
@@ -43,15 +43,15 @@ def identification(
     .. math:: s_j = \frac{1}{n - 1} \sum_{i \ne j} [r_{ij} < r_{jj}]
               + \tfrac12 [r_{ij} = r_{jj}].
 
-    The direction "original" asks for each original i whether its own reconstruction correlates more
-    with it than the reconstructions of others: the same sum over j, of :math:`r_{ij}` against
-    :math:`r_{ii}`. The two differ. Public tables use the first; Takagi & Nishimoto's code and the text
-    of MindEye2 (appendix A.9) use the second.
+    The direction "original" asks for each original i whether its own reconstruction correlates more with it
+    than the reconstructions of other images. This is the same sum over j, comparing :math:`r_{ij}` with
+    :math:`r_{ii}`. The two scores differ. Public tables use the first direction. Takagi & Nishimoto's code
+    and the text of MindEye2 (appendix A.9) use the second.
 
-    With more candidates the score is the chance to come first of n_way, the other n_way - 1 drawn at
-    random without replacement. It is computed, not drawn: an image that beats w of m others comes
-    first with the chance C(w, n_way - 1) / C(m, n_way - 1), and of images that tie with it one is
-    picked at random. Retrieval among so many images is the same number.
+    With more candidates, the score is the probability of coming first among n_way candidates. The other n_way
+    - 1 are drawn at random without replacement. This probability is computed exactly. An image that beats w
+    of m others comes first with the probability C(w, n_way - 1) / C(m, n_way - 1). Ties are broken at random.
+    Retrieval among the same number of images gives the same score.
 
     Parameters
     ----------
@@ -59,29 +59,29 @@ def identification(
         Features of the originals and of their reconstructions, in the same order.
     direction : {"reconstruction", "original"}
     n_way : int
-        From 2 to the number of images that there are to choose from.
+        Number of candidates, from 2 to the number of images to choose from.
     groups : array (n,), optional
-        If given, distractors come only from the image's own group, such as its setting. This is the
-        harder test, because knowing the group does not help with it.
+        If given, distractors come only from the image's own group, such as its setting. This test is harder,
+        because decoding the group alone does not help.
     similarity : {"correlation", "cosine"}
-        Cosine similarity keeps the mean of the features, of which all images share a part.
+        Cosine similarity does not remove the mean of the features, which all images partly share.
     repeated : bool
-        Whether features_pred is (n, n_repeats, ...), several drawings of each image: r_ij is then
-        the mean over the repeats of j, as in Takagi & Nishimoto's code.
+        Whether features_pred is (n, n_repeats, ...), with several drawings of each image. r_ij is then the
+        mean over the repeats of j, as in Takagi & Nishimoto's code.
     batch_size : int
-        Images that are compared with all others at a time. Beside the features this takes about
-        25 * batch_size * n bytes (8 more for each further repeat); it does not change the result.
+        Number of images compared with all others at a time. It takes about 25 * batch_size * n bytes in
+        addition to the features, with 8 instead of 25 for each further repeat. It does not change the result.
 
     Returns
     -------
     scores : array (n,)
-        In [0, 1], chance 1 / n_way.
+        In [0, 1]. Chance is 1 / n_way.
 
     Raises
     ------
     ValueError
-        For fewer than two images, unequal shapes, values that are not finite, constant features, a
-        missing group, or images with fewer than n_way - 1 others in their group.
+        If there are fewer than two images, shapes are unequal, values are not finite, or features are
+        constant. Also if a group is missing, or if an image has fewer than n_way - 1 others in its group.
     """
     true, pred = _rows("features_true", features_true), _rows("features_pred", features_pred)
     n = len(true)
@@ -112,8 +112,8 @@ def shuffled_identification(
 ):
     """Return the two-way identification of reconstructions that are assigned to originals at random.
 
-    The arguments are those of `identification`, and a numpy Generator `rng`. The result (n_shuffles,)
-    holds a mean over images for each shuffle; the mean of these is 0.5 if the score is honest.
+    The arguments are those of `identification`, and a numpy Generator `rng`. The result (n_shuffles,) holds
+    the mean over images for each shuffle. The mean over shuffles is 0.5 if the score is unbiased.
     """
     true, pred = _rows("features_true", features_true), _rows("features_pred", features_pred)
     n = len(true)
@@ -128,16 +128,16 @@ def shuffled_identification(
 
 
 def retrieval(features_true, features_pred, n_images=300, batch_size=BATCH):
-    """Return how often images are retrieved from decoded features, and the features from images.
+    """Return how often images are retrieved from decoded features, and decoded features from images.
 
-    An item counts as retrieved if it comes first by cosine similarity among `n_images`, of which one is
-    the right one. This is MindEye2's test ("image" and "brain" retrieval), which reports means over 30
-    galleries of 300. Here all galleries count: see n_way in `identification`.
+    An item counts as retrieved if it comes first by cosine similarity among `n_images` candidates. Exactly
+    one of them is correct. This is MindEye2's test ("image" and "brain" retrieval), which reports means over
+    30 galleries of 300. Here the mean is over all possible galleries, as for n_way in `identification`.
 
     Parameters
     ----------
     features_true, features_pred : array (n, ...)
-        Of the images, and decoded from the responses to them.
+        Features of the images, and features decoded from the responses to them.
     n_images : int
         Size of the gallery, from 2 to n.
     batch_size : int
@@ -146,8 +146,8 @@ def retrieval(features_true, features_pred, n_images=300, batch_size=BATCH):
     Returns
     -------
     images, brains : arrays (n,)
-        In [0, 1], chance 1 / n_images: how often the right image is found for the decoded
-        features, and the right decoded features for the image.
+        How often the correct image is found for the decoded features, and the correct decoded features for
+        the image. Both are in [0, 1], and chance is 1 / n_images.
     """
     number("n_images", n_images, 2, len(_rows("features_true", features_true)), whole=True)
     found = [
@@ -158,19 +158,19 @@ def retrieval(features_true, features_pred, n_images=300, batch_size=BATCH):
 
 
 def correlation_distance(features_true, features_pred):
-    """Return 1 - r of each reconstruction's features with its original's: (n,), 0 for equal ones.
+    """Return 1 - r (n,) between the features of each reconstruction and of its original.
 
-    This is the distance that is reported for EfficientNet and SwAV features. Arguments and errors are
-    those of `identification`. Few rows are held in float64 at a time.
+    The distance is 0 for equal features. Papers report it for EfficientNet and SwAV features. Arguments and
+    errors are those of `identification`. Only few rows are held in float64 at a time.
     """
     return 1 - row_correlations("features_true", features_true, "features_pred", features_pred)
 
 
 def repeat_consistency(features_pred, features_true):
-    """Return how far repeated drawings of an image agree with one another, and with the truth.
+    """Return how far repeated drawings of an image agree with one another, and with the original.
 
-    The first alone says nothing: drawings that collapsed to one picture agree perfectly. Few images are
-    held in float64 at a time.
+    Agreement among drawings is not enough, because drawings that all collapse to one picture agree perfectly.
+    Only few images are held in float64 at a time.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def repeat_consistency(features_pred, features_true):
     Returns
     -------
     among, to_truth : arrays (n,)
-        Mean correlation over pairs of repeats, and of the repeats with the original.
+        Mean correlation over pairs of repeats, and mean correlation of the repeats with the original.
     """
     true, repeats = dense("features_true", features_true), dense("features_pred", features_pred)
     if repeats.ndim < 3 or repeats.shape[1] < 2:

@@ -1,4 +1,4 @@
-"""Compare images by their pixels, and describe them by low-level features: colours, contrast energy."""
+"""Compare images by their pixels, and describe them by colours and contrast energy."""
 
 import numpy as np
 from skimage.color import rgb2gray
@@ -11,15 +11,15 @@ _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709
 
 
 def pixcorr(images_a, images_b, mean_image=None):
-    """Return the correlation of two sets of images over pixels (PixCorr), one Pearson r per image pair.
+    """Return the correlation of two sets of images over pixels (PixCorr), one r per image pair.
 
-    Anything that looks like the average photograph wins plain PixCorr. If you subtract the mean
-    TRAINING image from both first, what remains is what sets an image apart.
+    Plain PixCorr rewards anything that looks like the average photograph. Subtract the mean TRAINING image
+    from both to compare what distinguishes an image from others.
 
     Parameters
     ----------
     images_a, images_b : array (n, 3, h, w)
-        In any unit, because a correlation does not depend on it; with a mean image, floats in [0, 1].
+        Images in any unit, because a correlation does not depend on it. With a mean image, floats in [0, 1].
     mean_image : float array (3, h, w), optional
         Mean of the training images in [0, 1], subtracted from both.
 
@@ -30,8 +30,8 @@ def pixcorr(images_a, images_b, mean_image=None):
     Raises
     ------
     ValueError
-        For unequal shapes, values that are not finite, a constant image, or a mean image whose shape or
-        range is not that of the images.
+        If shapes are unequal, values are not finite, or an image is constant. Also if the shape or range of
+        the mean image differs from that of the images.
     """
     if mean_image is not None:
         mean_image = pictures("mean_image", mean_image, ndim=3)
@@ -46,8 +46,8 @@ def pixcorr(images_a, images_b, mean_image=None):
 def ssim(images_a, images_b):
     """Return the structural similarity of two sets of images, one SSIM per image pair.
 
-    It is computed on grey images, with a Gaussian window of 1.5 pixels and a data range of 1, which are
-    the settings of Brain-Diffuser and MindEye2. SSIM depends on the size of the images and rewards blur.
+    It is computed on grey images, with a Gaussian window of 1.5 pixels and a data range of 1. Brain-Diffuser
+    and MindEye2 use the same settings. SSIM depends on the size of the images and rewards blur.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def ssim(images_a, images_b):
     Raises
     ------
     ValueError
-        For unequal shapes, values that are not finite or outside [0, 1], or smaller images.
+        If shapes are unequal, values are not finite or outside [0, 1], or images are smaller.
 
     References
     ----------
@@ -112,10 +112,11 @@ def colour_means(images, n_cells=8):
 def gabor_energy(images, n_cells=8, n_orientations=4, cycles_per_image=(4, 8, 16)):
     r"""Return oriented contrast energy, a low-level feature that complex cells of V1 also measure.
 
-    The luminance is filtered with complex Gabor functions; the energy is the root of the sum of
-    the squares of the even and the odd response (independent of phase), averaged over a grid of
-    cells. In the Fourier domain a filter is a Gaussian around its frequency f, of standard
-    deviation f / 3 (about one octave wide at half height), with no response to the mean.
+    The luminance is filtered with complex Gabor functions. The energy is the root of the sum of the squares
+    of the even and the odd response, so it does not depend on phase. It is averaged over the cells of a grid.
+
+    In the Fourier domain a filter is a Gaussian around its frequency f with a standard deviation of f / 3,
+    which is about one octave wide at half height. It does not respond to the mean.
 
     Parameters
     ----------
@@ -124,7 +125,7 @@ def gabor_energy(images, n_cells=8, n_orientations=4, cycles_per_image=(4, 8, 16
     n_cells : int
         Cells along each side.
     n_orientations : int
-        Evenly spaced over 180 degrees.
+        Number of orientations, evenly spaced over 180 degrees.
     cycles_per_image : sequence of float
         Frequencies f, in cycles per image width.
 

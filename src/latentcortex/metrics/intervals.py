@@ -1,4 +1,4 @@
-"""Turn scores into intervals: bootstrap over images, t over subjects."""
+"""Turn scores into intervals, by a bootstrap over images or Student's t over subjects."""
 
 from typing import NamedTuple
 
@@ -9,9 +9,9 @@ from latentcortex.metrics.checks import NUMBERS, batches, finite, generator, num
 
 
 class Interval(NamedTuple):
-    """A mean, the two ends of its interval, and the number of images or subjects it comes from.
+    """Hold a mean, the two ends of its interval, and the number of images or subjects behind it.
 
-    As text it is "+0.009 [+0.006, +0.012]"; a format is used for all three: f"{interval:.2f}".
+    As text it is "+0.009 [+0.006, +0.012]". A format such as f"{interval:.2f}" applies to all three numbers.
     """
 
     mean: float
@@ -29,19 +29,19 @@ class Interval(NamedTuple):
 
 
 def bootstrap_mean(scores, rng, n_resamples=2000, level=0.95):
-    """Return the mean of per-image scores with an interval from a bootstrap over images (percentiles).
+    """Return the mean of per-image scores, with a percentile interval from a bootstrap over images.
 
-    Average the scores of several subjects or drawings of the same image first, so that whole images are
-    drawn. The gallery that the scores were computed against stays fixed.
+    First average the scores of several subjects or drawings of the same image, so that whole images are
+    resampled. The gallery that the scores were computed against stays fixed.
 
     Parameters
     ----------
     scores : array (n_images,)
     rng : numpy.random.Generator
     n_resamples : int
-        At least 1. Few resamples are held at a time; the memory does not depend on their number.
+        At least 1. Few resamples are held at a time, so the memory does not depend on their number.
     level : float
-        Coverage of the interval, between 0 and 1: 0.95, not 95.
+        Coverage of the interval, between 0 and 1, so 0.95 rather than 95.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def bootstrap_mean(scores, rng, n_resamples=2000, level=0.95):
     Raises
     ------
     ValueError
-        For fewer than two images, values that are not finite, or arguments outside their range.
+        If there are fewer than two images, values are not finite, or arguments are outside their range.
     """
     scores, rng = finite("scores", scores, ndim=1), generator(rng)
     if len(scores) < 2:
@@ -65,9 +65,9 @@ def bootstrap_mean(scores, rng, n_resamples=2000, level=0.95):
 
 
 def paired_difference(scores_a, scores_b, rng, n_resamples=2000, level=0.95):
-    """Return the mean of a - b with its bootstrap interval, scores (n_images,) of the same images.
+    """Return the mean difference a - b of scores (n_images,) of the same images, with its interval.
 
-    The same images are drawn for both. Arguments, result and errors are those of `bootstrap_mean`.
+    The same images are resampled for both. Arguments, result and errors are those of `bootstrap_mean`.
     """
     scores_a, scores_b = pair("scores_a", scores_a, "scores_b", scores_b, ndim=1)
     return bootstrap_mean(scores_a - scores_b, rng, n_resamples, level)
@@ -76,8 +76,8 @@ def paired_difference(scores_a, scores_b, rng, n_resamples=2000, level=0.95):
 def is_noninferior(difference, margin):
     """Return whether a is at most `margin` worse than b, from the `Interval` of a - b.
 
-    Declare the margin, which is positive, before the run. The answer is True if the lower end of the
-    interval lies above -margin. False means that this was not shown, which is not the same as worse.
+    Declare the margin, which is positive, before the run. The result is True if the lower end of the interval
+    is above -margin. False means that this was not shown, which does not mean that a is worse.
     """
     number("margin", margin, 0, strict=True)
     number("the lower end of the difference", difference.low)
@@ -85,10 +85,10 @@ def is_noninferior(difference, margin):
 
 
 def t_interval(values, level=0.95):
-    """Return the t `Interval` of the mean of values (n_subjects,), because four can't be bootstrapped.
+    """Return the t `Interval` of the mean of values (n_subjects,).
 
-    Raises ValueError for fewer than two subjects, values that are not finite, or a level that does not
-    lie between 0 and 1: 0.95, not 95.
+    Four subjects are too few for a bootstrap. A ValueError is raised if there are fewer than two subjects, if
+    values are not finite, or if the level is not between 0 and 1.
     """
     values = finite("values", values, ndim=1)
     if len(values) < 2:

@@ -1,4 +1,4 @@
-"""The published scores' networks: what they need to be loaded, and how they see an image."""
+"""Load the networks of the published scores, and prepare images for them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,20 +34,20 @@ NETWORKS = (*_TORCHVISION, *_CLIP)
 
 @dataclass(frozen=True)
 class View:
-    """How images are brought to a network.
+    """Describe how images are prepared for a network.
 
     Attributes
     ----------
     size : int or None
-        Pixels; None leaves them as they are.
+        Size in pixels. None leaves the size unchanged.
     crop : bool
-        Whether the shorter side is brought to `size` and the centre cut out; otherwise both sides
-        are brought to `size`, which squashes images that are not square.
+        Whether the shorter side is resized to `size` and the centre is cropped. Otherwise both sides are
+        resized to `size`, which distorts images that are not square.
     mode : {"bilinear", "bicubic"}
     antialias : bool
-        What PIL does when it shrinks images, and torch only if it is told to.
+        Whether to smooth before shrinking. PIL always does this, and torch only if asked.
     normalise : {None, "imagenet", "clip"}
-        Whose mean and deviation the pixels are brought to.
+        The mean and deviation that pixels are normalised with.
     """
 
     size: int | None = None
@@ -57,7 +57,7 @@ class View:
     normalise: str | None = None
 
     def __call__(self, images):
-        """Return what the network takes, from images: tensor (n, 3, h, w) in [0, 1]."""
+        """Return the input of the network for images, a tensor (n, 3, h, w) in [0, 1]."""
         if self.size is not None:
             height, width = images.shape[-2:]
             shape = (self.size, self.size)
@@ -76,7 +76,7 @@ class View:
 
 
 class Network:
-    """A frozen network that is asked for what some of its layers put out.
+    """Wrap a frozen network, and return the activations of some of its layers.
 
     Parameters
     ----------
@@ -93,9 +93,9 @@ class Network:
         Parameters
         ----------
         images : float32 tensor (n, 3, h, w)
-            As a `View` leaves them.
+            Images as a `View` returns them.
         layers : sequence of str
-            Names of submodules, such as ``"features.4"``; ``""`` for what the network returns.
+            Names of submodules, such as ``"features.4"``. ``""`` stands for the output of the network.
 
         Returns
         -------
@@ -104,7 +104,7 @@ class Network:
         Raises
         ------
         ValueError
-            No such layer.
+            If there is no such layer.
         """
         modules = dict(self.module.named_modules())
         unknown = [layer for layer in layers if layer not in modules]
@@ -136,11 +136,11 @@ def load_network(name, folder=None, download=False, device="cpu"):
     name : str
         One of `NETWORKS`.
     folder : path, optional
-        Where ``NAME.safetensors`` lies, the state of torchvision's or open_clip's network. An
-        AlexNet may lack its classifier.
+        The folder of ``NAME.safetensors``, the state of torchvision's or open_clip's network. An AlexNet may
+        lack its classifier.
     download : bool
-        Whether weights that are not in `folder` may be fetched from where their authors keep
-        them, into torch's or the hub's own cache. No code is fetched.
+        Whether weights that are not in `folder` may be downloaded from their authors' servers, into the cache
+        of torch or of the hub. No code is downloaded.
     device : str or torch.device
 
     Returns
@@ -150,9 +150,9 @@ def load_network(name, folder=None, download=False, device="cpu"):
     Raises
     ------
     FileNotFoundError
-        The weights are not there and must not be downloaded.
+        If the weights are missing and must not be downloaded.
     ValueError
-        There is no such network, or the file is damaged or not its state.
+        If there is no such network, or if the file is damaged or belongs to another network.
     """
     if name not in NETWORKS:
         raise ValueError(f"There is no network {name!r}. Networks: {', '.join(NETWORKS)}.")

@@ -1,4 +1,4 @@
-"""Named sets of scores, with the sizes, layers and preprocessing that make them comparable."""
+"""Define named sets of scores, with the sizes, layers and preprocessing that make them comparable."""
 
 from dataclasses import dataclass
 
@@ -15,21 +15,21 @@ COMPARISONS = ("pixcorr", "ssim", "identification", "distance", "agreement", "f1
 
 @dataclass(frozen=True)
 class Score:
-    """One column of a table of scores.
+    """Describe one column of a table of scores.
 
     Attributes
     ----------
     name : str
     compare : {"pixcorr", "ssim", "identification", "distance", "agreement", "f1"}
-        "pixcorr" and "ssim" compare pixels, the others what `network` says.
+        "pixcorr" and "ssim" compare pixels. The others compare outputs of `network`.
     network, layer : str or None
-        What is asked for, and which of its layers or answers.
+        The network, and which of its layers or answers is compared.
     view : View
-        How images are brought to it.
+        How images are prepared for the network.
     direction : {"reconstruction", "original"}
-        Of an identification.
+        Direction of an identification.
     same_group : bool
-        Whether distractors are of the image's own group only.
+        Whether distractors come only from the image's own group.
     centred : bool
         Whether the mean training image is subtracted first.
     """
@@ -49,23 +49,23 @@ class Score:
 
     @property
     def chance(self):
-        """The chance level of an identification; None where it depends on the images."""
+        """Return the chance level of an identification, or None if it depends on the images."""
         return 0.5 if self.compare == "identification" else None
 
     @property
     def key(self):
-        """The place where `extract` keeps what this score compares: (network, view, layer)."""
+        """Return the key (network, view, layer) under which `extract` keeps what this score compares."""
         return self.network, self.view, self.layer
 
     @property
     def best(self):
-        """The score of equal images."""
+        """Return the score of identical images."""
         return 0.0 if self.compare == "distance" else 1.0
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A set of scores under a name.
+    """Hold a named set of scores.
 
     Attributes
     ----------
@@ -73,10 +73,10 @@ class Protocol:
     source : str
     scores : tuple of Score
     first : View
-        What all images are brought to before anything else.
+        How all images are prepared before anything else.
     repeated : bool
-        Whether several drawings of an image are compared by the mean of their correlations; else
-        the scores of the drawings are averaged.
+        Whether the correlations of several drawings of an image are averaged. Otherwise their scores are
+        averaged.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Protocol:
     repeated: bool = False
 
     def left_out(self, networks=(), groups=None, mean_image=None):
-        """Return what each score lacks that can't be computed: dict of name to what is missing."""
+        """Return what is missing for each score that cannot be computed, as a dict by name."""
         lacking = {}
         for one in self.scores:
             if one.network is not None and one.network not in {*WITHOUT_WEIGHTS, *networks}:

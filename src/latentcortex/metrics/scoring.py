@@ -1,4 +1,4 @@
-"""Score reconstructions by all that a protocol asks for and that can be computed here."""
+"""Score reconstructions by all scores of a protocol that can be computed."""
 
 import numpy as np
 import torch
@@ -33,25 +33,25 @@ def score(
     protocol : Protocol
         One of `PROTOCOLS`, or your own.
     originals : float array or tensor (n, 3, h, w)
-        In [0, 1]. Images may also be anything else that has a shape and gives such an array when it is
-        sliced: then only `batch_size` of them are read at a time.
+        Images in [0, 1]. Any object with a shape that returns such an array when it is sliced also works.
+        Then only `batch_size` images are read at a time.
     reconstructions : float array or tensor (n, 3, h, w) or (n, n_repeats, 3, h, w)
-        In [0, 1], in the same order. The scores of several drawings are averaged, unless the
-        protocol averages their correlations.
+        Images in [0, 1], in the same order. The scores of several drawings are averaged, unless the protocol
+        averages their correlations.
     networks : dict of str to callable, optional
-        By the names that the protocol uses: ``network(images, layers)`` gives a dictionary of
-        arrays (n, ...), as `networks.Network` does. Scores whose network is missing are left out;
+        Networks by the names that the protocol uses. ``network(images, layers)`` returns a dictionary of
+        arrays (n, ...), as `networks.Network` does. Scores whose network is missing are left out, and
         `Protocol.left_out` names them.
     groups : array (n,), optional
-        For distractors of the same group, such as the setting of a scene.
+        The group of each image for distractors of the same group, such as the setting of a scene.
     mean_image : float array (3, h, w), optional
         Mean of the training images in [0, 1], for centred scores.
     features_true : dict, optional
-        What `extract` gave for the originals, where many sets are scored against them.
+        The result of `extract` for the originals. It saves time if many sets are scored against them.
     features_pred : list of dict, optional
-        The same for each drawing of the reconstructions.
+        The result of `extract` for each drawing of the reconstructions.
     batch_size : int
-        Images per pass of a network; does not change the result.
+        Images per pass of a network. It does not change the result.
 
     Returns
     -------
@@ -60,8 +60,8 @@ def score(
     Raises
     ------
     ValueError
-        Unequal numbers, values outside [0, 1] or not finite, a single image, constant images, or
-        features of other images: as the functions that compare say.
+        If numbers of images are unequal, values are outside [0, 1] or not finite, or there is a single image.
+        Also if images are constant, or if features belong to other images.
     """
     networks = _checked_networks(protocol, networks, batch_size)
     originals = _checked("originals", originals)
@@ -116,7 +116,7 @@ def score(
 
 
 def extract(protocol, images, networks=None, batch_size=32):
-    """Return what the scores of a protocol compare, except pixels.
+    """Return the features that the scores of a protocol compare, without pixels.
 
     Parameters
     ----------
@@ -128,12 +128,12 @@ def extract(protocol, images, networks=None, batch_size=32):
     Returns
     -------
     dict of (network, view, layer) to array (n, ...)
-        Of those networks that are there.
+        Features of all networks that are available.
 
     Raises
     ------
     ValueError
-        As in `score`, and where a network gives NaN or not one row per image.
+        As in `score`, and if a network returns NaN or not one row per image.
     """
     networks = _checked_networks(protocol, networks, batch_size)
     images = _checked("images", images)

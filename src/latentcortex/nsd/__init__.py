@@ -1,13 +1,14 @@
-"""The Natural Scenes Dataset: reading its files, and what every analysis does to its trials.
+"""Read the files of the Natural Scenes Dataset, and do what every analysis does to its trials.
 
-`design` reads what was shown and answered, `responses` the betas, `stimuli` the images, `captions` what
-people wrote about them, `regions` the ROIs, `synthetic` the further session with other images. All come
-from NSD's own folders (`tree`), on the surface (`surfaces`) or in the volume (`volumes`). `repeats` works
-on arrays: split by image, z-scoring, averages over repeats, noise ceiling. `splits` has harder splits of
-the images, by name. `saving` writes maps for other programs.
+`design` reads what was shown and answered, `responses` the betas, and `stimuli` the images. `captions` reads
+what people wrote about the images, and `regions` reads the ROIs. `synthetic` reads the additional session
+with other images. All files come from NSD's own folders (`tree`), on the surface (`surfaces`) or in the
+volume (`volumes`). `repeats` works on arrays: it splits by image, z-scores, averages over repeats and
+estimates the noise ceiling. `splits` offers harder splits of the images, by name. `saving` writes maps for
+other programs.
 
-What is wrong is said with the name of the file or argument: `reading` covers files and what their numbers
-mean, `recorded` trials that were never measured, `arguments` what callers pass.
+Every error names the file or argument that is wrong. `reading` checks files and what their numbers mean.
+`recorded` finds trials that were never measured, and `arguments` checks what callers pass.
 """
 
 from latentcortex.nsd.captions import captions

@@ -1,4 +1,4 @@
-"""Check what callers pass: plain arrays of the right kind and shape."""
+"""Check that callers pass plain arrays of the right kind and shape."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ def plain_array(values, name):
     Raises
     ------
     ValueError
-        `values` is a masked array, whose mask would be lost.
+        If `values` is a masked array, because its mask would be lost.
     """
     if isinstance(values, np.ma.MaskedArray):
         raise ValueError(
@@ -27,7 +27,7 @@ def checked_betas(betas):
     Raises
     ------
     ValueError
-        They hold integers, or have another number of axes.
+        If the betas hold integers, or have another number of axes.
     """
     betas = plain_array(betas, "betas")
     if betas.dtype.kind != "f":
@@ -49,7 +49,7 @@ def checked_ids(image_ids):
 
 
 def checked_count(values, name):
-    """Return an int array from a number or numbers that count something, or raise ValueError."""
+    """Return one or several counts as an int array; raise ValueError if they are not counts."""
     values = plain_array(values, name)
     if values.dtype == bool:
         raise ValueError(f"{name}: expected whole numbers, got bool. Pass an int or a sequence of ints.")
@@ -57,7 +57,7 @@ def checked_count(values, name):
 
 
 def checked_size(size):
-    """Return the width and height wanted as an int; raise ValueError unless it is one of at least 1."""
+    """Return the width and height wanted as an int; raise ValueError if it is below 1 or not whole."""
     number = checked_count(size, "size")
     if number.shape != () or not number >= 1:
         raise ValueError(f"size is one whole number of pixels, at least 1, for both sides; got {size!r}.")
@@ -76,16 +76,16 @@ def checked_mask(mask, shape, space, owner, files):
     ----------
     mask : bool array, optional
     shape : tuple of int
-        Of what is read, (n_vertices,) or (nx, ny, nz).
+        Shape of the data being read, (n_vertices,) or (nx, ny, nz).
     space, owner : str
-        What is read, for the error message.
+        Name of the data being read, for the error message.
     files : path or list of paths
-        Where the shape was read, for the error message.
+        Files that the shape was read from, for the error message.
 
     Raises
     ------
     ValueError
-        The mask has another shape or dtype, or marks nothing.
+        If the mask has another shape or dtype, or marks nothing.
     """
     if mask is None:
         return np.ones(shape, bool)

@@ -1,4 +1,4 @@
-"""Read the captions that people gave to the images, by 0-based 73k ids, in any order."""
+"""Read the captions that people gave to the images, by 0-based 73k ids and in any order."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ _FOLDERS = ("annotations", "annotations_trainval2017/annotations", "nsddata_stim
 
 
 def captions(root, image_ids):
-    """Return the captions that people gave to the images (COCO; normally five per image).
+    """Return the captions that people gave to the images (from COCO, normally five per image).
 
     Parameters
     ----------
@@ -26,12 +26,13 @@ def captions(root, image_ids):
     Returns
     -------
     list of list of str
-        In the order asked for.
+        One list per image, in the order asked for.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        No annotations; a file is damaged; ids out of range; an image has no caption or an empty one.
+        If there are no annotations, a file is damaged, or ids are out of range. Also if an image has no
+        caption or an empty caption.
     """
     info_path, table = _read_stim_info(root)
     chosen = table.loc[checked_image_ids(image_ids, len(table))]

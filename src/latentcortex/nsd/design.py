@@ -20,31 +20,31 @@ _AGAIN = "Download it again."
 
 
 def trials(root, subject, sessions=None):
-    """Return the table of trials: what was shown in each, and what the subject answered.
+    """Return the table of trials, with what was shown in each and what the subject answered.
 
     The image of trial t is ``subjectim[subject, masterordering[t]]`` of the experimental design. The log of
-    the responses has to agree with the design, trial by trial.
+    the responses must agree with the design, trial by trial.
 
     Parameters
     ----------
     root : path
     subject : str
     sessions : int or sequence of int, optional
-        The first so many, or 1-based numbers. Rows come in this order of sessions. By default all sessions
-        that the subject took part in.
+        The number of sessions from the first on, or a list of 1-based numbers. Rows come in this order of
+        sessions. By default all sessions that the subject took part in.
 
     Returns
     -------
     pandas.DataFrame
-        One row per trial, in the order of the betas: subject, session, run and trial (1-based),
-        image_id (0-based), repeat (0 for the first showing to this subject), shared (bool: among
-        the images that all subjects see), is_old (bool), correct (0, 1 or NaN where no button was
-        pressed), reaction_time (ms, or NaN).
+        One row per trial, in the order of the betas. The columns subject, session, run and trial say which
+        trial it is; numbers are 1-based. image_id is 0-based. repeat is 0 for the first showing to this
+        subject. shared (bool) marks images that all subjects see. is_old (bool) marks repeats. correct is 0
+        or 1, or NaN if no button was pressed. reaction_time is in ms, or NaN.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        A file or session is missing, a file is damaged or cut short, or design and log disagree.
+        If a file or session is missing, if a file is damaged or truncated, or if design and log disagree.
     """
     check_subject(root, subject)
     design_path = existing_path(root, "nsddata/experiments/nsd/nsd_expdesign.mat")
@@ -90,12 +90,12 @@ def trials(root, subject, sessions=None):
 
 
 def read_matlab(path, names):
-    """Return arrays of whole numbers from a file of MATLAB, as a dict of int arrays.
+    """Return arrays of whole numbers from a MATLAB file, as a dict of int arrays.
 
     Raises
     ------
     ValueError
-        The file is damaged, or lacks one of these names.
+        If the file is damaged, or lacks one of these names.
     """
     with reading(path):
         content = loadmat(path)

@@ -1,4 +1,4 @@
-"""Name the data of a tree by what they are, not by the folder they lie in."""
+"""Name the data of a tree by their contents, not by their folder."""
 
 import functools
 import hashlib
@@ -15,11 +15,11 @@ _SAMPLE = 2**16  # bytes at the start and at the end of each file
 def identity(root, subjects, space="fsaverage"):
     """Return a name for the data of some subjects.
 
-    A simulated tree carries its name (world, seed and a hash of the code that made it), which is the
-    same on every machine. A measured tree is named by a hash of its files: design, stimuli, captions,
-    log, regions and the sessions that are there, each by its size and its first and last 64 KiB. So the
-    name changes when a session is added or another release takes its place, and stays when the folder
-    moves or another subject is downloaded.
+    A simulated tree carries its name, which is the same on every machine: world, seed and a hash of the code
+    that made it. A measured tree is named by a hash of its files. These are the design, stimuli, captions,
+    log, regions and all sessions on disk. Of each file the hash covers the size and the first and last 64
+    KiB. So the name changes when a session is added or another release replaces it. It stays the same when
+    the folder moves or another subject is downloaded.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Read files so that every error names its file, and take numbers only as what they can mean."""
+"""Read files so that every error names its file, and check that numbers can mean what they should."""
 
 import codecs
 import contextlib
@@ -14,17 +14,17 @@ _MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BO
 
 @contextlib.contextmanager
 def reading(path):
-    """Name the file in whatever a library says while it reads it.
+    """Add the name of the file to every error that a library raises while reading it.
 
     Parameters
     ----------
     path : pathlib.Path
-        Nothing but the reading of this file belongs into the block.
+        The file that is read. The block should do nothing else.
 
     Raises
     ------
     OSError
-        The system refuses, for example because another program holds the file.
+        If the system refuses, for example because another program holds the file.
     ValueError
         The file is damaged.
     """
@@ -53,7 +53,7 @@ def read_text(path):
     Raises
     ------
     ValueError
-        The file is empty or holds bytes that are not text.
+        If the file is empty or holds bytes that are not text.
     """
     with reading(path):
         content = path.read_bytes()
@@ -67,12 +67,12 @@ def read_text(path):
 
 
 def read_table(path, separator, columns):
-    """Return a table of text as a `pandas.DataFrame` of the columns asked for.
+    """Return the columns asked for of a text table, as a `pandas.DataFrame`.
 
     Raises
     ------
     ValueError
-        The file is damaged or lacks a column.
+        If the file is damaged or lacks a column.
     """
     text = read_text(path)
     with reading(path):
@@ -92,7 +92,7 @@ def check_names(path, wanted, present):
 
 
 def whole_numbers(values, what, advice):
-    """Return numbers that mean whole ones as an int array of the same shape.
+    """Return numbers that stand for whole numbers as an int array of the same shape.
 
     Files often hold whole numbers as floats. These are rounded if they lie within 1e-3 of a whole number.
 
@@ -100,9 +100,9 @@ def whole_numbers(values, what, advice):
     ----------
     values : array
     what : str
-        How the error begins, such as "subj.mgz does not hold labels".
+        The beginning of the error message, such as "subj.mgz does not hold labels".
     advice : str
-        How the error ends: what to do.
+        The end of the error message, which says what to do.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def whole_numbers(values, what, advice):
     Raises
     ------
     ValueError
-        The values are not numbers, or some of them are fractions, NaN or beyond 2^53.
+        If the values are not numbers, or if some are fractions, NaN or beyond 2^53.
     """
     values = np.asarray(values)
     if values.dtype.kind in "iub":
@@ -131,9 +131,9 @@ def whole_numbers(values, what, advice):
 
 
 def read_image(path):
-    """Return a NIfTI or MGH file, packed or not, as an image of nibabel that lies in memory.
+    """Return a NIfTI or MGH file, compressed or not, as a nibabel image in memory.
 
-    A packed file is unpacked to its end, because only there gzip compares its checksum.
+    A compressed file is decompressed to its end, because gzip compares its checksum only there.
     """
     kind = nibabel.MGHImage if path.suffix in (".mgh", ".mgz") else nibabel.Nifti1Image
     with reading(path):
@@ -151,7 +151,7 @@ def read_labels(path):
     Raises
     ------
     ValueError
-        The file is damaged or holds fractions.
+        If the file is damaged or holds fractions.
     """
     return whole_numbers(
         np.asanyarray(read_image(path).dataobj),
@@ -161,19 +161,19 @@ def read_labels(path):
 
 
 def existing_form(path, endings):
-    """Return the path of a file that exists with one of these endings, packed or not.
+    """Return the path of an existing file with one of these endings, compressed or not.
 
     Parameters
     ----------
     path : pathlib.Path
-        With the first of the endings.
+        The path with the first of the endings.
     endings : sequence of str
         Such as ``(".nii.gz", ".nii")``.
 
     Raises
     ------
     FileNotFoundError
-        There is none.
+        If there is no such file.
     """
     forms = [path.with_name(path.name.removesuffix(endings[0]) + ending) for ending in endings]
     for form in forms:

@@ -1,4 +1,4 @@
-"""Refuse trials that were not recorded: zero everywhere, equal to a trial of another image, not finite."""
+"""Refuse trials that were not recorded: they are all zero, not finite, or copies of another image's trial."""
 
 import numpy as np
 
@@ -10,12 +10,12 @@ _LARGEST = 1e6  # percent signal change, far beyond any response
 
 
 class RecordedTrials:
-    """Looks at trials as they are read, session by session.
+    """Check trials while they are read, session by session.
 
-    A download that reserves its space first, or a file copied under two names, has the right size and
-    the right header. What tells them are trials that are zero in all voxels, or equal to trials of other
-    images. (Trials of one image are equal in a simulation without noise.) A voxel that is zero in all trials
-    is normal: it lies outside of the brain.
+    A download that reserves its space first has the right size and the right header, and so does a file that
+    was copied under two names. They give themselves away by trials that are zero in all voxels or equal to
+    trials of other images. (Trials of one image are equal in a simulation without noise.) A voxel that is
+    zero in all trials is normal: it lies outside the brain.
 
     Parameters
     ----------
@@ -35,17 +35,17 @@ class RecordedTrials:
         parts : list of (pathlib.Path, slice)
             Files that the trials were read from, and the columns that each file filled.
         image_ids : int array (n_trials,)
-            What was shown in the next trials.
+            The images shown in the next trials.
         name : str
             Such as "session 2 of subj01".
         advice : str
-            What to do where values are missing.
+            What to do if values are missing.
 
         Raises
         ------
         ValueError
-            Values are not finite, trials are zero in all voxels of a file, or two trials
-            of different images are equal.
+            If values are not finite, if trials are zero in all voxels of a file, or if two trials of
+            different images are equal.
         """
         start = len(self.names)
         rows = slice(start, start + len(image_ids))

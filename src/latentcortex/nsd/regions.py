@@ -1,6 +1,6 @@
 """Read regions of interest: names, codes, and masks of vertices or voxels.
 
-Arrays hold the left hemisphere's vertices, then the right's.
+Arrays hold the vertices of the left hemisphere first, then those of the right hemisphere.
 """
 
 import re
@@ -19,21 +19,21 @@ _LINE = re.compile(r"\s*(-?\d+)\s+(\S.*?)(?:\s+\d+\s+\d+\s+\d+\s+\d+)?\s*")
 
 
 def roi_names(root, atlas):
-    """Return the names of an atlas and the codes they have in its files.
+    """Return the region names of an atlas, with the codes that its files use.
 
-    Comments and colours, which FreeSurfer's programs write, are passed over.
+    Comments and colours, which FreeSurfer's programs write, are skipped.
 
     Returns
     -------
     pandas.DataFrame
-        code (int) and name, one row per region; code 0 is what lies outside.
+        One row per region, with its code (int) and name. Code 0 means outside all regions.
 
     Raises
     ------
     FileNotFoundError
-        No such atlas; the message names those that exist.
+        If there is no such atlas. The message names the atlases that exist.
     ValueError
-        The file has a line that is not a code and a name, or one of these twice.
+        If a line of the file is not a code and a name, or if a code or name occurs twice.
     """
     path = _path_of_names(root, atlas)
     lines = [
@@ -72,21 +72,21 @@ def roi(root, atlas, space="fsaverage", subject=None):
     atlas : str
         Such as ``"streams"`` or ``"prf-visualrois"``.
     space : {"fsaverage", "fsaverage5", "nativesurface", "func1pt8mm", "func1mm"}
-        On fsaverage all subjects have the same regions. In the other spaces they are the subject's own.
-        The native surface has a number of vertices of its own.
+        On fsaverage all subjects have the same regions. In the other spaces each subject has its own regions.
+        On the native surface each subject also has its own number of vertices.
     subject : str, optional
         Needed in a subject's own spaces.
 
     Returns
     -------
     int array (n_vertices,) or (nx, ny, nz)
-        Codes of `roi_names`; NSD has -1 where an atlas was not drawn.
+        Codes of `roi_names`. NSD writes -1 where an atlas was not drawn.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        No such atlas or space; a subject is missing; a file is damaged, holds fractions, or holds a code
-        that has no name.
+        If there is no such atlas or space, or if a subject is missing. Also if a file is damaged, holds
+        fractions, or holds a code without a name.
     """
     known = roi_names(root, atlas)["code"]
     if space not in _SPACES:
@@ -131,7 +131,8 @@ def roi_mask(root, atlas, names, space="fsaverage", subject=None):
     Raises
     ------
     ValueError
-        An unknown name; the message names those that exist. Or a subject has none of these regions.
+        If a name is unknown, or if the subject has none of these regions. The message names the regions that
+        exist.
     """
     table = roi_names(root, atlas)
     names = [names] if isinstance(names, str) else list(names)

@@ -1,4 +1,4 @@
-"""Work on trials as arrays: split by image, z-scoring, averages over repeats, noise ceiling."""
+"""Split trials by image, z-score them, average over repeats and estimate the noise ceiling."""
 
 import numpy as np
 
@@ -7,17 +7,17 @@ from latentcortex.store import rows_of
 
 
 def split(trials):
-    """Return the training and the test images: those that all subjects see are the test images.
+    """Return the ids of the training and the test images; all subjects see the test images.
 
     Parameters
     ----------
     trials : pandas.DataFrame
-        Of `trials`: at least image_id and shared.
+        The table of `trials`, with at least the columns image_id and shared.
 
     Returns
     -------
     train_image_ids, test_image_ids : int arrays
-        Sorted, without repeats, with no image in both. Only images shown in these trials.
+        Sorted and without repeats. No image is in both. Only images shown in these trials are returned.
     """
     images = trials.groupby("image_id")["shared"].agg(["all", "any"])
     if (images["all"] != images["any"]).any():
@@ -26,7 +26,7 @@ def split(trials):
 
 
 def validation_split(train_image_ids, n=100, *, rng):
-    """Return the training images in two parts, one of them drawn as validation images.
+    """Return the training images in two parts, of which one is drawn at random for validation.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def validation_split(train_image_ids, n=100, *, rng):
     Returns
     -------
     fit_image_ids, validation_image_ids : int arrays
-        Sorted, with no image in both.
+        Sorted; no image is in both.
     """
     unique, n = np.unique(checked_ids(train_image_ids)), int(checked_count(n, "n"))
     if not 0 < n < len(unique):
@@ -60,7 +60,7 @@ def average_repeats(betas, image_ids):
     Returns
     -------
     averages : array (n_images, n_voxels)
-        In the dtype of `betas`. NaN where one of the trials is NaN.
+        Averages in the dtype of `betas`. An average is NaN if one of its trials is NaN.
     unique_ids : int array (n_images,)
         Sorted.
     n_repeats : int array (n_images,)
@@ -80,10 +80,10 @@ def average_repeats(betas, image_ids):
 
 
 def zscore(betas, sessions, is_train):
-    """Return the betas z-scored by the mean and deviation of training trials, session by session.
+    """Return betas z-scored session by session, by the mean and deviation of training trials.
 
-    Responses drift from session to session. Test trials are moved and scaled like the training
-    trials of their session, and move nothing themselves.
+    Responses drift from session to session. Test trials are shifted and scaled like the training trials of
+    their session. They do not influence the mean and deviation themselves.
 
     Parameters
     ----------
@@ -95,14 +95,13 @@ def zscore(betas, sessions, is_train):
     Returns
     -------
     array (n_trials, n_voxels)
-        In the dtype of `betas`. A voxel that never changes over the training trials of a session
-        says nothing there and comes back as 0 in all of its trials. A voxel with NaN in a training
-        trial comes back as NaN in all trials of that session.
+        In the dtype of `betas`. If a voxel never changes over the training trials of a session, all trials of
+        that session are 0. If a voxel is NaN in a training trial, all trials of that session are NaN.
 
     Raises
     ------
     ValueError
-        Integer betas, lengths that differ, a session with fewer than two training trials.
+        If betas are integers, lengths differ, or a session has fewer than two training trials.
     """
     betas, is_train = checked_betas(betas), plain_array(is_train, "is_train")
     sessions = np.zeros(len(betas), int) if sessions is None else checked_count(sessions, "sessions")
@@ -134,21 +133,21 @@ def estimate_ncsnr(betas, image_ids):
 
     .. math:: ncsnr = \sqrt{\max(0, \sigma^2 - \sigma_n^2)} / \sigma_n
 
-    where the noise variance :math:`\sigma_n^2` is that of the repeats around their image's mean
-    and :math:`\sigma^2` is the variance over all trials. Pass training trials only where voxels
-    are to be selected by it.
+    where the noise variance :math:`\sigma_n^2` is that of the repeats around their image's mean and
+    :math:`\sigma^2` is the variance over all trials. If the ratio is used to select voxels, pass training
+    trials only.
 
     Parameters
     ----------
     betas : float array (n_trials, n_voxels)
-        Of `zscore`. Images seen once say nothing about noise but count for the variance.
+        Betas from `zscore`. Images seen once carry no information about noise, but count for the variance.
     image_ids : int array (n_trials,)
 
     Returns
     -------
     array (n_voxels,)
-        At least 0; a voxel that never changes gets 0, and a voxel with NaN in any trial gets NaN.
-        Estimates of ratios near zero are noisy and, being cut at 0, too large on average.
+        At least 0. A voxel that never changes gets 0, and a voxel with NaN in any trial gets NaN. Estimates
+        of ratios near zero are noisy. Because they are cut at 0, they are too large on average.
 
     Notes
     -----
@@ -169,26 +168,27 @@ def estimate_ncsnr(betas, image_ids):
 def noise_ceiling(ncsnr, n_repeats):
     """Return the largest share of variance that any model can explain in averages over repeats.
 
-    NC = ncsnr^2 / (ncsnr^2 + mean(1 / n)), where n runs over the images that are scored: for A, B
-    and C images with 1, 2 and 3 trials, mean(1 / n) = (A + B/2 + C/3) / (A + B + C).
+    NC = ncsnr^2 / (ncsnr^2 + mean(1 / n)), where n runs over the images that are scored.
+
+    For A, B and C images with 1, 2 and 3 trials, mean(1 / n) = (A + B/2 + C/3) / (A + B + C).
 
     Parameters
     ----------
     ncsnr : float array (n_voxels,) or (nx, ny, nz)
-        At least 0, or NaN where it is not known.
+        At least 0, or NaN if the ratio is not known.
     n_repeats : int or int array (n_images,)
         Number of trials in the average of each image that is scored.
 
     Returns
     -------
     float array, of the shape of `ncsnr`
-        As R2, from 0 to 1 (NSD gives percent). Its square root is the ceiling of a correlation. NaN
-        where `ncsnr` is NaN.
+        A share of variance (R2) from 0 to 1, where NSD gives percent. Its square root is the ceiling of a
+        correlation. It is NaN if `ncsnr` is NaN.
 
     Raises
     ------
     ValueError
-        A ratio is negative or infinite; a number of repeats is below 1 or not a whole number.
+        If a ratio is negative or infinite, or if a number of repeats is below 1 or not a whole number.
     """
     ncsnr, n_repeats = plain_array(ncsnr, "ncsnr"), checked_count(n_repeats, "n_repeats")
     if not n_repeats.size or n_repeats.ndim > 1 or not (n_repeats >= 1).all():

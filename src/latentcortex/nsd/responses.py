@@ -1,7 +1,8 @@
-"""Read how brains responded: single trials, z-scored trials, and averages per image.
+"""Read the responses of brains as single trials, z-scored trials, or averages per image.
 
-All sizes are read from the files. Images are known by their 0-based 73k ids, subjects by names
-such as ``"subj01"``. Surface arrays hold the left hemisphere's vertices, then the right's.
+All sizes are read from the files. Images are identified by their 0-based 73k ids, and subjects by names such
+as ``"subj01"``. Surface arrays hold the vertices of the left hemisphere first, then those of the right
+hemisphere.
 
 Source: Allen et al. (2022), Nature Neuroscience 25, 116-126, and the NSD data manual.
 """
@@ -19,7 +20,7 @@ _BETAS = "betas_fithrf_GLMdenoise_RR"
 
 
 def sessions(root, subject, space="fsaverage", betas=_BETAS):
-    """Return the numbers of the sessions whose betas are on disk (on the surface: for both hemispheres).
+    """Return the numbers of the sessions whose betas are on disk, on the surface for both hemispheres.
 
     Parameters
     ----------
@@ -47,26 +48,27 @@ def betas(root, subject, space="fsaverage", sessions=None, mask=None, betas=_BET
     subject : str
     space : {"fsaverage", "fsaverage5", "func1pt8mm", "func1mm"}
     sessions : int or sequence of int, optional
-        The first so many, or 1-based numbers in the order wanted; by default all the subject took
-        part in.
+        The number of sessions from the first on, or a list of 1-based numbers in the order wanted. By default
+        all sessions that the subject took part in.
     mask : bool array (n_vertices,) or (nx, ny, nz), optional
-        Vertices or voxels to read, such as from `roi_mask`; of vertices both hemispheres, left
-        first. Without a mask all are read, which for NSD's real volumes is 700,000 voxels.
+        Vertices or voxels to read, for example from `roi_mask`. A surface mask covers both hemispheres, left
+        first. Without a mask all are read, which for NSD's real volumes means 700,000 voxels.
     betas : str
         NSD's version of the betas: the name of their folder.
 
     Returns
     -------
     float32 array (n_trials, n_voxels)
-        Percent signal change, finite. On the surface NSD stores it as it is, as floats; the volumes are
-        integers, 300 times as large, and are divided here. Voxels are in C order of the mask.
+        Percent signal change; all values are finite. On the surface NSD stores these values as floats. In the
+        volume it stores integers that are 300 times as large, so they are divided here. Voxels are in C order
+        of the mask.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        A session is missing, truncated, of integers or of another shape; a mask that doesn't fit or is
-        empty; a vertex holds NaN (see `finite_mask`); a trial is zero in all voxels of a file, or equal to
-        a trial of another image.
+        If a session is missing, truncated, of integers or of another shape, or if the mask does not fit or is
+        empty. Also if a vertex holds NaN (see `finite_mask`), or if a trial is zero in all voxels of a file
+        or equal to a trial of another image.
     """
     reader, folder = open_space(root, subject, space, betas)
     table = trials(root, subject, sessions)
@@ -96,7 +98,7 @@ def finite_mask(root, subject, space="fsaverage", sessions=None, betas=_BETAS):
     Returns
     -------
     bool array (n_vertices,) or (nx, ny, nz)
-        In a volume all voxels, because NSD's volumes hold integers.
+        In a volume all voxels are marked, because NSD's volumes hold integers.
     """
     reader, folder = open_space(root, subject, space, betas)
     masks = [
@@ -107,7 +109,7 @@ def finite_mask(root, subject, space="fsaverage", sessions=None, betas=_BETAS):
 
 
 def scaled_betas(root, subject, space="fsaverage", sessions=None, mask=None):
-    """Return single trials, z-scored session by session by the training trials of each session.
+    """Return single trials, z-scored session by session with the statistics of training trials.
 
     Parameters
     ----------
@@ -119,7 +121,7 @@ def scaled_betas(root, subject, space="fsaverage", sessions=None, mask=None):
     table : pandas.DataFrame
         Of `trials`.
     values : float32 array (n_trials, n_voxels)
-        One row for each of its rows.
+        One row for each row of the table.
     """
     table = trials(root, subject, sessions)
     is_train = ~table["shared"].to_numpy()
@@ -128,10 +130,10 @@ def scaled_betas(root, subject, space="fsaverage", sessions=None, mask=None):
 
 
 def image_responses(root, subject, space="fsaverage", sessions=None, mask=None):
-    """Return a subject's responses as most analyses want them: one row per image.
+    """Return a subject's responses as most analyses need them, with one row per image.
 
-    Trials are z-scored session by session with the training trials' mean and deviation, and the
-    showings of an image are averaged. The images that all subjects see are the test images.
+    Trials are z-scored session by session with the mean and deviation of training trials. Then the repeats of
+    each image are averaged. The images that all subjects see are the test images.
 
     Parameters
     ----------
@@ -141,7 +143,7 @@ def image_responses(root, subject, space="fsaverage", sessions=None, mask=None):
     Returns
     -------
     train, test : tuples of (betas, image_ids, n_repeats)
-        float32 (n_images, n_voxels), int (n_images,) in ascending order, int (n_images,).
+        Shapes are float32 (n_images, n_voxels), int (n_images,) in ascending order, and int (n_images,).
     """
     table, values = scaled_betas(root, subject, space, sessions, mask)
     image_ids, is_train = table["image_id"].to_numpy(), ~table["shared"].to_numpy()
@@ -155,14 +157,14 @@ def ncsnr(root, subject, space="fsaverage", betas=_BETAS):
     Returns
     -------
     float32 array (n_vertices,) or (nx, ny, nz)
-        Standard deviation of the repeatable part of the response over that of the noise of one
-        trial. It was estimated from all trials, test images included: never select voxels for a
-        decoder by it (see `estimate_ncsnr`). NaN where the file has NaN.
+        Standard deviation of the repeatable part of the response, divided by that of the noise of one trial.
+        It was estimated from all trials, including those of test images, so never select voxels for a decoder
+        by it (see `estimate_ncsnr`). It is NaN where the file has NaN.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        The file is missing or damaged, or holds a ratio below 0.
+        If the file is missing or damaged, or holds a ratio below 0.
     """
     reader, folder = open_space(root, subject, space, betas)
     return reader.read_ncsnr(folder)

@@ -1,9 +1,9 @@
-"""Save maps and predictions as files that other programs read, and read them back equal.
+"""Save maps and predictions as files that other programs read, and read them back unchanged.
 
-Volumes are written as NIfTI in the subject's own space, with the affine of the subject's files. Surface
-maps are written as MGH (FreeSurfer) or GIFTI (Connectome Workbench), one file per hemisphere; of these
-nilearn reads ``.gii`` and ``.mgz``. Numbers are float32 without a scale, so that they come back to the last
-bit, and NaN stays NaN.
+Volumes are written as NIfTI in the subject's own space, with the affine of the subject's files. Surface maps
+are written as MGH (FreeSurfer) or GIFTI (Connectome Workbench), with one file per hemisphere. Of these,
+nilearn reads ``.gii`` and ``.mgz``. Numbers are float32 without a scale, so they come back exactly, and NaN
+stays NaN.
 """
 
 import gzip
@@ -26,7 +26,7 @@ _HEMISPHERES = {"lh": "CortexLeft", "rh": "CortexRight"}
 
 
 class SavedMap(NamedTuple):
-    """What `read_map` found in a file.
+    """Hold what `read_map` found in a file.
 
     ``values`` float32 (..., n_vertices), (..., nx, ny, nz) or, with a mask, (..., n_voxels); ``image_ids``
     int (n_maps,) or None; ``description`` str, empty where there is none.
@@ -40,23 +40,23 @@ class SavedMap(NamedTuple):
 def save_map(path, values, root, subject, space, mask=None, image_ids=None, description=""):
     """Write a map, or one map per image, and return the paths of the files.
 
-    Each file is replaced in one step, so that no reader sees half of it. The two hemispheres are two
-    files, written one after the other.
+    Each file is replaced in one step, so no reader sees half of it. The two hemispheres are two files, which
+    are written one after the other.
 
     Parameters
     ----------
     path : path
-        Its ending says the format: ``.nii.gz`` or ``.nii`` for a volume; ``.mgh``, ``.mgz`` or ``.gii``
-        for the surface, where ``maps/r.gii`` becomes ``maps/lh.r.gii`` and ``maps/rh.r.gii``.
+        Its ending sets the format: ``.nii.gz`` or ``.nii`` for a volume, and ``.mgh``, ``.mgz`` or ``.gii``
+        for the surface. On the surface ``maps/r.gii`` becomes ``maps/lh.r.gii`` and ``maps/rh.r.gii``.
     values : array (n_vertices,), (n_maps, n_vertices), (nx, ny, nz) or (n_maps, nx, ny, nz)
-        Real numbers, saved as float32; the left hemisphere's vertices, then the right's. With a mask
+        Real numbers, saved as float32. Vertices of the left hemisphere come first. With a mask the shape is
         (n_voxels,) or (n_maps, n_voxels).
     root : path
-        The NSD tree, whose files say what size a map has and how the subject's voxels lie.
+        The NSD tree. Its files define the size of a map and the position of the subject's voxels.
     subject : str
     space : {"fsaverage", "fsaverage5", "func1pt8mm", "func1mm"}
     mask : bool array (n_vertices,) or (nx, ny, nz), optional
-        Where the values belong, such as from `roi_mask`; the rest is saved as NaN.
+        Where the values belong, for example from `roi_mask`. The rest is saved as NaN.
     image_ids : int array (n_maps,), optional
         The image that each map was predicted for. MGH has no place for it.
     description : str, optional
@@ -69,8 +69,8 @@ def save_map(path, values, root, subject, space, mask=None, image_ids=None, desc
     Raises
     ------
     ValueError
-        For another number of vertices or voxels than the tree has, or a format that can't hold what is
-        to be saved.
+        If the number of vertices or voxels differs from that of the tree, or if the format cannot hold what
+        should be saved.
     """
     check_subject(root, subject)
     path, values = Path(path), plain_array(values, "values")
@@ -108,12 +108,12 @@ def save_map(path, values, root, subject, space, mask=None, image_ids=None, desc
 
 
 def read_map(path, mask=None):
-    """Return what `save_map` wrote under the same path, or another program in the same format.
+    """Return a map that `save_map`, or another program in the same format, has written.
 
     Parameters
     ----------
     path : path
-        As given to `save_map`: for the surface without ``lh.`` and ``rh.``.
+        The path as given to `save_map`; for the surface without ``lh.`` and ``rh.``.
     mask : bool array (n_vertices,) or (nx, ny, nz), optional
         The vertices or voxels wanted.
 
@@ -124,7 +124,7 @@ def read_map(path, mask=None):
     Raises
     ------
     FileNotFoundError, ValueError
-        A file is missing or damaged, the hemispheres hold different maps, or the mask has another size.
+        If a file is missing or damaged, the hemispheres hold different maps, or the mask has another size.
     """
     path = Path(path)
     ending = _ending(path, (*_VOLUME, *_SURFACE))

@@ -1,19 +1,20 @@
-"""Named splits of a subject's images, by how far test images lie from training images.
+"""Split a subject's images in several ways, by how far test images lie from training images.
 
-A model that is tested on neighbours of its training images may have learned them by heart. The names:
+A model that is tested on neighbours of its training images may have memorised them. The splits are:
 
 ``random``
-    The published split of `nsd.split`: own images train, images that all subjects see test.
+    The published split of `nsd.split`. The subject's own images are for training, and the images that all
+    subjects see are for testing.
 ``far``
-    Every test image is far from its nearest training image, and both sets show the same kinds of image
-    in the same shares.
+    Every test image is far from its nearest training image. Both sets contain the same kinds of image in the
+    same proportions.
 ``clusters``
-    Whole clusters of like images are held out together, so that no training image is of their kind.
+    Whole clusters of similar images are held out together, so no training image is of their kind.
 ``out of distribution``
-    The published training images, tested on the scenes of NSD-synthetic (`nsd.synthetic_responses`).
+    The published training images, with the scenes of NSD-synthetic for testing (`nsd.synthetic_responses`).
 
-The sets are made of image ids, so the repeats of an image stay together. Responses have no part in them.
-Blocks with a gap around them are known from spatial data (Roberts et al. 2017, Ecography 40:913-929).
+The sets consist of image ids, so the repeats of an image stay together. Responses do not influence the
+splits. Blocks with a gap around them are common for spatial data (Roberts et al. 2017, Ecography 40:913-929).
 """
 
 from typing import NamedTuple
@@ -32,12 +33,12 @@ N_CLUSTERS = 12  # where no labels are given
 
 
 class Split(NamedTuple):
-    """Training and test images of one split.
+    """Hold the training and test images of one split.
 
-    ``train_ids`` (n_train,) and ``test_ids`` (n_test,) are sorted. ``experiment`` says whose ids the test
-    images have: ``"nsd"``, with no image in both sets, or ``"nsdsynthetic"``, other images with ids of
-    their own. ``distances`` (n_test,) are those of the test images from their nearest training image, in
-    the units of the features.
+    ``train_ids`` (n_train,) and ``test_ids`` (n_test,) are sorted. ``experiment`` is the experiment that the
+    test ids belong to. For ``"nsd"`` no image is in both sets. The images of ``"nsdsynthetic"`` have their
+    own ids. ``distances`` (n_test,) are the distances of the test images from their nearest training image,
+    in the units of the features.
     """
 
     train_ids: np.ndarray
@@ -51,34 +52,40 @@ def splits(table, features, image_ids, rng, labels=None, held_back=None, names=N
 
     Distances are Euclidean, so z-score or reduce the features first if their columns have different units.
 
-    *far*: every kind of image gives its share of test images, a block of those nearest to one of its
-    images drawn at random. Then training images near to the block are left out: those at most as far as
-    the median distance of an image of this kind from its nearest neighbour. Last, training images are
-    left out at random until they show the kinds in the shares of the test images. A kind too small for a
-    single test image trains nothing. *clusters*: kinds are drawn until they hold `n_test` images, and none
-    of their images trains. Both leave images out, so they train on fewer than *random* does: compare
-    scores at equal numbers of training images.
+    For *far*, every kind of image contributes its share of test images: the block of images nearest to one
+    image drawn at random. Then training images near the block are left out. Near means at most the median
+    distance of an image of this kind from its nearest neighbour. Finally, training images are left out at
+    random until the kinds have the same proportions as in the test images. A kind that is too small for a
+    single test image is left out of training.
+
+    For *clusters*, kinds are drawn until they hold `n_test` images, and none of their images is used for
+    training.
+
+    Both splits leave images out, so they have fewer training images than *random*. Compare scores at equal
+    numbers of training images.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `trials`, of one subject: at least image_id and shared.
+        The table of `trials` of one subject, with at least the columns image_id and shared.
     features : float array (n_images, ...)
-        Flattened; finite.
+        Finite; flattened before distances are computed.
     image_ids : int array (n_images,)
-        The image of each row of `features`, in any order, each once; at least those of the table.
+        The image of each row of `features`, in any order. Each image occurs once, and all images of the table
+        must be there.
     rng : numpy.random.Generator
-        The same seed gives the same splits, whatever the order of rows and whichever names are asked for.
+        The same seed gives the same splits, regardless of the order of rows and of the names asked for.
     labels : array (n_images,), optional
-        What each image shows, such as its setting: the kinds. None makes 12 clusters of the features by
-        k-means.
+        The kind of each image, for example its setting. With None the kinds are 12 clusters of the features,
+        found by k-means.
     held_back : float array (n_held_back, ...), optional
-        Features of the images of NSD-synthetic, row i of the synthetic id i, in the units of `features`.
+        Features of the images of NSD-synthetic, in the units of `features`. Row i belongs to the synthetic id
+        i.
     names : str or sequence of str, optional
-        Of `SPLIT_NAMES`; by default all, without ``out of distribution`` where `held_back` is not given.
+        Names in `SPLIT_NAMES`. By default all, but ``out of distribution`` only if `held_back` is given.
     n_test : int, optional
-        Test images in each split; by default as many as are shared. *random* and *out of distribution*
-        draw so many of theirs, and the latter takes all by default.
+        Test images in each split, by default the number of shared images. *random* and *out of distribution*
+        draw this number from their test images. By default *out of distribution* uses all.
 
     Returns
     -------
@@ -87,8 +94,8 @@ def splits(table, features, image_ids, rng, labels=None, held_back=None, names=N
     Raises
     ------
     ValueError
-        For an unknown name, images without features, NaN, fewer images than asked for, or labels of one
-        kind only.
+        If a name is unknown, if images lack features, if features are NaN, if there are fewer images than
+        asked for, or if all labels are equal.
     """
     names = _checked_names(names, held_back)
     train_ids, shared_ids = split(table)
@@ -127,7 +134,7 @@ def splits(table, features, image_ids, rng, labels=None, held_back=None, names=N
 
 
 def distance_quantiles(found, quantiles=(0, 0.1, 0.5, 0.9, 1)):
-    """Return how far the test images of each split are from their nearest training image.
+    """Return quantiles of the distance between test images and their nearest training image.
 
     Parameters
     ----------
@@ -139,7 +146,7 @@ def distance_quantiles(found, quantiles=(0, 0.1, 0.5, 0.9, 1)):
     Returns
     -------
     pandas.DataFrame
-        One row per split: n_train, n_test, and one column per quantile, in the units of the features.
+        One row per split, with n_train, n_test, and one column per quantile in the units of the features.
     """
     rows = {
         name: {"n_train": len(part.train_ids), "n_test": len(part.test_ids)}

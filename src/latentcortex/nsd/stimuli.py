@@ -1,4 +1,4 @@
-"""Read images by 0-based 73k ids, in any order."""
+"""Read images by 0-based 73k ids and in any order."""
 
 import contextlib
 
@@ -13,9 +13,9 @@ from latentcortex.nsd.tree import existing_path
 def images(root, image_ids, size=None):
     """Return stimuli by id, in the order asked for.
 
-    All images asked for are held in memory as float32, at 12 x height x width bytes each: 2.2 MB per
-    image as NSD stores them (425 pixels), 0.6 MB at 224 pixels. Where ids repeat, the repeats are copied
-    once more. Ask for a part of the ids at a time to bound this. Files are read image by image.
+    All images asked for are held in memory as float32, which takes 12 x height x width bytes each. That is
+    2.2 MB per image as NSD stores them (425 pixels), or 0.6 MB at 224 pixels. Repeated ids are copied. To
+    limit memory, ask for a part of the ids at a time. Files are read image by image.
 
     Parameters
     ----------
@@ -23,8 +23,7 @@ def images(root, image_ids, size=None):
     image_ids : int array (n,)
         0-based 73k ids, repeats allowed.
     size : int, optional
-        Width and height wanted, in pixels, such as a model's; by default as stored. Interpolation
-        is bicubic and takes care of aliases.
+        Width and height wanted, in pixels; by default as stored. Interpolation is bicubic with anti-aliasing.
 
     Returns
     -------
@@ -34,7 +33,8 @@ def images(root, image_ids, size=None):
     Raises
     ------
     FileNotFoundError, ValueError
-        No stimulus file, or one that is damaged or not uint8 RGB; ids out of range; a black image.
+        If the stimulus file is missing, damaged or not uint8 RGB, if ids are out of range, or if an image is
+        black.
     BlockingIOError
         Another program holds the file.
     """
@@ -49,12 +49,12 @@ def images(root, image_ids, size=None):
 
 @contextlib.contextmanager
 def open_stimuli(path):
-    """Give the images of a stimulus file, a dataset of uint8 (n, height, width, 3).
+    """Yield the images of a stimulus file, a dataset of uint8 (n, height, width, 3).
 
     Raises
     ------
     ValueError
-        The file is damaged, or stores its images in another way.
+        If the file is damaged, or stores its images in another way.
     BlockingIOError
         Another program holds the file.
     """
@@ -71,7 +71,7 @@ def open_stimuli(path):
 
 
 def read_images(path, brick, indices, size):
-    """Return images by their row in the file, float32 (n, 3, height, width) in [0, 1].
+    """Return the images in some rows of the file, float32 (n, 3, height, width) in [0, 1].
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def resized(image, shape):
 
 
 def checked_image_ids(image_ids, n_images):
-    """Return 0-based ids as an int array; raise ValueError for others than 0 to `n_images` - 1."""
+    """Return 0-based ids as an int array; raise ValueError if one is not in 0 to `n_images` - 1."""
     ids = checked_ids(image_ids)
     outside = ids[(ids < 0) | (ids >= n_images)]
     if len(outside):

@@ -1,4 +1,4 @@
-"""Read NSD's surface files: one for each hemisphere, floats, the left one's vertices first."""
+"""Read NSD's surface files, one per hemisphere; the left hemisphere's vertices come first."""
 
 import nibabel
 import numpy as np
@@ -10,19 +10,19 @@ _HEMISPHERES = ("lh", "rh")
 
 
 class Surface:
-    """Reads both hemispheres' files.
+    """Read the files of both hemispheres.
 
     Parameters
     ----------
     n_first : int, optional
-        Keep of each hemisphere the first so many vertices; by default all.
+        Number of vertices to keep of each hemisphere, from the first on; by default all.
     """
 
     def __init__(self, n_first=None):
         self.n_first = n_first
 
     def find_session(self, folder, session):
-        """Return the two files of a session; raise ValueError where one has almost the right name."""
+        """Return the two files of a session; raise ValueError if a file has almost the right name."""
         paths = [folder / f"{h}.betas_{session_name(session)}.mgh" for h in _HEMISPHERES]
         if not all(path.is_file() for path in paths):
             self.sessions(folder)
@@ -48,7 +48,7 @@ class Surface:
         Raises
         ------
         ValueError
-            A file is truncated, holds integers, or has other trials.
+            If a file is truncated, holds integers, or has another number of trials.
         """
         # The files are mapped, not read: only the vertices asked for are copied.
         halves = [_open(path, n_trials) for path in paths]
@@ -59,11 +59,11 @@ class Surface:
         return list(zip(paths, (slice(0, n_left), slice(n_left, out.shape[1])), strict=True))
 
     def finite(self, paths, n_trials):
-        """Return which vertices of a session hold numbers in all trials, bool (n_vertices,)."""
+        """Return a mask of the vertices that hold numbers in all trials of a session, bool (n_vertices,)."""
         return self._join([np.isfinite(_open(path, n_trials)).all(axis=0) for path in paths])
 
     def read_ncsnr(self, folder):
-        """Return float32 (n_vertices,), NaN where the file has NaN."""
+        """Return the noise-ceiling ratios, float32 (n_vertices,), NaN where the file has NaN."""
         paths = [folder / f"{hemisphere}.ncsnr.mgh" for hemisphere in _HEMISPHERES]
         _numbers_of_vertices(paths)
         halves = [check_ncsnr(_open(path, 1)[0], path) for path in paths]
@@ -86,7 +86,7 @@ SPACES = {"fsaverage": Surface(), "fsaverage5": Surface(10_242)}
 
 
 def check_ncsnr(values, path):
-    """Return noise-ceiling ratios; raise ValueError where one is negative or infinite."""
+    """Return noise-ceiling ratios; raise ValueError if one is negative or infinite."""
     wrong = ~(np.isnan(values) | ((values >= 0) & (values < np.inf)))
     if wrong.any():
         raise ValueError(

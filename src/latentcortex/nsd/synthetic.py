@@ -1,9 +1,9 @@
-"""Read NSD-synthetic, a further session with images unlike those of the main experiment.
+"""Read NSD-synthetic, an additional session with images unlike those of the main experiment.
 
-Source: the NSD data manual, "NSD-synthetic". In the simulated tree its images hold a kind of
-thing, or a combination, that no other image does. The real session also has 64 images of colours,
-which differ between subjects and lie in files of their own, two tasks and immediate repeats. It is not
-read here yet, and refused rather than read in part.
+Source: the NSD data manual, "NSD-synthetic". In the simulated tree its images hold a kind of thing, or a
+combination, that no other image has. The real session also has two tasks, immediate repeats, and 64 images of
+colours. These images differ between subjects and lie in their own files. The real session cannot be read yet,
+so an error is raised instead of reading a part of it.
 """
 
 import numpy as np
@@ -21,9 +21,9 @@ _STIMULI = "nsddata_stimuli/stimuli/nsdsynthetic/nsdsynthetic_stimuli.hdf5"
 
 
 def synthetic_images(root, size=None):
-    """Return all images of the further session.
+    """Return all images of the additional session.
 
-    All are held in memory as float32, at 12 x height x width bytes each.
+    All are held in memory as float32, which takes 12 x height x width bytes each.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def synthetic_images(root, size=None):
     Returns
     -------
     float32 array (n, 3, height, width)
-        RGB in [0, 1]; row i is the image with the 0-based synthetic id i.
+        RGB in [0, 1]. Row i is the image with the 0-based synthetic id i.
     """
     path = existing_path(root, _STIMULI)
     with open_stimuli(path) as brick:
@@ -42,9 +42,9 @@ def synthetic_images(root, size=None):
 
 
 def synthetic_responses(root, subject, space="fsaverage", mask=None):
-    """Return the responses to these images, averaged over the showings of each.
+    """Return the responses to the images of NSD-synthetic, averaged over the repeats of each image.
 
-    No image of this session trains anything, so there are no training trials to scale by. Each voxel is
+    No image of this session is used for training, so there are no training trials to scale by. Each voxel is
     z-scored by the mean and deviation of all trials of the session.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Where things lie in an NSD tree.
+"""Find files and folders in an NSD tree.
 
 `root` is the folder that holds ``nsddata``, ``nsddata_betas``, ``nsddata_stimuli`` and
 ``annotations`` (COCO's captions, which are not part of NSD).
@@ -15,7 +15,7 @@ def existing_path(root, relative):
     ----------
     root : path
     relative : str
-        As in the NSD data manual, such as ``"nsddata/experiments/nsd/nsd_expdesign.mat"``.
+        The path as in the NSD data manual, such as ``"nsddata/experiments/nsd/nsd_expdesign.mat"``.
 
     Returns
     -------
@@ -24,7 +24,7 @@ def existing_path(root, relative):
     Raises
     ------
     FileNotFoundError
-        `root` is not an NSD tree, or lacks this path.
+        If `root` is not an NSD tree, or lacks this path.
     """
     if not Path(root, "nsddata").is_dir():
         raise FileNotFoundError(
@@ -48,21 +48,21 @@ def subjects(root):
     Raises
     ------
     FileNotFoundError
-        `root` is not a folder with an NSD tree.
+        If `root` is not a folder with an NSD tree.
     """
     folder = existing_path(root, "nsddata_betas/ppdata")
     return sorted(p.name for p in folder.iterdir() if re.fullmatch(r"subj\d+", p.name) and p.is_dir())
 
 
 def check_subject(root, subject):
-    """Raise ValueError, naming the subjects that exist, if this one does not."""
+    """Raise ValueError if a subject does not exist; the message names the subjects that do."""
     known = subjects(root)
     if subject not in known:
         raise ValueError(f"No subject {subject!r} in {root}. There are: {', '.join(known)}.")
 
 
 def session_name(session):
-    """Return the name that NSD's files give a session: ``"session01"``, or ``"nsdsynthetic"`` as it is."""
+    """Return the name of a session in NSD's files, such as ``"session01"`` or ``"nsdsynthetic"``."""
     return session if isinstance(session, str) else f"session{session:02d}"
 
 
@@ -80,8 +80,8 @@ def session_numbers(folder, start, endings):
     Raises
     ------
     ValueError
-        A file has almost the name of a session and no other file has it exactly. A browser makes
-        ``betas_session01 (1).hdf5`` of a second download.
+        If a file has almost the name of a session and no other file has the exact name. For example, a
+        browser names a second download ``betas_session01 (1).hdf5``.
     """
     found, odd = set(), {}
     for path in sorted(folder.glob(f"{start}session*")):

@@ -1,7 +1,7 @@
-"""Read NSD's volumes: a subject's own voxels, as hdf5 or NIfTI, in one pass and little memory.
+"""Read NSD's volumes, a subject's own voxels, from hdf5 or NIfTI in one pass with little memory.
 
-Voxels are picked by a mask (nx, ny, nz) and come in its C order. Axes are those of NIfTI: MATLAB
-wrote the hdf5 files, so that h5py sees (n_trials, nz, ny, nx).
+Voxels are selected by a mask (nx, ny, nz) and come in its C order. Axes are those of NIfTI. MATLAB wrote the
+hdf5 files, so h5py sees (n_trials, nz, ny, nx).
 """
 
 import gzip
@@ -21,7 +21,7 @@ SCALE = 300  # the files hold integers: percent signal change times this
 
 
 def find_session(folder, session):
-    """Return the file of a session, hdf5 before NIfTI; raise ValueError for a name that is almost right."""
+    """Return the file of a session, hdf5 before NIfTI; raise ValueError if a name is almost right."""
     names = [f"betas_{session_name(session)}{suffix}" for suffix in SUFFIXES]
     for name in names:
         if (folder / name).is_file():
@@ -49,7 +49,7 @@ def read_regions(path):
 
 
 def read_ncsnr(folder):
-    """Return float32 (nx, ny, nz), NaN where the file has NaN."""
+    """Return the noise-ceiling ratios, float32 (nx, ny, nz), NaN where the file has NaN."""
     path = existing_form(folder / "ncsnr.nii.gz", _FORMS)
     return check_ncsnr(_three_axes(np.asarray(read_image(path).dataobj), path), path).astype(np.float32)
 
@@ -76,7 +76,7 @@ def read_session(path, n_trials, mask, out):
     path : pathlib.Path
         From `find_session`.
     n_trials : int
-        Expected, by the log of responses.
+        The number of trials that the log of responses leads to expect.
     mask : bool array (nx, ny, nz)
     out : float32 array (n_trials, n_voxels)
         Filled with percent signal change.
@@ -84,12 +84,12 @@ def read_session(path, n_trials, mask, out):
     Returns
     -------
     list of (pathlib.Path, slice)
-        The file, and the columns of `out` that it filled, which are all.
+        The file, and the columns of `out` that it filled, which are all columns.
 
     Raises
     ------
     ValueError
-        The file is truncated, holds floats, has a scale of its own, or other trials or voxels.
+        If the file is truncated, holds floats, has its own scale, or has other trials or voxels.
     """
     shape, dtype = _describe(path)
     if dtype.kind != "i":
@@ -109,7 +109,7 @@ def read_session(path, n_trials, mask, out):
 
 
 def finite(path, _n_trials):
-    """Return which voxels of a session hold numbers in all trials: all, because integers know no NaN."""
+    """Return a mask of all voxels, because integers cannot be NaN."""
     return np.ones(shape_of_session(path), bool)
 
 

@@ -1,8 +1,8 @@
-"""Ridge regression of many targets at once, each with a penalty of its own.
+"""Fit ridge regression of many targets at once, each with its own penalty.
 
-`regression` holds the estimator, `decomposition` the algebra, `cross_validation` the choice of
-penalties; `rows` checks what comes in, and `images` is the base of estimators whose rows belong to images.
-Knows nothing of brains.
+`regression` holds the estimator, `decomposition` the algebra, and `cross_validation` the choice of penalties.
+`rows` checks arrays, and `images` is the base of estimators whose rows belong to images. Nothing here depends
+on brains.
 
 References
 ----------

@@ -1,15 +1,15 @@
-"""Banded ridge: columns come in spaces, and every space has a penalty of its own.
+"""Fit banded ridge regression, where columns belong to spaces and every space has its own penalty.
 
 For spaces X_s with shares g_s (at least 0, their sum is 1) and a penalty alpha, the coefficients B_s
 and the intercept b minimise
 
     sum_i w_i ||y_i - sum_s x_is B_s - b||^2 + sum_s (alpha / g_s) ||B_s||^2
 
-which is ridge regression on the columns sqrt(g_s) X_s with the penalty alpha. A space of share 0 is
-left out. Columns are z-scored, with weights. For each vector of shares one eigendecomposition serves
-every alpha and every target. What it needs of the rows is formed once for all shares. Where there are
-more rows than columns, X_c = U R with orthonormal U of as many columns as X_c, so R and U'Y_c stand for the
-rows from there on. Otherwise it is X_c X_c' of each space, because their weighted sum is the kernel.
+which is ridge regression on the columns sqrt(g_s) X_s with the penalty alpha. A space of share 0 is left out.
+Columns are z-scored, with weights. For each vector of shares, one eigendecomposition serves every alpha and
+every target. The products that it needs are computed once for all shares. If there are more rows than
+columns, X_c = U R, where U is orthonormal and has the shape of X_c. From there on R and U'Y_c replace the
+rows. Otherwise X_c X_c' of each space is computed, because the weighted sum of these products is the kernel.
 
 References
 ----------
@@ -29,7 +29,7 @@ from latentcortex.ridge.rows import all_finite, as_numpy, check_count, plain
 
 
 class BandedFit(NamedTuple):
-    """What `fit_banded` returns; the prediction is ``intercept + sum_s (X_s - mean_s) coef_s``."""
+    """Hold what `fit_banded` returns; the prediction is ``intercept + sum_s (X_s - mean_s) coef_s``."""
 
     coef: list  # of tensors (n_features of the space, n_targets), in the units of X
     mean: list  # of tensors (n_features of the space,), weighted
@@ -48,20 +48,20 @@ def draw_shares(n_spaces, n_candidates, rng, concentration=(0.1, 1.0)):
     n_spaces, n_candidates : int
         At least 1.
     rng : numpy.random.Generator
-        Of the same seed, the first candidates are the same, however many are drawn.
+        With the same seed the first candidates are the same, regardless of how many are drawn.
     concentration : sequence of float
-        They take turns. At 1 all shares are equally likely; below it most of the sum falls to few
-        spaces.
+        Concentrations, which are used in turn. At 1 all shares are equally likely. Below 1 few spaces get
+        most of the sum.
 
     Returns
     -------
     array of shape (n_candidates, n_spaces)
-        Rows of sum 1; in the first all shares are equal, which is plain ridge regression.
+        Each row sums to 1. In the first row all shares are equal, which is plain ridge regression.
 
     Raises
     ------
     ValueError
-        For numbers below 1, or a concentration that is not positive.
+        If a number is below 1, or if a concentration is not positive.
     """
     for count, name in ((n_spaces, "n_spaces"), (n_candidates, "n_candidates")):
         check_count(count, name)
@@ -75,12 +75,13 @@ def draw_shares(n_spaces, n_candidates, rng, concentration=(0.1, 1.0)):
 
 
 def check_shares(shares, n_spaces):
-    """Return the shares as a float64 array (n_candidates, n_spaces) whose rows are made to sum to 1 exactly.
+    """Return the shares as float64 (n_candidates, n_spaces), with rows that sum to 1 exactly.
 
     Raises
     ------
     ValueError
-        For another number of spaces, negative or missing shares, or a sum that is not 1 to 1e-4.
+        If the number of spaces differs, if shares are negative or missing, or if a sum differs from 1 by more
+        than 1e-4.
     """
     shares = as_numpy(plain(shares, "shares")).astype(np.float64)
     if shares.ndim != 2 or not len(shares) or shares.shape[1] != n_spaces:
@@ -99,15 +100,15 @@ def check_shares(shares, n_spaces):
 
 @torch.no_grad()
 def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024):
-    """Return the ridge regression of each target at the candidate that its GCV score prefers.
+    """Return the ridge regression of each target at the candidate with the best GCV score.
 
-    Candidates are all pairs of a row of shares and an alpha. `gcv_scores` rates them by the trace of
-    the hat matrix of all columns. Of equal scores the first candidate is taken.
+    Candidates are all pairs of a row of shares and an alpha. `gcv_scores` scores them with the trace of the
+    hat matrix of all columns. If scores are equal, the first candidate is taken.
 
     Parameters
     ----------
     spaces : list of tensor (n_samples, n_features of the space)
-        Of one dtype and device, as all tensors here.
+        All tensors here have the same dtype and device.
     Y : tensor (n_samples, n_targets)
     weights : float64 tensor (n_samples,), positive
         A row that is the mean of k repeats counts as these repeats would, with the weight k.
@@ -115,8 +116,8 @@ def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024):
         See `check_shares`.
     alphas : float64 tensor (n_alphas,), positive
     block_size : int
-        Targets worked on at a time. Does not change the result. Held besides are the centred targets and
-        a solution in float64, each with as many rows as the smaller side of the columns.
+        Number of targets processed at a time, which does not change the result. The centred targets and a
+        solution in float64 are also held. Each has min(n_samples, n_features) rows.
 
     Returns
     -------
@@ -125,7 +126,7 @@ def fit_banded(spaces, Y, weights, shares, alphas, block_size=1024):
     Raises
     ------
     ValueError
-        Where coefficients or scores are not finite.
+        If coefficients or scores are not finite.
     """
     sizes = [X.shape[1] for X in spaces]
     rows, means, scales = zip(*[standardise(X, weights, zscore=True) for X in spaces], strict=True)

@@ -1,4 +1,4 @@
-"""The choice of penalties: how well each of them would predict rows that were not fitted."""
+"""Score penalties by how well each would predict rows that were not fitted."""
 
 import torch
 
@@ -6,13 +6,13 @@ from latentcortex.ridge.decomposition import eigenvectors, gram, project, roundi
 
 
 def gcv_scores(decomposition, projected, total, mean, weights, alphas):
-    """Return how generalised cross-validation rates the penalties, and how much targets vary.
+    """Return the score of each penalty in generalised cross-validation, and how much targets vary.
 
-    The scores are 1 - GCV(alpha) / GCV(infinity) of a block of targets, (n_alphas, n_block); the
-    spread (n_block,) is the sum of squares around the mean, 0 for a target that does not vary.
-    GCV(alpha) = n RSS / (n - trace)^2, where the trace of the hat matrix counts the intercept.
-    The residual sum of squares is a quadratic form of Q'y, the same for every target, so all
-    penalties of a block are one product.
+    The scores (n_alphas, n_block) are 1 - GCV(alpha) / GCV(infinity) of a block of targets. The spread
+    (n_block,) is the sum of squares around the mean, which is 0 for a target that does not vary. GCV(alpha) =
+    n RSS / (n - trace)^2, where the trace of the hat matrix includes the intercept. The residual sum of
+    squares is the same quadratic form of Q'y for every target. So one product gives the scores of all
+    penalties for a block.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def gcv_scores(decomposition, projected, total, mean, weights, alphas):
 
 
 def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
-    """Return how held-out rows rate the penalties, and how much targets vary.
+    """Return the score of each penalty on held-out rows, and how much targets vary.
 
     Parameters
     ----------
@@ -58,9 +58,9 @@ def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
     Returns
     -------
     scores : tensor (n_alphas, n_targets)
-        1 - held-out error / that of the training mean, both pooled over folds.
+        1 - held-out error / held-out error of the training mean, both pooled over folds.
     spread : tensor (n_targets,)
-        The held-out error of the training mean, 0 for a target that does not vary.
+        The held-out error of the training mean, which is 0 for a target that does not vary.
     """
     error = X.new_zeros(len(alphas), Y.shape[1])
     error_of_mean, rounding = X.new_zeros(2, Y.shape[1])
@@ -101,17 +101,17 @@ def _decompose_fold(X, weights, train, test, zscore):
 
 
 def kfold_scores_of_all_rows(decomposition, Y, weights, alphas, blocks, folds):
-    """Return what `kfold_scores` does, from one decomposition of all rows and none of the folds.
+    """Return the result of `kfold_scores` from a single decomposition of all rows.
 
-    This holds where nothing is z-scored and Q is a basis of all dimensions. Let H be the hat matrix
-    of all rows, each times sqrt(w_i), and T the rows of a fold. The residuals of rows that are not
-    fitted are those of the fit to all rows, times the inverse of their own block:
+    This is valid if nothing is z-scored and Q is a basis of all dimensions. Let H be the hat matrix of all
+    rows, each times sqrt(w_i), and T the rows of a fold. The residuals of held-out rows are the residuals of
+    the fit to all rows, times the inverse of their own block:
 
         (I - H)_TT^-1 (I - H)_T y,    I - H = Q diag(alpha / (eigenvalues + alpha)) Q'
 
-    Here Q has lost its part along the unit vector u that is proportional to sqrt(w_i), because the
-    intercept takes this direction, whatever the penalty. That is done in float64, before anything
-    is multiplied with the targets. One matrix (n_samples, n_samples) is held for each penalty.
+    The component along the unit vector u, which is proportional to sqrt(w_i), is removed from Q. The
+    intercept takes this direction, regardless of the penalty. The removal is done in float64, before Q is
+    multiplied with the targets. One matrix (n_samples, n_samples) is held for each penalty.
 
     Parameters
     ----------

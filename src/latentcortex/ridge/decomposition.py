@@ -1,18 +1,19 @@
-"""The algebra: one eigendecomposition serves every penalty and every target.
+"""Decompose the rows once, so that one eigendecomposition serves every penalty and every target.
 
-For a penalty alpha and row weights w_i the coefficients B and the intercept b minimise
+For a penalty alpha and row weights w_i, the coefficients B and the intercept b minimise
 
     sum_i w_i ||y_i - x_i B - b||^2 + alpha ||B||^2
 
-The intercept is never penalised and never left out. Let X_c be the rows after weighted centring,
-each times sqrt(w_i). Decomposed is X_c'X_c (p x p) or X_c X_c' (n x n), whichever is the smaller:
+The intercept is never penalised and never left out. Let X_c be the rows after weighted centring, each times
+sqrt(w_i). The smaller of X_c'X_c (p x p) and X_c X_c' (n x n) is decomposed:
 
     B(alpha) = P diag(1 / (eigenvalues + alpha)) Q'Y_c
     P, Q = V, X_c V   where X_c'X_c = V diag(eigenvalues) V'       (more rows than columns)
     P, Q = X_c'U, U   where X_c X_c' = U diag(eigenvalues) U'      (otherwise)
 
-Nothing is divided by a singular value, so rank-deficient X needs no special care. All of it is in
-float64, because forming X'X squares the condition number; what meets the targets is cast back.
+Nothing is divided by a singular value, so rank-deficient X needs no special care. The decomposition is in
+float64, because forming X'X squares the condition number. Its factors are cast back before they are
+multiplied with the targets.
 """
 
 from typing import NamedTuple
@@ -21,7 +22,7 @@ import torch
 
 
 class Decomposition(NamedTuple):
-    """Of the module's docstring; `P` acts on centred rows in X's own units, z-scored or not."""
+    """Hold the factors of the module's docstring; `P` acts on centred rows in the units of X."""
 
     mean: torch.Tensor  # (n_features,), weighted
     eigenvalues: torch.Tensor  # (rank,), float64
@@ -34,8 +35,9 @@ class Decomposition(NamedTuple):
 def standardise(X, weights, zscore):
     """Return rows minus their weighted mean and, if asked, divided by the weighted deviation.
 
-    Returns new rows (n_samples, n_features), the mean and the scale (n_features,), all float64. The
-    scale is 1 where nothing is divided. Rows of weight 0 are standardised, but they do not count.
+    New rows (n_samples, n_features), the mean and the scale (n_features,) are returned, all float64. The
+    scale is 1 if nothing is divided. Rows of weight 0 are standardised, but they do not influence the mean
+    and the scale.
     """
     share, dtype = weights / weights.sum(), X.dtype
     # Less the first row a constant column is exactly 0. Its mean alone would be rounded, and what is left
@@ -100,7 +102,7 @@ def project(Q, Y, weights):
     projected : tensor (rank, n_block)
         Q'Y_c.
     centred : tensor (n_samples, n_block)
-        Y_c; exactly 0 for a target that never varies.
+        Y_c, which is exactly 0 for a target that never varies.
     mean : tensor (n_block,)
     """
     weights = weights.to(Y.dtype)

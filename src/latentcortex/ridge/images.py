@@ -1,4 +1,4 @@
-"""What decoders and encoders share: a `Ridge` that knows the images of the rows that it has learned from."""
+"""Fit a `Ridge` that remembers the images of its training rows, for decoders and encoders."""
 
 import torch
 from sklearn.base import BaseEstimator
@@ -14,9 +14,9 @@ from latentcortex.ridge.rows import (
 
 
 class ImageRidge(BaseEstimator):
-    """A ridge regression of z-scored columns, whose rows belong to images.
+    """Ridge regression of z-scored columns, whose rows belong to images.
 
-    Where the targets fitted are tensors on a GPU, the regression runs there.
+    If the targets are tensors on a GPU, the regression runs there.
 
     Parameters
     ----------

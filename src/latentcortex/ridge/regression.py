@@ -1,4 +1,4 @@
-"""The estimator: scikit-learn's manners, penalties per target, arrays of numpy or torch."""
+"""Fit ridge regression like scikit-learn, with a penalty per target, on numpy or torch arrays."""
 
 import numpy as np
 import torch
@@ -17,15 +17,15 @@ CRITERIA = ("predicted", "variance_weighted", "uniform_average")
 def alpha_grid(n_features, n_alphas=11):
     """Return penalties on the scale of the problem: n_features * logspace(-2, 3).
 
-    For z-scored, weakly correlated columns the best penalty is near p (1 - R2) / R2, where R2 is
-    the share of a target's variance that the p columns explain.
+    For z-scored, weakly correlated columns the best penalty is near p (1 - R2) / R2. R2 is the share of a
+    target's variance that the p columns explain.
 
     Parameters
     ----------
     n_features : int
         Number of columns p of X, at least 1.
     n_alphas : int
-        Number of penalties, at least 1; 11 are half a decade apart.
+        Number of penalties, at least 1. With 11 they are half a decade apart.
 
     Returns
     -------
@@ -40,48 +40,54 @@ def alpha_grid(n_features, n_alphas=11):
 
 
 class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
-    """Ridge regression with an intercept; penalties chosen per target or for all together.
+    """Ridge regression with an intercept, and with penalties chosen per target or for all targets together.
 
-    Arrays may be numpy or torch. What is computed and returned has the kind, the device and the
-    dtype (float32 or float64) of X; only the eigendecomposition is always in float64, because
-    forming X'X squares the condition number.
+    Arrays may be numpy or torch. Computations and results have the kind, the device and the dtype (float32 or
+    float64) of X. Only the eigendecomposition is always in float64, because forming X'X squares the condition
+    number.
 
     Parameters
     ----------
     alphas : float, array of shape (n_alphas,) or None
-        Penalties to choose from, all positive. None takes ``alpha_grid(n_features)``, meant for
+        Penalties to choose from, all positive. None takes ``alpha_grid(n_features)``, which is meant for
         z-scored X. With a single penalty nothing is cross-validated.
     cv : "gcv" or int
-        "gcv" is generalised cross-validation, from one decomposition, for rows that are
-        independent: it refuses repeated `groups`. An int is the number of folds; rows of one
-        group then stay in one fold (without `groups` the folds are runs of neighbouring rows).
+        "gcv" is generalised cross-validation, which needs a single decomposition. It requires independent
+        rows, so repeated `groups` raise an error. An int is the number of folds, and rows of one group stay
+        in one fold. Without `groups` each fold is a run of neighbouring rows.
     alpha_per_target : bool
-        Whether every target gets its own penalty, or all share one, chosen by `criterion`.
+        Whether every target gets its own penalty. Otherwise all share one penalty, which `criterion` chooses.
     zscore : bool
-        Whether to divide the columns of X by their (weighted) standard deviation over the rows
-        fitted, in each fold again. Coefficients come back in the units of X.
+        Whether to divide the columns of X by their (weighted) standard deviation over the training rows,
+        separately in each fold. Coefficients are returned in the units of X.
     block_size : int
-        Targets worked on at a time. Bounds the memory, does not change the result.
+        Number of targets processed at a time. It limits memory and does not change the result.
     criterion : {"predicted", "variance_weighted", "uniform_average"}
-        Whose scores choose the penalty that all targets share. With ``alpha_per_target=True`` it is
-        not used. "predicted" weighs the score of each target by the best that any penalty gives it,
-        and by 0 where none beats the mean, so that targets that nothing predicts have no say.
-        "variance_weighted" adds up squared errors: nearly constant targets have little say, but
-        units matter, and one noisy target of large numbers decides alone. "uniform_average" is the
-        mean score: many targets of pure noise make the penalty too large. (The last two are those
-        of `sklearn.metrics.r2_score`.)
+        How scores are combined to choose the penalty that all targets share. With ``alpha_per_target=True``
+        it is not used.
+
+        "predicted" weighs each target's scores by its best score over all penalties. The weight is 0 if no
+        penalty beats the mean, so unpredictable targets do not influence the choice.
+
+        "variance_weighted" adds up squared errors. Nearly constant targets then have little influence. But
+        units matter, and a single noisy target of large numbers can decide alone.
+
+        "uniform_average" is the mean score. Many targets of pure noise then make the penalty too large.
+
+        The last two are defined as in `sklearn.metrics.r2_score`.
 
     Attributes
     ----------
     coef_ : array of shape (n_features, n_targets), or (n_features,) for one-dimensional Y
     intercept_ : array of shape (n_targets,), or a number for one-dimensional Y
     alpha_ : array of shape (n_targets,)
-        The penalty of each target, also where it is shared.
+        The penalty of each target, even if all share one penalty.
     cv_scores_ : array of shape (n_alphas, n_targets), or None with a single penalty
-        1 - error / error of the weighted mean alone, both on rows held out: pooled over folds,
-        or as generalised cross-validation estimates it. At most 1; 0 is no better than the mean.
+        1 - error / error of the weighted mean alone. Both errors are pooled over held-out rows, or estimated
+        by generalised cross-validation. The score is at most 1, and 0 is no better than the mean.
     edge_share_ : float in [0, 1]
-        Share of the targets that vary whose penalty is the smallest or the largest on offer.
+        Share of targets whose penalty is the smallest or the largest in the grid. Constant targets do not
+        count.
     """
 
     def __init__(
@@ -109,10 +115,10 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         X : array of shape (n_samples, n_features)
         Y : array of shape (n_samples, n_targets) or (n_samples,)
         groups : array of shape (n_samples,), optional
-            Rows of the same group (repeats of one stimulus, one run) never part.
+            Rows of the same group, such as repeats of one stimulus, always stay in the same fold.
         sample_weight : array of shape (n_samples,), optional
-            At least 0. A row that is the mean of k repeats, weighted by k, counts as those
-            repeats would at the same penalty. Rows of weight 0 are left out.
+            At least 0. If a row is the mean of k repeats and has the weight k, the fit is that of the k
+            repeats at the same penalty. Rows of weight 0 are left out.
 
         Returns
         -------
@@ -121,9 +127,9 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For penalties that are not positive, negative weights, values that are masked or not
-            finite, too few groups for the folds, repeated groups with "gcv", or values so large
-            that coefficients or scores are not finite.
+            If penalties are not positive, weights are negative, or values are masked or not finite. Also if
+            there are too few groups for the folds, if groups repeat with "gcv", or if coefficients or scores
+            overflow.
         """
         if not (isinstance(self.block_size, (int, np.integer)) and self.block_size >= 1):
             raise ValueError(f"block_size must be a whole number, at least 1; got {self.block_size!r}.")
@@ -178,9 +184,8 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def predict(self, X):
         """Return ``X coef_ + intercept_``.
 
-        Returns an array of shape (n_samples, n_targets), or (n_samples,) after one-dimensional Y.
-        Raises a ValueError for rows of another width, masked or missing values, and for values so
-        large that a prediction is not finite.
+        The shape is (n_samples, n_targets), or (n_samples,) after a fit to one-dimensional Y. A ValueError is
+        raised if rows have another width, if values are masked or missing, or if a prediction overflows.
         """
         check_is_fitted(self)
         rows, _ = self._check(X)
@@ -195,10 +200,10 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         return _as_given(predicted, X)
 
     def score(self, X, Y, sample_weight=None):
-        """Return R2 of every target, 1 - residual / total sum of squares of these rows.
+        """Return R2 of every target: 1 - residual / total sum of squares of these rows.
 
-        Returns an array of shape (n_targets,), not averaged as scikit-learn's is, or a float after
-        one-dimensional Y; NaN or -inf where a target does not vary.
+        The shape is (n_targets,), because scores are not averaged as in scikit-learn. After a fit to
+        one-dimensional Y it is a float. The score is NaN or -inf if a target does not vary.
         """
         predicted = torch.as_tensor(self.predict(X))
         Y = torch.as_tensor(plain(Y, "Y"), dtype=predicted.dtype, device=predicted.device)

@@ -1,6 +1,6 @@
-"""Checks of the arrays that come in: one rule for every argument, whatever holds the numbers.
+"""Check arrays by one rule for every argument, for numpy and torch alike.
 
-A row is known by its image id. What has learned from images is tested on other images only.
+A row is identified by its image id. A model is tested only on images that it has not learned from.
 """
 
 import numpy as np
@@ -8,18 +8,18 @@ import torch
 
 
 def plain(values, name):
-    """Return numbers as a numpy array or as the tensor they are; lists become arrays.
+    """Return numbers as a numpy array, or unchanged if they are a tensor.
 
     Parameters
     ----------
     values : array, tensor or nested list of numbers
     name : str
-        What the error messages call the values.
+        Name of the values in error messages.
 
     Raises
     ------
     ValueError
-        For masked values, and for what holds no real numbers.
+        If values are masked, or are not real numbers.
     """
     if torch.is_tensor(values):
         return values
@@ -34,7 +34,7 @@ def plain(values, name):
 
 
 def refuse_masked(values, name):
-    """Refuse a masked array of which something is masked: numbers would be taken from behind it."""
+    """Refuse an array with masked values, because the hidden numbers would be used."""
     if np.ma.is_masked(values):
         raise ValueError(
             f"{name} is a masked array with {np.ma.count_masked(values):,} masked values, and the values "
@@ -88,7 +88,7 @@ def checked_rows(values, name, trailing=None):
     Raises
     ------
     ValueError
-        For masked, missing or infinite values, no rows, or rows of another shape.
+        If values are masked, missing or infinite, if there are no rows, or if rows have another shape.
     """
     values = plain(values, name)
     if values.ndim == 0 or len(values) == 0:
@@ -116,7 +116,7 @@ def whole_numbers(values, name, n_rows, lowest=None):
     Raises
     ------
     ValueError
-        For another shape, for fractions and NaN, and for numbers below `lowest`.
+        If the shape differs, or if values are fractions, NaN or below `lowest`.
     """
     array = as_numpy(plain(values, name))
     if array.shape != (n_rows,):
@@ -130,13 +130,13 @@ def whole_numbers(values, name, n_rows, lowest=None):
 
 
 def check_count(value, name):
-    """Refuse what is no whole number of at least 1, such as a number of draws or a block size."""
+    """Refuse a count, such as a number of draws, that is not a whole number of at least 1."""
     if not (isinstance(value, (int, np.integer)) and value >= 1):
         raise ValueError(f"{name} must be a whole number, at least 1; got {value!r}.")
 
 
 def within(values, name, lowest, highest, advice=""):
-    """Return numbers as a numpy array, each in [lowest, highest] or NaN; others are refused."""
+    """Return numbers as a numpy array; raise ValueError unless each is in [lowest, highest] or NaN."""
     values = as_numpy(plain(values, name))
     wrong = ~((values >= lowest) & (values <= highest)) & ~np.isnan(values)
     if wrong.any():
@@ -148,7 +148,7 @@ def within(values, name, lowest, highest, advice=""):
 
 
 def check_one_row_per_image(features, image_ids):
-    """Refuse rows of one image that hold different features, the sign of rows out of order.
+    """Refuse different features in rows of one image, because then rows are probably out of order.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def check_one_row_per_image(features, image_ids):
 
 
 def check_new_images(image_ids, learned, what):
-    """Refuse images that `what` has learned from: arrays of int, (n_rows,) and (n_learned,)."""
+    """Refuse images that `what` has learned from; both are int arrays, (n_rows,) and (n_learned,)."""
     both = np.intersect1d(image_ids, learned)
     if len(both):
         raise ValueError(
@@ -177,7 +177,7 @@ def check_new_images(image_ids, learned, what):
 
 
 def check_no_repeats(image_ids):
-    """Refuse several rows of one image, which are not independent: image_ids is int (n_rows,)."""
+    """Refuse several rows of one image, because they are not independent; image_ids is int (n_rows,)."""
     images, counts = np.unique(image_ids, return_counts=True)
     if (counts > 1).any():
         raise ValueError(

@@ -1,8 +1,9 @@
 """Draw images from latents and token states with a diffusion model, guided or not.
 
-`loop` is the sampler, one visible loop. `noise` makes what a drawing starts from. `reconstruct` draws under
-the conditions of system A. `guidance` corrects the predicted noise along the gradient of a guide, and
-`guides` makes guides. `checks` refuses what can't be sampled, and drawings that explode.
+`loop` is the sampler, one visible loop. `noise` makes the noise that a drawing starts from. `reconstruct`
+draws under the conditions of system A. `guidance` corrects the predicted noise along the gradient of a guide,
+and `guides` makes guides. `checks` raises errors for input that cannot be sampled and for drawings that
+diverge.
 """
 
 from latentcortex.sampler.guidance import Guidance, GuidedStep

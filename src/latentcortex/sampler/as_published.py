@@ -1,6 +1,6 @@
-"""Two things that NeuralDiffuser's public code does differently, to show what they do to the images.
+"""Show what two deviations in NeuralDiffuser's public code do to the images.
 
-Neither is meant for use. The book draws with them once, next to the corrected way.
+Neither is meant for use. The book draws with them once, next to the corrected version.
 """
 
 import math
@@ -14,31 +14,30 @@ from latentcortex.sampler.guidance import Guidance
 
 
 class GuidanceWithBeta(Guidance):
-    r"""Guidance whose noise-free latents are computed with beta in place of its root.
+    r"""Guidance whose noise-free latents are computed with beta instead of its square root.
 
     .. math:: x_0 = (z_t - (1 - \bar\alpha_t) \, \epsilon_\theta(z_t, c)) / \sqrt{\bar\alpha_t}
 
-    What is left in them of the noise is :math:`\sqrt{1 - \bar\alpha_t} - (1 - \bar\alpha_t)` over
-    the root of :math:`\bar\alpha_t`. In the public code the right line stands above it, commented
-    out.
+    These latents still contain noise: :math:`\sqrt{1 - \bar\alpha_t} - (1 - \bar\alpha_t)`, divided by the
+    square root of :math:`\bar\alpha_t`. In the public code the correct line stands above it, commented out.
     """
 
     def pred_original_sample(self, noisy, noise_pred, abar):
-        """Return the latents that the guide then looks at."""
+        """Return the latents that the guide looks at."""
         return (noisy - (1 - abar) * noise_pred) / abar.sqrt()
 
 
 class SelfAttentionGuided:
-    r"""A U-Net with self-attention guidance, which the public code switches on unasked.
+    r"""A U-Net with self-attention guidance, which the public code switches on by default.
 
-    Where the middle of the U-Net attends to most, the predicted image is blurred, noised again and
-    passed through the U-Net once more; with :math:`\epsilon'_\varnothing` of that third pass,
+    Where the middle of the U-Net attends most, the predicted image is blurred, noised again and passed
+    through the U-Net once more. With :math:`\epsilon'_\varnothing` from this third pass,
 
     .. math:: \epsilon_\theta \leftarrow \epsilon_\theta
               + s \, (\epsilon_\varnothing - \epsilon'_\varnothing).
 
-    Works in place of a U-Net in `sample`, without other guidance and with a `guidance_scale` above
-    1, since it must know which rows are those of the empty caption.
+    It can replace a U-Net in `sample`, but only without other guidance and with a `guidance_scale` above 1.
+    It must know which rows belong to the empty caption.
 
     Parameters
     ----------
@@ -50,8 +49,8 @@ class SelfAttentionGuided:
     Raises
     ------
     ValueError
-        If `sag_scale` is out of its range. When called: if the two halves of the rows are not the same
-        latents, which happens where no classifier-free guidance is used.
+        If `sag_scale` is out of its range. A call raises it if the two halves of the rows are not the same
+        latents, which happens without classifier-free guidance.
 
     Notes
     -----
@@ -66,7 +65,7 @@ class SelfAttentionGuided:
         self.config = unet.config
 
     def __call__(self, latents, timestep, encoder_hidden_states):
-        """Return the noise predicted of (2n, 4, h, w), the n rows of the empty caption first."""
+        """Return the predicted noise (2n, 4, h, w), with the n rows of the empty caption first."""
         if len(latents) % 2 or not torch.equal(*latents.chunk(2)):
             raise ValueError(
                 "Self-attention guidance needs each image twice, first under the empty caption. Use a "

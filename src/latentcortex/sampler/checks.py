@@ -1,4 +1,4 @@
-"""Refuse what can't be sampled, and what a step makes that is no image, with the reason."""
+"""Refuse input that cannot be sampled and steps that do not give images, and say why."""
 
 import math
 
@@ -28,7 +28,7 @@ def as_ids(image_ids, n, name="image_ids"):
 
 
 def check_condition(unet, condition, unconditional_embedding, guidance_scale):
-    """Check what an image is drawn under: the token states, and how strongly they are followed."""
+    """Check the token states of the condition, and how strongly the sampler should follow them."""
     if condition.ndim != 3 or condition.shape[2] != unet.config.cross_attention_dim:
         raise ValueError(
             f"This U-Net takes encoder_hidden_states (n, n_tokens, "
@@ -56,7 +56,7 @@ def check_condition(unet, condition, unconditional_embedding, guidance_scale):
 
 
 def check_start(unet, n, latents, strength, generators):
-    """Check what a drawing starts from; return the shape of the latents."""
+    """Return the shape of the latents, after checking what a drawing starts from."""
     if len(generators) != n:
         raise ValueError(f"Expected one generator for each of {n} images, got {len(generators)}.")
     for generator in generators:
@@ -82,7 +82,7 @@ def check_start(unet, n, latents, strength, generators):
 
 
 def check_scheduler(scheduler, is_guided):
-    """Check that the steps of a scheduler depend on nothing but the drawing, and can be guided if asked."""
+    """Check that a scheduler's steps depend on the drawing alone and, if asked, can be guided."""
     if is_guided and torch.is_inference_mode_enabled():
         raise ValueError(
             "Guidance needs gradients, and torch.inference_mode() switches them off for good. Load "
@@ -121,7 +121,7 @@ def check_scheduler(scheduler, is_guided):
 
 
 def check_made(values, what, where, image_ids, advice, largest=math.inf):
-    """Raise an error that names step and images, if what a step has made is not finite or too large.
+    """Raise an error that names step and images if the result of a step is not finite or too large.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def check_made(values, what, where, image_ids, advice, largest=math.inf):
     image_ids : tensor (n,)
     advice : str
     largest : float
-        Bound of the root mean square of each image's values.
+        Largest root mean square allowed for each image's values.
 
     Raises
     ------

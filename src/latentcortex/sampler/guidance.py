@@ -1,4 +1,4 @@
-"""Guidance: turn a loss on the predicted image into a correction of the predicted noise."""
+"""Turn a loss on the predicted image into a correction of the predicted noise."""
 
 import math
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from latentcortex.sampler.checks import check_made
 
 
 class GuidedStep(NamedTuple):
-    """What happened to the images of a batch in one guided step.
+    """Hold what happened to the images of a batch in one guided step.
 
-    ``loss`` (n,) is that of each image, and ``gradient`` (n, 4, h, w) its gradient with respect to the
-    noisy latents. ``relative_step`` (n,) says how far the correction moves the guess of the noise-free
+    ``loss`` (n,) is the loss of each image, and ``gradient`` (n, 4, h, w) its gradient with respect to the
+    noisy latents. ``relative_step`` (n,) is how far the correction moves the estimate of the noise-free
     latents, as a share of their length: :math:`|x_0' - x_0| / |x_0|`, after `max_relative_step`.
     """
 
@@ -31,14 +31,14 @@ class GuidedStep(NamedTuple):
 class Guidance:
     r"""Correct the predicted noise along the gradient of a guide's loss.
 
-    From the conditional prediction follow the noise-free latents and what the guide looks at,
+    The conditional prediction gives the noise-free latents and the mix that the guide looks at,
 
     .. math:: x_0 = (z_t - \sqrt{1 - \bar\alpha_t} \, \epsilon_\theta(z_t, c))
                     / \sqrt{\bar\alpha_t}, \qquad
               \tilde z = \gamma x_0 + (1 - \gamma) z_t, \qquad
               \gamma = \sqrt{1 - \bar\alpha_t},
 
-    and what is added to the noise (of classifier-free guidance, too) is
+    and the term that is added to the noise, also under classifier-free guidance, is
 
     .. math:: \kappa \sqrt{1 - \bar\alpha_t} \, \nabla_{z_t} L(D(\tilde z)),
 
@@ -48,41 +48,40 @@ class Guidance:
     Attributes
     ----------
     guide : callable
-        ``guide(images, image_ids)`` gives a loss for each image, a tensor (n,), differentiably.
-        Images are (n, 3, h, w), near [0, 1] and not clamped: a clamp has no gradient outside. See
-        `guides`.
+        ``guide(images, image_ids)`` returns a differentiable loss for each image, a tensor (n,). Images are
+        (n, 3, h, w) and near [0, 1]. They are not clamped, because a clamp has no gradient outside this
+        range. See `guides`.
     feature_scale : float or callable
-        :math:`\kappa`, at least 0; or a function from the timestep (int) to it. At 0 nothing is
-        computed, and the result is that without guidance bit by bit.
+        :math:`\kappa`, at least 0, or a function from the timestep (int) to it. At 0 nothing is computed, and
+        the result is exactly that without guidance.
     guided_share : float
-        :math:`\eta`: of the n steps taken, ``floor(guided_share * n)`` are guided, in [0, 1].
+        :math:`\eta`, in [0, 1]. Of the n steps taken, ``floor(guided_share * n)`` are guided.
     guided_from : float
-        Where they lie: the first one is step ``floor(guided_from * n)``, in [0, 1). What would lie
-        behind the last step is left out.
+        Where the guided steps begin, in [0, 1). The first guided step is ``floor(guided_from * n)``. Guided
+        steps beyond the last step are left out.
     decoder : AutoencoderKL or AutoencoderTiny, optional
-        D, which turns latents into the images that the guide looks at. Without, it is given the
+        D, which turns latents into the images that the guide looks at. Without a decoder the guide gets the
         latents themselves.
     through_unet : bool
-        Whether the gradient passes through the U-Net, as published. Otherwise its prediction
-        counts as a constant, so that :math:`\nabla_{z_t} L = (\gamma / \sqrt{\bar\alpha_t} + 1 -
-        \gamma) \, dL / d\tilde z`: cheaper, and another direction.
+        Whether the gradient passes through the U-Net, as published. Otherwise its prediction counts as a
+        constant, so :math:`\nabla_{z_t} L = (\gamma / \sqrt{\bar\alpha_t} + 1 - \gamma) \, dL / d\tilde z`.
+        This is cheaper, but gives another direction.
     blend : bool
-        Whether the guide looks at :math:`\tilde z`, as published, or at :math:`x_0` itself
+        Whether the guide looks at :math:`\tilde z`, as published. Otherwise it looks at :math:`x_0` itself
         (:math:`\gamma = 1`).
     normalise : bool
-        Whether the gradient of each image is divided by its root mean square, so that
-        `feature_scale` sets the length of the step whatever the loss.
+        Whether the gradient of each image is divided by its root mean square. Then `feature_scale` sets the
+        length of the step, regardless of the loss.
     max_relative_step : float, optional
-        A correction that would take a longer relative step (see `GuidedStep`) is shortened to this
-        one, for each image, its direction kept. Above 0; without, no step is too long, as
-        published.
+        The longest relative step (see `GuidedStep`), above 0. For each image a longer correction is shortened
+        to this length and keeps its direction. By default the length is not limited, as published.
     watch : callable, optional
         Called with the `GuidedStep` of every batch.
 
     Notes
     -----
-    Source: Li et al. (2025), NeuralDiffuser, from its public code. Two lines of that code are
-    corrected: its x0 has :math:`1 - \bar\alpha_t` in place of its root, and images are clamped.
+    Source: the public code of NeuralDiffuser (Li et al., 2025). Two lines of that code are corrected. Its x0
+    has :math:`1 - \bar\alpha_t` instead of its square root, and it clamps images.
     """
 
     guide: Callable
@@ -124,13 +123,13 @@ class Guidance:
         return self.feature_scale != 0 and first <= step < first + n_guided
 
     def correct(self, predict_noise, noisy, abar, image_ids, step, timestep):
-        r"""Return the noise predicted under the condition, and what is to be added to it.
+        r"""Return the noise predicted under the condition, and the correction to add to it.
 
         Parameters
         ----------
         predict_noise : callable
-            From noisy latents to the noise under the condition, (n, 4, h, w) to the same shape.
-            Called once.
+            Function from noisy latents (n, 4, h, w) to the noise under the condition, in the same shape. It
+            is called once.
         noisy : tensor (n, 4, h, w)
         abar : tensor ()
             :math:`\bar\alpha_t`.
@@ -141,15 +140,15 @@ class Guidance:
         -------
         noise_pred_cond : tensor (n, 4, h, w)
         correction : tensor (n, 4, h, w)
-            Both in the dtype of `noisy`; gradients are kept in float32 at least.
+            Both have the dtype of `noisy`. Gradients are kept in at least float32.
 
         Raises
         ------
         ValueError
             If the guide does not give one loss for each image, or `feature_scale` is not above 0.
         FloatingPointError
-            If the noise-free latents, their images, the loss, its gradient or the length of the step are
-            not finite. The error names step and images.
+            If the noise-free latents, their images, the loss, its gradient or the step length are not finite.
+            The error names step and images.
         """
         scale = self.feature_scale
         scale = scale(timestep) if callable(scale) else scale

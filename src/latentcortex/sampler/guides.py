@@ -1,7 +1,7 @@
-"""Guides: differentiable losses on the images being made, one for each image.
+"""Make guides, which are differentiable losses on the images being made, one loss per image.
 
 Each function here returns a ``guide(images, image_ids)`` for `Guidance`. A guide finds its targets by image
-id, so it serves batches in any order, and images that are drawn several times.
+id. So batches may come in any order, and images may be drawn several times.
 """
 
 import math
@@ -25,14 +25,14 @@ PUBLISHED_LAYER_SIZE = 50 * 768
 def equivalent_feature_scale(layer_size, published=PUBLISHED_FEATURE_SCALE):
     r"""Return the published strength, converted to features of another size.
 
-    The loss is a mean over the numbers of a layer, so its gradient shrinks with their number. The strength
-    for each number stays the same, :math:`\kappa / (n_{tokens} d)`: 300,000 / 38,400 = 7.8
-    as published.
+    The loss is a mean over the numbers of a layer, so its gradient shrinks as a layer gets larger. The
+    conversion keeps the strength per number, :math:`\kappa / (n_{tokens} d)`. As published it is 300,000 /
+    38,400 = 7.8.
 
     Parameters
     ----------
     layer_size : int
-        Numbers in a layer of g, tokens times width.
+        Count of numbers in a layer of g: tokens times width.
     published : float
         Strength for layers of 38,400 numbers.
 
@@ -43,7 +43,7 @@ def equivalent_feature_scale(layer_size, published=PUBLISHED_FEATURE_SCALE):
     Raises
     ------
     ValueError
-        If `layer_size` is no whole number of at least 1, or `published` is not above 0.
+        If `layer_size` is not a whole number of at least 1, or if `published` is not above 0.
     """
     if not 0 < published < math.inf:
         raise ValueError(f"Expected a published strength above 0, got {published}.")
@@ -52,15 +52,15 @@ def equivalent_feature_scale(layer_size, published=PUBLISHED_FEATURE_SCALE):
 
 @dataclass(frozen=True)
 class FeatureTargets:
-    """Features g that images should have: true, or decoded from responses.
+    """Hold the features g that images should have, either true or decoded from responses.
 
     Attributes
     ----------
     layers : dict of int to array or tensor (n, n_tokens, width)
-        By the number of the block, as `features.encode_clip_layers` gives them.
+        Features by block number, as `features.encode_clip_layers` returns them.
     image_ids : int array (n,)
     encoder : str
-        `features.ClipImageEncoder.name` of the encoder they belong to.
+        `features.ClipImageEncoder.name` of the encoder that the features belong to.
     """
 
     layers: dict
@@ -69,7 +69,7 @@ class FeatureTargets:
 
 
 def feature_guide(encoder, targets, weights="published"):
-    r"""Return NeuralDiffuser's guide: the distance to features of a CLIP image encoder.
+    r"""Return NeuralDiffuser's guide, the distance to features of a CLIP image encoder.
 
     .. math:: L = \sum_l w_l \, \text{mean}[(\phi_l(x) - g_l)^2], \qquad
               w_l = a_l \, \|g_l\|^{-1} / \sum_k \|g_k\|^{-1}
@@ -80,8 +80,8 @@ def feature_guide(encoder, targets, weights="published"):
     targets : FeatureTargets
         g of each image. Only the layers in it are compared.
     weights : "published", "mean" or dict of int to float
-        The formula above, with a = 1.5, 1.2, 1, 1, 1, 1; the same weight for every layer; or w
-        itself by layer.
+        "published" is the formula above, with a = 1.5, 1.2, 1, 1, 1, 1. "mean" gives every layer the same
+        weight. A dict gives w itself by layer.
 
     Returns
     -------
@@ -91,14 +91,14 @@ def feature_guide(encoder, targets, weights="published"):
     Raises
     ------
     ValueError
-        If the targets are another encoder's, of another number of tokens or width, not finite, or
-        lack a layer that has a weight; if a weight is not finite, or an image has two rows. The guide
-        itself raises it for an image without target.
+        If the targets belong to another encoder, have another number of tokens or width, are not finite, or
+        lack a weighted layer. Also if a weight is not finite, or if an image has two rows. The guide itself
+        raises it for an image without a target.
 
     Notes
     -----
-    Source: the public code of NeuralDiffuser (Li et al., 2025). Its weights sum to more than 1 and
-    differ from image to image, with the norm of the decoded features.
+    Source: the public code of NeuralDiffuser (Li et al., 2025). Its weights sum to more than 1. They differ
+    from image to image, because they depend on the norm of the decoded features.
     """
     if targets.encoder != encoder.name:
         raise ValueError(
@@ -161,7 +161,7 @@ def _layer_weights(weights, layers, goals):
 
 
 def colour_guide(colours, image_ids):
-    r"""Return a guide to a layout of colours: the distance between images averaged over a grid.
+    r"""Return a guide to a layout of colours, the distance between mean colours in the cells of a grid.
 
     .. math:: L = \text{mean}[(\text{pool}(x) - \text{colours})^2]
 
@@ -179,8 +179,8 @@ def colour_guide(colours, image_ids):
     Raises
     ------
     ValueError
-        If the colours have another shape or range, or an image has two rows. The guide itself raises it
-        for an image without target.
+        If the colours have another shape or range, or if an image has two rows. The guide itself raises it
+        for an image without a target.
     """
     colours, row_of = _targets("colours", colours, image_ids, (3, None, None))
     check_unit_range(colours, "colours")
@@ -194,19 +194,19 @@ def colour_guide(colours, image_ids):
 
 
 def brain_guide(encode, betas, image_ids, weights=None):
-    r"""Return a guide to measured responses, by an encoding model that is run forward.
+    r"""Return a guide to measured responses, which runs an encoding model forward.
 
     .. math:: L = \sum_v w_v (\hat b_v(x) - b_v)^2 / \sum_v w_v
 
     Parameters
     ----------
     encode : callable
-        From images (n, 3, h, w) to predicted responses (n, n_voxels), differentiably.
+        Differentiable function from images (n, 3, h, w) to predicted responses (n, n_voxels).
     betas : array (n, n_voxels)
-        Measured, scaled as those that the encoding model was fitted on.
+        Measured responses, scaled like the responses that the encoding model was fitted on.
     image_ids : int array (n,)
     weights : array (n_voxels,), optional
-        At least 0, such as noise ceilings; all equal without.
+        At least 0, for example noise ceilings. By default all are equal.
 
     Returns
     -------
@@ -216,12 +216,13 @@ def brain_guide(encode, betas, image_ids, weights=None):
     Raises
     ------
     ValueError
-        If betas or weights have another shape or are not finite, or an image has two rows. The guide
-        itself raises it for an image without target, or if `encode` makes another number of responses.
+        If betas or weights have another shape or are not finite, or if an image has two rows. The guide
+        itself raises it for an image without a target, or if `encode` returns another number of responses.
 
     Notes
     -----
-    A score by these very responses would reward drawings for reproducing their noise: keep a repeat apart.
+    Keep a repeat apart for scoring. A score by the same responses would reward drawings that reproduce their
+    noise.
     """
     betas, row_of = _targets("betas", betas, image_ids, (None,))
     w = torch.ones(betas.shape[1]) if weights is None else as_tensor(weights, "weights").float()

@@ -1,8 +1,8 @@
-"""The denoising loop: noise in, latents out.
+"""Turn noise into latents with the denoising loop.
 
-The loop is that of diffusers' `StableDiffusionPipeline` and `StableDiffusionImg2ImgPipeline`, and the tests
-hold it to them bit by bit. It is stripped to what the book explains, and opened at two places: a callback
-sees every step, and guidance may correct every predicted noise.
+The loop is that of diffusers' `StableDiffusionPipeline` and `StableDiffusionImg2ImgPipeline`. Tests check
+that results are identical bit by bit. The loop is reduced to what the book explains, and it is open at two
+places: a callback sees every step, and guidance may correct every predicted noise.
 """
 
 import math
@@ -43,30 +43,30 @@ def sample(
 ):
     r"""Return latents drawn from a diffusion model by a deterministic sampler.
 
-    With :math:`\bar\alpha` of the first timestep :math:`t` that is removed, it starts from
+    Let :math:`t` be the first timestep. The sampler starts from
 
     .. math:: z_t = \sqrt{\bar\alpha_t} \, z + \sqrt{1 - \bar\alpha_t} \, \epsilon,
 
-    or from :math:`\epsilon` alone without `latents`, and at each step takes the noise
+    or from :math:`\epsilon` alone without `latents`. At each step it removes the noise
 
     .. math:: \hat\epsilon = \epsilon_\theta(z_t, \varnothing)
               + w [\epsilon_\theta(z_t, c) - \epsilon_\theta(z_t, \varnothing)]
               + \kappa \sqrt{1 - \bar\alpha_t} \, \nabla_{z_t} L
 
-    out again (see References), w being `guidance_scale`. The last term is that of `guidance`, in the steps
-    that it acts in.
+    where w is `guidance_scale` (see References). The last term comes from `guidance`, in the steps that it
+    acts in.
 
     Parameters
     ----------
     unet : UNet2DConditionModel
     scheduler : DDIMScheduler or DPMSolverMultistepScheduler
-        A copy is used; this one is not changed. Of DPM-Solver the deterministic kinds.
+        A copy is used, so the argument is not changed. DPM-Solver must be of a deterministic kind.
     encoder_hidden_states : tensor (n, n_tokens, d)
-        The condition c of each image. Its device and dtype are those of the sampling.
+        The condition c of each image. Its device and dtype are used for sampling.
     unconditional_embedding : tensor (1, n_tokens, d), optional
         Needed when `guidance_scale` is above 1.
     latents : tensor (n, 4, h, w), optional
-        z to start from. Without, the start is pure noise of the U-Net's own size.
+        z to start from. Without it, sampling starts from pure noise of the U-Net's own size.
     strength : float
         Share of the steps that is taken, in (0, 1]; must be 1 without `latents`.
     n_steps : int
@@ -74,17 +74,17 @@ def sample(
     guidance_scale : float
         w, at least 1. At exactly 1 the unconditional pass is left out.
     generators : list of torch.Generator
-        One per image (`make_generator`); each draws the noise of its image.
+        One per image (`make_generator`). Each draws the noise of its image.
     guidance : Guidance, optional
         Pulls the images towards what its guide asks for.
     image_ids : sequence of n int, optional
-        The guide finds its targets by them. Row numbers by default.
+        Ids by which the guide finds its targets. By default the row numbers.
     callback : callable, optional
-        ``callback(step, timestep, latents, pred_original_sample)`` after each step, with the
-        latents of all n images after it and the present guess of their noise-free latents.
+        ``callback(step, timestep, latents, pred_original_sample)`` is called after each step. It gets the
+        latents of all n images after the step, and the current estimate of their noise-free latents.
     batch_size : int
-        Images per pass of the U-Net (twice as many rows under classifier-free guidance). It bounds the
-        memory and does not change the result.
+        Images per pass of the U-Net, with twice as many rows under classifier-free guidance. It limits memory
+        and does not change the result.
 
     Returns
     -------
@@ -96,8 +96,8 @@ def sample(
         If shapes do not fit each other or the U-Net, values are not finite, or a number is out
         of its range.
     FloatingPointError
-        If the gradient of the guide or the latents after a step are not finite, or if the latents at the
-        end have more than 1,000 times the root mean square of noise. The error names step and images.
+        If the gradient of the guide or the latents after a step are not finite. Also if the final latents
+        have more than 1,000 times the root mean square of noise. The error names step and images.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""What a drawing starts from: the noise of an image, and the timesteps that take it out."""
+"""Make the noise that a drawing starts from, and the timesteps that remove it."""
 
 import copy
 
@@ -12,7 +12,8 @@ from latentcortex.features.checks import as_count
 def make_generator(image_id, repeat, seed=0):
     """Return the random generator of one drawing of one image.
 
-    It depends on nothing else, so a drawing is the same alone and in any batch, on CPU and GPU.
+    It depends only on its arguments. So a drawing starts from the same noise alone and in any batch, on CPU
+    and GPU.
 
     Parameters
     ----------
@@ -20,7 +21,7 @@ def make_generator(image_id, repeat, seed=0):
     repeat : int
         0 for the first drawing of this image, 1 for the next...
     seed : int
-        Of the whole study.
+        Seed of the whole study.
 
     Returns
     -------
@@ -30,7 +31,7 @@ def make_generator(image_id, repeat, seed=0):
     Raises
     ------
     ValueError
-        If one of the three is no whole number of at least 0.
+        If one of the three is not a whole number of at least 0.
     """
     image_id, repeat = as_count(image_id, "image_id", 0), as_count(repeat, "repeat", 0)
     seed = as_count(seed, "seed", 0)
@@ -39,15 +40,15 @@ def make_generator(image_id, repeat, seed=0):
 
 
 def denoising_timesteps(scheduler, n_steps, strength=1.0):
-    """Return the timesteps that are passed through, most noise first.
+    """Return the timesteps that the sampler passes through, from most noise to least.
 
-    Of the scheduler's `n_steps` timesteps the last ``int(n_steps * strength)`` are kept, counted
-    as diffusers does. Noise is added at the first of them.
+    Of the scheduler's `n_steps` timesteps, the last ``int(n_steps * strength)`` are kept, as in diffusers.
+    Noise is added at the first timestep that is kept.
 
     Parameters
     ----------
     scheduler : diffusers scheduler
-        Is not changed.
+        The scheduler, which is not changed.
     n_steps : int
         Steps from pure noise to an image.
     strength : float
@@ -60,8 +61,8 @@ def denoising_timesteps(scheduler, n_steps, strength=1.0):
     Raises
     ------
     ValueError
-        If strength is not in (0, 1] or so small that no step is left, or if the scheduler has no
-        such timesteps.
+        If strength is not in (0, 1], or so small that no step is left. Also if the scheduler has no such
+        timesteps.
     """
     n_steps = as_count(n_steps, "n_steps")
     if not 0 < strength <= 1:
@@ -86,14 +87,14 @@ def denoising_timesteps(scheduler, n_steps, strength=1.0):
 
 
 def noised_start(scheduler, latents, shape, generators, n_steps, strength, like):
-    """Return what the denoising loop starts with: a scheduler, its timesteps and noisy latents.
+    """Return the scheduler, its timesteps and the noisy latents that the denoising loop starts with.
 
     Parameters
     ----------
     scheduler : diffusers scheduler
-        It is not changed. A copy is returned that has been set to the first timestep.
+        The scheduler, which is not changed. A copy is returned that is set to the first timestep.
     latents : tensor (n, 4, h, w) or None
-        z, to which noise of the first timestep is added; None for noise alone.
+        z, to which noise of the first timestep is added. None stands for noise alone.
     shape : tuple of int
         (n, 4, h, w)
     generators : list of torch.Generator
@@ -101,7 +102,7 @@ def noised_start(scheduler, latents, shape, generators, n_steps, strength, like)
     n_steps, strength
         As in `denoising_timesteps`.
     like : tensor
-        Its device and dtype are those of the noise.
+        The noise gets the device and dtype of this tensor.
 
     Returns
     -------

@@ -28,7 +28,7 @@ def reconstruct(
     callback=None,
     batch_size=32,
 ):
-    """Return images reconstructed from decoded z and c, under one of system A's three conditions.
+    """Return images reconstructed from decoded z and c, under one of the three conditions of system A.
 
     ========  ==============================  ======================
     name      starts from                     under
@@ -38,8 +38,8 @@ def reconstruct(
     both      z with noise added (img2img)    c
     ========  ==============================  ======================
 
-    The three share sampler, noise and seeds: the noise of a drawing depends on image id, repeat
-    and seed alone.
+    All three conditions share sampler, noise and seeds. The noise of a drawing depends only on image id,
+    repeat and seed.
 
     Parameters
     ----------
@@ -51,10 +51,10 @@ def reconstruct(
     condition : {"z_only", "c_only", "both"}
     image_ids : sequence of n int
     repeat, seed : int
-        Which drawing of these images, and of which study (`make_generator`).
+        Number of the drawing of each image, and seed of the study (`make_generator`).
     strength, n_steps, guidance_scale, guidance, callback, batch_size
-        As in `sample`. Strength is that of the two img2img conditions. Under ``z_only``
-        condition and empty caption are the same, so that one pass of the U-Net is enough.
+        As in `sample`. Strength applies to the two img2img conditions. Under ``z_only`` the condition is the
+        empty caption, so one pass of the U-Net is enough.
 
     Returns
     -------
@@ -64,10 +64,10 @@ def reconstruct(
     Raises
     ------
     ValueError
-        If the condition is unknown, the number of ids is not that of the images, or something can't be
-        sampled (see `sample`).
+        If the condition is unknown, if the number of ids is not the number of images, or if something cannot
+        be sampled (see `sample`).
     FloatingPointError
-        If a drawing explodes, or its images are not finite (see `sample` and `features.decode_latents`).
+        If a drawing diverges, or if its images are not finite (see `sample` and `features.decode_latents`).
     """
     if condition not in CONDITIONS:
         raise ValueError(f"Expected a condition of {', '.join(CONDITIONS)}, got {condition!r}.")
