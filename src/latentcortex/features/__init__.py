@@ -1,14 +1,13 @@
-"""Frozen networks: images to latents and back, captions to token states, images to CLIP layers.
+"""Run frozen networks that turn images into latents or CLIP layers, and captions into token states.
 
-Every function here runs a frozen network, moves each batch to the network's device and dtype,
-and returns its result where the input lay. None of them switches gradients off, except for readers of
-a U-Net's activations, which bring them to the CPU. The parameters are frozen, so a graph grows only if
-the caller's own input requires gradients.
+Every function moves each batch to the network's device and dtype, and returns its result on the device of the
+input. Gradients stay on, except when activations of a U-Net are read, because these are moved to the CPU. The
+parameters are frozen, so a graph is built only if the caller's own input requires gradients.
 
-`diffusion_model` loads the parts of a latent diffusion model, `latents` computes z, `captions` c,
-`clip_layers` g. `unet_modules` lists what can be read of a U-Net, `unet_reading` reads it at the
+`diffusion_model` loads the parts of a latent diffusion model. `latents` computes z, `captions` computes c,
+and `clip_layers` computes g. `unet_modules` lists the layers of a U-Net, `unet_reading` reads them at the
 `noise_levels` of a schedule, and `controls` makes feature sets that could explain the same responses.
-`checks` refuses inputs that a network would take without an error and get wrong.
+`checks` raises errors for inputs that a network would accept but process wrongly.
 """
 
 from latentcortex.features.captions import CaptionWarning, encode_captions, unconditional

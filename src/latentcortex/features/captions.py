@@ -1,4 +1,4 @@
-"""Captions to token states c."""
+"""Turn captions into token states c."""
 
 import warnings
 
@@ -8,24 +8,24 @@ from latentcortex.features.checks import as_count
 
 
 class CaptionWarning(UserWarning):
-    """Warn of captions of which the network sees a part only."""
+    """Warns of captions of which the network sees only a part."""
 
 
 def encode_captions(text_encoder, tokenizer, captions, batch_size=64):
-    """Return captions as c: the token states of the text encoder, mean over an image's captions.
+    """Return c: token states of the text encoder, averaged over an image's captions.
 
-    As in Stable Diffusion, captions are padded (and cut) to the tokenizer's length, no attention mask is
-    used, and the states after the final layer norm are taken, all tokens of them.
+    As in Stable Diffusion, captions are padded or cut to the tokenizer's length, and no attention mask is
+    used. c holds the states of all tokens after the final layer norm.
 
     Parameters
     ----------
     text_encoder : CLIPTextModel or CLIPTextModelWithProjection
     tokenizer : CLIPTokenizer
     captions : list of lists of str
-        One list per image; the lists may differ in length.
+        One list per image. The lists may differ in length.
     batch_size : int
-        Captions (not images) per call of the network. It bounds the memory that is needed besides the
-        result and the token numbers of all captions, and does not change the result.
+        Captions (not images) per call of the network. It limits memory and does not change the result. The
+        result and the token numbers of all captions are always held.
 
     Returns
     -------
@@ -35,15 +35,15 @@ def encode_captions(text_encoder, tokenizer, captions, batch_size=64):
     Raises
     ------
     ValueError
-        If an image has no caption, if a single string comes in place of a list, if a caption is no text
-        or consists of signs alone that the tokenizer doesn't know, or if tokenizer and text encoder
+        If an image has no caption, or if a single string is passed instead of a list. Also if a caption is
+        not text or has only characters that the tokenizer does not know, or if tokenizer and text encoder
         differ in the number of tokens.
 
     Warns
     -----
     CaptionWarning
-        If captions are longer than the network reads, or hold signs that the tokenizer doesn't know:
-        once for all of them.
+        Once for all captions, if some are longer than the network reads, or have characters that the
+        tokenizer does not know.
     """
     batch_size = as_count(batch_size, "batch_size")
     if isinstance(captions, str) or any(isinstance(of_image, str) for of_image in captions):
@@ -75,7 +75,7 @@ def encode_captions(text_encoder, tokenizer, captions, batch_size=64):
 
 
 def unconditional(text_encoder, tokenizer):
-    """Return the states of the empty caption, the condition that classifier-free guidance leads away from.
+    """Return the token states of the empty caption, which classifier-free guidance steers away from.
 
     Returns
     -------

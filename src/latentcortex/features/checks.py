@@ -1,6 +1,6 @@
-"""Check what is passed to a network: one function for each kind of thing.
+"""Check what is passed to a network, with one function for each kind of argument.
 
-The sampler uses these functions, too.
+The sampler also uses these functions.
 """
 
 import operator
@@ -16,17 +16,17 @@ def as_tensor(values, name):
     ----------
     values : array, tensor or list of numbers
     name : str
-        What the values are, for the error messages.
+        Name of the values in error messages.
 
     Returns
     -------
     tensor
-        `values` itself where it is a tensor. The memory of an array is shared, not copied.
+        `values` itself if it is a tensor. The memory of an array is shared, not copied.
 
     Raises
     ------
     ValueError
-        For a masked array, or for values that don't form one array of numbers.
+        If the array is masked, or if the values do not form one array of numbers.
     """
     if isinstance(values, np.ma.MaskedArray):
         raise ValueError(
@@ -58,8 +58,7 @@ def as_count(value, name, at_least=1):
     Raises
     ------
     ValueError
-        If the value is no whole number, or is below `at_least`. A float is refused even where it is
-        whole.
+        If the value is not a whole number, or is below `at_least`. A float raises it even if it is whole.
     """
     try:
         count = operator.index(value)
@@ -77,7 +76,7 @@ def check_finite(values, name, advice=""):
     ----------
     values : tensor (n, ...)
     name, advice : str
-        What the values are, and what to do about them.
+        Name of the values and advice, for the error message.
 
     Raises
     ------
@@ -102,7 +101,7 @@ def check_unit_range(values, name):
     Raises
     ------
     ValueError
-        If a value is not finite, or lies outside [0, 1].
+        If a value is not finite, or is outside [0, 1].
     """
     check_finite(values, name)
     if values.numel() and not (values.min() >= 0 and values.max() <= 1):
@@ -120,7 +119,7 @@ def as_images(images, name="images", clamped=True):
     images : array, tensor or list (n, 3, h, w)
     name : str
     clamped : bool
-        Whether the images must lie in [0, 1]. Otherwise their values are not looked at.
+        Whether the images must be in [0, 1]. Otherwise their values are not checked.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Images to g: layers of a CLIP image encoder."""
+"""Turn images into g, the layers of a CLIP image encoder."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from latentcortex.features.checks import as_count, as_images
 
 @dataclass(frozen=True)
 class ClipImageEncoder:
-    """A frozen CLIP image encoder and what its images must be brought to.
+    """Hold a frozen CLIP image encoder, and the size and normalisation of its input.
 
     Attributes
     ----------
@@ -22,9 +22,8 @@ class ClipImageEncoder:
     mean, std : tensors (3, 1, 1), of the pixels, from the model's own settings
     image_size : int, pixels
     name : str
-        Features of two encoders can't be compared, and this name tells them apart. It is
-        ``name/pretrained`` for an encoder of open_clip. For a folder it is the folder's name with a hash
-        of the weights.
+        Distinguishes encoders, because features of two encoders cannot be compared. It is ``name/pretrained``
+        for an encoder of open_clip. For a folder it is the folder's name with a hash of the weights.
     """
 
     visual: torch.nn.Module
@@ -40,9 +39,9 @@ def load_clip_image_encoder(guide, device="cpu"):
     Parameters
     ----------
     guide : str or Path
-        A folder with ``config.json`` (of open_clip's `VisionTransformer`, and mean and std of the
-        pixels) and ``visual.safetensors``; or ``name/pretrained`` of open_clip, such as
-        ``ViT-B-32-quickgelu/openai``, which open_clip downloads.
+        A folder with ``config.json`` and ``visual.safetensors``. The configuration holds the arguments of
+        open_clip's `VisionTransformer`, and mean and std of the pixels. Or ``name/pretrained`` of open_clip,
+        such as ``ViT-B-32-quickgelu/openai``, which open_clip downloads.
     device : str or torch.device
 
     Returns
@@ -52,10 +51,9 @@ def load_clip_image_encoder(guide, device="cpu"):
     Raises
     ------
     FileNotFoundError
-        If `guide` is no such folder and not of the form ``name/pretrained``.
+        If `guide` is neither such a folder nor of the form ``name/pretrained``.
     ValueError
-        If open_clip has no such network, or would build it with another activation than its weights were
-        trained with.
+        If open_clip has no such network, or would build it with an activation that differs from training.
     """
     folder = Path(guide)
     if (folder / "config.json").is_file():
@@ -115,24 +113,23 @@ def _check_name(name, pretrained):
 
 
 def encode_clip_layers(encoder, images, layers=range(1, 7), batch_size=32, clamped=True):
-    """Return images as g: what several blocks of a CLIP image encoder add to their tokens.
+    """Return g: what several blocks of a CLIP image encoder add to the tokens of images.
 
-    g of block k is the output of ``visual.transformer.resblocks[k - 1].mlp.c_proj``, before it is
-    added to the residual stream, all tokens (the class token first). Differentiable.
+    g of block k is the output of ``visual.transformer.resblocks[k - 1].mlp.c_proj``, before it is added to
+    the residual stream. It covers all tokens, with the class token first. The result is differentiable.
 
     Parameters
     ----------
     encoder : ClipImageEncoder
     images : array or tensor (n, 3, h, w)
-        Floats in [0, 1]; resized bicubically to the encoder's size.
+        Floats in [0, 1]. They are resized bicubically to the encoder's size.
     layers : sequence of int
-        Numbers k of blocks, from 1.
+        Block numbers k, from 1.
     batch_size : int
-        Images per call of the network. It bounds the memory that is needed besides the result, and does
-        not change the result.
+        Images per call of the network. It limits memory and does not change the result.
     clamped : bool
-        Whether the images must lie in [0, 1]. A guide passes False, because the images of a drawing under
-        way lie near [0, 1] and are not clamped. No range is checked then.
+        Whether the images must be in [0, 1]. A guide passes False, because unfinished images are not clamped
+        and may leave this range. The range is not checked then.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Feature sets that could explain a U-Net's predictions without what the U-Net has learned."""
+"""Make control features that could explain a U-Net's predictions without its training."""
 
 import torch
 import torch.nn.functional as F
@@ -7,15 +7,15 @@ from latentcortex.features.checks import as_count, as_images, as_tensor
 
 
 def random_unet(unet, generator):
-    """Return a U-Net of the same configuration whose weights are random, untouched by any training.
+    """Return a U-Net with the same configuration and random, untrained weights.
 
-    The weights are drawn as diffusers and torch draw them before training. If this network predicts
-    responses as well as the trained one, then its training does not explain the prediction.
+    The weights are initialised as in diffusers and torch. If this network predicts responses as well as the
+    trained one, then its training does not explain the prediction.
 
     Parameters
     ----------
     unet : UNet2DConditionModel
-        Is not changed. Its weights are not looked at.
+        The U-Net to imitate. It is not changed, and its weights are not used.
     generator : torch.Generator
         The only source of randomness. One number is drawn from it.
 
@@ -33,13 +33,13 @@ def random_unet(unet, generator):
 
 
 def pooled(activations, size):
-    r"""Return activations averaged to a common spatial size, so that layers differ in content alone.
+    r"""Return activations averaged to a common spatial size, so that layers differ only in content.
 
     Cell i of s cells along an axis of length h is the mean of the positions
 
     .. math:: \lfloor i h / s \rfloor, \ldots, \lceil (i + 1) h / s \rceil - 1
 
-    Where s does not divide h, neighbouring cells share positions (adaptive average pooling).
+    If s does not divide h, neighbouring cells share positions (adaptive average pooling).
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def pooled(activations, size):
     Raises
     ------
     ValueError
-        If the activations have another shape or are no floats, or if `size` is larger than theirs.
+        If the activations have another shape or are not floats, or if `size` is larger than their size.
     """
     activations = as_tensor(activations, "activations")
     if activations.ndim != 4 or not activations.is_floating_point():
@@ -82,12 +82,12 @@ def pixels_of_layer(images, layer):
     images : array or tensor (n, 3, h, w)
         Floats in [0, 1].
     layer : UNetLayer
-        From `unet_layers`; its ``shape`` ends in the size.
+        A layer from `unet_layers`. Its ``shape`` ends with the spatial size.
 
     Returns
     -------
     tensor (n, 3, h_layer, w_layer)
-        In [0, 1], dtype and device of `images`.
+        In [0, 1], with dtype and device of `images`.
 
     Raises
     ------

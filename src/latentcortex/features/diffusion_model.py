@@ -20,7 +20,7 @@ _TEXT_ENCODERS = {"CLIPTextModel": CLIPTextModel, "CLIPTextModelWithProjection":
 
 @dataclass(frozen=True)
 class LatentDiffusion:
-    """The parts of a latent diffusion model, frozen and in evaluation mode.
+    """Hold the parts of a latent diffusion model, frozen and in evaluation mode.
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class LatentDiffusion:
 def load_latent_diffusion(model, revision=None, dtype=torch.float32, device="cpu"):
     """Return the parts of a latent diffusion model, loaded from a diffusers folder or from the hub.
 
-    Weights are read from safetensors only. The scheduler is always DDIM, with the betas and the
-    offset of the model's own scheduler: Stable Diffusion 1.4 names another rule (PNDM) in its
-    folder, while both systems of the book sample with DDIM.
+    Weights are only read from safetensors. The scheduler is always DDIM, with the betas and the offset of the
+    model's own scheduler. Stable Diffusion 1.4 names PNDM in its folder, but both systems of the book sample
+    with DDIM.
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ def load_latent_diffusion(model, revision=None, dtype=torch.float32, device="cpu
         A local folder with ``vae/ unet/ text_encoder/ tokenizer/ scheduler/``, or a hub id
         ``owner/name``.
     revision : str, optional
-        The commit of a hub id. It is required there, so that the weights can't change later.
+        The commit of a hub id. A hub id requires it, so that the weights cannot change later.
     dtype : torch.dtype
-        The three networks compute in it.
+        The dtype in which the three networks compute.
     device : str or torch.device
 
     Returns
@@ -62,9 +62,9 @@ def load_latent_diffusion(model, revision=None, dtype=torch.float32, device="cpu
     Raises
     ------
     FileNotFoundError
-        If `model` is no folder and no hub id.
+        If `model` is neither a folder nor a hub id.
     ValueError
-        If a hub id comes without revision, or the text encoder is of an unknown class.
+        If a hub id has no revision, or if the class of the text encoder is unknown.
     """
     folder = Path(model)
     if not folder.is_dir():
@@ -110,7 +110,7 @@ def load_latent_diffusion(model, revision=None, dtype=torch.float32, device="cpu
 
 
 def load_tiny_vae(folder, device="cpu"):
-    """Return a tiny autoencoder of the same latents, whose gradients cost less than the VAE's.
+    """Return a tiny autoencoder with the same latents, whose gradients cost less than the VAE's.
 
     Parameters
     ----------

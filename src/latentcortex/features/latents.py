@@ -1,4 +1,4 @@
-"""Images to latents z, and back."""
+"""Turn images into latents z, and latents into images."""
 
 import torch
 from diffusers import AutoencoderTiny
@@ -7,12 +7,12 @@ from latentcortex.features.checks import as_count, as_images, as_tensor, check_f
 
 
 def encode_images(vae, images, batch_size=32):
-    r"""Return images as latents z: the mean of the VAE's posterior times its scaling factor.
+    r"""Return latents z of images: the mean of the VAE's posterior times its scaling factor.
 
     .. math:: z = s \, \mathbb{E}[q(z | 2x - 1)], \qquad s = \text{scaling\_factor}
 
-    It is the mean, not a draw, because z is a target of regression and a draw would only add noise.
-    `AutoencoderTiny` has no posterior; its output already is the scaled latent.
+    z is the mean rather than a random draw, because a draw would only add noise to a target of regression.
+    `AutoencoderTiny` has no posterior, and its output is already the scaled latent.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ def encode_images(vae, images, batch_size=32):
     Returns
     -------
     latents : tensor (n, 4, h / f, w / f)
-        f is the VAE's downsampling; dtype and device of `images`.
+        Latents with dtype and device of `images`. f is the VAE's downsampling factor.
 
     Raises
     ------
     ValueError
-        If shape, dtype or range are not as above, or `batch_size` is no whole number of at least 1.
+        If shape, dtype or range are not as above, or if `batch_size` is not a whole number of at least 1.
     """
     images, batch_size = as_images(images), as_count(batch_size, "batch_size")
     latents = []
@@ -44,7 +44,7 @@ def encode_images(vae, images, batch_size=32):
 
 
 def decode_latents(vae, latents, batch_size=32):
-    r"""Return the images of latents z, differentiably and without clamping.
+    r"""Return the images of latents z, not clamped and with gradients.
 
     .. math:: x = (D(z / s) + 1) / 2, \qquad s = \text{scaling\_factor}
 
@@ -52,23 +52,23 @@ def decode_latents(vae, latents, batch_size=32):
     ----------
     vae : AutoencoderKL or AutoencoderTiny
     latents : array or tensor (n, 4, h / f, w / f)
-        Floats, scaled as `encode_images` returns them.
+        Floats, scaled as in `encode_images`.
     batch_size : int
         Images per call of the network. It bounds the memory and does not change the result.
 
     Returns
     -------
     images : tensor (n, 3, h, w)
-        Near [0, 1], not clamped, because a clamp has no gradient outside. Call ``.clamp(0, 1)`` before
-        showing or scoring them. Dtype and device of `latents`.
+        Images near [0, 1], with dtype and device of `latents`. They are not clamped, because a clamp has no
+        gradient outside this range. Call ``.clamp(0, 1)`` before showing or scoring them.
 
     Raises
     ------
     ValueError
-        If the latents have the wrong shape, are not floats or not finite, or `batch_size` is no whole
+        If the latents have the wrong shape, are not floats or not finite, or if `batch_size` is not a whole
         number of at least 1.
     FloatingPointError
-        If the network makes NaN or infinite pixels of them, as it may in half precision.
+        If the network returns NaN or infinite pixels, which can happen in half precision.
     """
     latents, batch_size = as_tensor(latents, "latents"), as_count(batch_size, "batch_size")
     n_channels = vae.config.latent_channels

@@ -1,31 +1,31 @@
-"""The noise of a schedule: its share at a timestep, and latents that carry it."""
+"""Compute the share of noise at a timestep of a schedule, and add this noise to latents."""
 
 from latentcortex.features.checks import as_count, as_tensor, check_finite
 
 
 def noise_share(scheduler, timesteps):
-    r"""Return the share of noise in a noised latent at some timesteps.
+    r"""Return the share of noise in noised latents at some timesteps.
 
     .. math:: \sigma_t = \sqrt{1 - \bar\alpha_t}, \qquad z_t = \sqrt{\bar\alpha_t} \, z + \sigma_t \epsilon
 
-    It is the factor of the noise, whose deviation is 1. Two schedules can be compared by it, but not by the
-    numbers of their timesteps.
+    The share is the factor of the noise, whose standard deviation is 1. Compare two schedules by this share,
+    because the numbers of their timesteps cannot be compared.
 
     Parameters
     ----------
     scheduler : a diffusers scheduler with ``alphas_cumprod``
     timesteps : int, or sequence or tensor of int (n,)
-        From 0 to the number of noise levels less one.
+        Timesteps from 0 to the number of noise levels - 1.
 
     Returns
     -------
     shares : float64 tensor (n,), or float for a single timestep
-        In (0, 1), rising with the timestep.
+        In (0, 1). The share increases with the timestep.
 
     Raises
     ------
     ValueError
-        If a timestep is no whole number, or if the schedule does not have it.
+        If a timestep is not a whole number, or if the schedule does not have it.
     """
     shares = (1 - scheduler.alphas_cumprod.detach().cpu().double()).sqrt()
     is_single = not hasattr(timesteps, "__len__") or getattr(timesteps, "ndim", 1) == 0
@@ -34,7 +34,7 @@ def noise_share(scheduler, timesteps):
 
 
 def timestep_of_share(scheduler, share):
-    """Return the timestep whose share of noise is nearest to a given one.
+    """Return the timestep whose share of noise is nearest to a given share.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def timestep_of_share(scheduler, share):
     Returns
     -------
     timestep : int
-        The smaller of two that are equally near.
+        If two are equally near, the smaller one.
 
     Raises
     ------
@@ -61,30 +61,32 @@ def timestep_of_share(scheduler, share):
 
 
 def noised_latents(scheduler, latents, noise, timesteps):
-    r"""Return latents with the noise of several timesteps, as a feature set or as input of a U-Net.
+    r"""Return latents with the noise of several timesteps, for use as features or as input of a U-Net.
 
     .. math:: z_t = \sqrt{\bar\alpha_t} \, z + \sqrt{1 - \bar\alpha_t} \, \epsilon
 
-    The same as ``scheduler.add_noise``, which would move the scheduler's tables to the latents' device.
+    The result is that of ``scheduler.add_noise``. That method would move the scheduler's tables to the
+    latents' device.
 
     Parameters
     ----------
     scheduler : a diffusers scheduler with ``alphas_cumprod``
-        Is not changed.
+        The scheduler, which is not changed.
     latents : array or tensor (n, 4, h, w)
     noise : array or tensor (n, 4, h, w)
-        Normal, of deviation 1: drawn by image, so that a row does not depend on the others.
+        Normal noise with standard deviation 1. Draw it image by image, so that a row does not depend on other
+        rows.
     timesteps : sequence of int
 
     Returns
     -------
     noised : dict of int to tensor (n, 4, h, w)
-        By timestep, in the order given; dtype and device of `latents`.
+        Noised latents by timestep, in the order given, with dtype and device of `latents`.
 
     Raises
     ------
     ValueError
-        If latents and noise differ in shape, hold missing values or no floats, or if the schedule has no
+        If latents and noise differ in shape, have missing values or are not floats, or if the schedule has no
         such timestep.
     """
     latents, noise = as_tensor(latents, "latents"), as_tensor(noise, "noise")

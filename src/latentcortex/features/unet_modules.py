@@ -1,4 +1,4 @@
-"""What can be read of a U-Net: its modules by diffusers' own names, and hooks that read them."""
+"""List the modules of a U-Net by diffusers' own names, and read them with hooks."""
 
 import difflib
 from contextlib import contextmanager
@@ -17,13 +17,13 @@ MAP_SUFFIX = ".map"
 
 @dataclass(frozen=True)
 class UNetLayer:
-    """One place of a U-Net whose activations can be read.
+    """Describe a layer of a U-Net whose activations can be read.
 
     Attributes
     ----------
     name : str
         The name of diffusers' module, such as ``"down_blocks.1.resnets.0"``. A cross-attention map has the
-        name of its attention module and ``".map"`` behind it.
+        name of its attention module followed by ``".map"``.
     kind : str
         One of
 
@@ -41,7 +41,7 @@ class UNetLayer:
     block : int
         Number of the block within its stage, from 0.
     shape : tuple of int
-        Of one image's activations: (channels, h, w), of a map (n_tokens, h, w).
+        Shape of one image's activations, (channels, h, w), or (n_tokens, h, w) for a map.
     """
 
     name: str
@@ -52,30 +52,30 @@ class UNetLayer:
 
 
 def unet_layers(unet, latent_shape=None, n_tokens=77):
-    """Return every layer of a U-Net that can be read, in the order in which the network computes them.
+    """Return every layer of a U-Net that can be read, in the order of computation.
 
-    The shapes come from a dry run of the network itself on torch's meta device, where tensors have a shape
-    and no numbers. It needs no memory and does not touch the weights. Hooks that you have set on the network
-    run in it as well.
+    The shapes come from a dry run of the network on torch's meta device, where tensors have a shape but no
+    numbers. The dry run needs no memory and does not touch the weights. Hooks that you have set on the
+    network also run in it.
 
     Parameters
     ----------
     unet : UNet2DConditionModel
     latent_shape : tuple of int, optional
-        (4, h, w) of the latents. Default: the size that the network was built for.
+        (4, h, w) of the latents. By default the size that the network was built for.
     n_tokens : int
         Tokens of a caption. Only the shapes of the cross-attention maps depend on it.
 
     Returns
     -------
     dict of str to UNetLayer
-        By name.
+        Layers by name.
 
     Raises
     ------
     ValueError
-        If the shape is none of latents of this network, or if the network asks for more than latents, a
-        timestep and token states.
+        If the network cannot have latents of this shape, or if it needs more than latents, a timestep and
+        token states.
     """
     config, n_tokens = unet.config, as_count(n_tokens, "n_tokens")
     # Stable Diffusion XL, for example, wants pooled states and sizes of the images as well.
@@ -119,12 +119,12 @@ def states_width(unet):
 
 
 def chosen_layers(layers, known):
-    """Return the layers of some names; refuse names that do not exist, and list those that do.
+    """Return the layers with some names.
 
     Parameters
     ----------
     layers : sequence of str
-        Each counts once.
+        Names of layers. Repeated names count once.
     known : dict of str to UNetLayer
         From `unet_layers`.
 
@@ -135,8 +135,8 @@ def chosen_layers(layers, known):
     Raises
     ------
     ValueError
-        For a single string, no names, or an unknown one. Names that are spelt much like it come first in
-        the message.
+        If `layers` is a single string or empty, or if a name is unknown. The message lists the known names,
+        the most similar first.
     """
     if isinstance(layers, str):
         raise ValueError(f"Expected layers as a list of names, got the text {layers!r}. Pass [{layers!r}].")
@@ -157,7 +157,7 @@ def chosen_layers(layers, known):
 
 @contextmanager
 def hooked(unet, hooks):
-    """Keep hooks on modules of a network within a block of code, and remove them also after an error.
+    """Keep hooks on modules of a network within a block of code, and always remove them afterwards.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def hooked(unet, hooks):
 
 
 def first_tensor(output):
-    """Return what a module computes, where it hands on a tuple or an output object as well as a tensor."""
+    """Return the output of a module as a tensor, even if it is a tuple or an output object."""
     return output if torch.is_tensor(output) else output[0]
 
 

@@ -1,4 +1,4 @@
-"""Activations of a U-Net, batch by batch: for a caption, for the empty one, and with guidance."""
+"""Read activations of a U-Net batch by batch, for a caption, the empty caption, and guidance."""
 
 import math
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from latentcortex.features.unet_modules import (
 
 
 class Activations(NamedTuple):
-    """Activations of one layer at one timestep, for one batch of images.
+    """Hold activations of one layer at one timestep, for one batch of images.
 
-    The condition is ``"text"``, ``"empty"`` or ``"guided"``, and ``rows`` says which of the images these are.
-    The values are float32 on the CPU, (n_batch, channels, h, w), or of a cross-attention map
-    (n_batch, n_tokens, h, w).
+    The condition is ``"text"``, ``"empty"`` or ``"guided"``, and ``rows`` gives the rows of these images. The
+    values are float32 on the CPU, (n_batch, channels, h, w), or (n_batch, n_tokens, h, w) for a
+    cross-attention map.
     """
 
     layer: str
@@ -43,58 +43,57 @@ def each_activation(
 ):
     r"""Yield activations of a U-Net's layers, batch by batch.
 
-    The order is: each timestep, each batch of images, each condition, each layer.
+    The nested order is timestep, batch of images, condition, layer.
 
-    The conditions are those whose token states are given: ``"text"`` and ``"empty"`` (without text). With a
-    `guidance_scale` s there is a third one, ``"guided"``: the mixture
+    The conditions ``"text"`` and ``"empty"`` (without text) are read if their token states are given. With a
+    `guidance_scale` s there is a third condition, ``"guided"``. It is the mixture
 
     .. math:: a_\text{guided} = a_\text{empty} + s \, (a_\text{text} - a_\text{empty})
 
     of both passes' activations a. For ``"conv_out"``, the prediction of the noise, this is classifier-free
-    guidance itself (Ho and Salimans, 2022). For every other layer it is our definition: no forward pass ever
-    computes this mixture, and the guided noise does not follow from it, because the layers behind it are not
-    linear. A guided map still sums to 1 over the tokens, but its values can be negative.
+    guidance itself (Ho and Salimans, 2022). For every other layer it is our own definition. No forward pass
+    computes this mixture, and the guided noise does not follow from it, because later layers are not linear.
+    A guided map still sums to 1 over the tokens, but its values can be negative.
 
-    Hooks are on the network only while it computes a batch. They are removed before anything is yielded,
-    and after an error. No gradients are computed.
+    Hooks are on the network only while it computes a batch. They are removed before anything is yielded, and
+    also after an error. No gradients are computed.
 
     Parameters
     ----------
     unet : UNet2DConditionModel
         In evaluation mode.
     noised : dict of int to array or tensor (n, 4, h, w)
-        By timestep, the latents with the noise of that timestep, such as `noised_latents` makes.
+        Latents with the noise of each timestep, for example from `noised_latents`.
     encoder_hidden_states : array or tensor (n, n_tokens, d), or None
         States of each image's caption. None leaves out ``"text"``.
     layers : sequence of str
         Names that `unet_layers` lists.
     unconditional_embedding : array or tensor (1, n_tokens, d), optional
-        States of the empty caption, from `unconditional`. Default: ``"empty"`` is left out.
+        States of the empty caption, from `unconditional`. Without it ``"empty"`` is left out.
     guidance_scale : float, optional
-        Default: ``"guided"`` is left out. It needs both token states.
+        Without it ``"guided"`` is left out. It needs both kinds of token states.
     batch_size : int
-        Images per call of the network. It bounds the memory and does not change the result, except for the
-        network's own rounding. In float32, attention can enlarge that to 1e-4 of a layer's largest value.
+        Images per call of the network. It limits memory and changes the result only by the network's own
+        rounding. In float32, attention can amplify rounding to 1e-4 of a layer's largest value.
 
     Returns
     -------
     iterator of Activations
-        In float32 on the CPU, whatever the network computes in.
+        In float32 on the CPU, regardless of the dtype of the network.
 
     Raises
     ------
     ValueError
-        For an unknown layer (with a list of those that exist), for latents or token states of another shape,
-        with missing values, or for a network in training mode. It is raised by the call, before anything is
-        computed.
+        If a layer is unknown, if latents or token states have another shape or missing values, or if the
+        network is in training mode. It is raised by the call, before anything is computed.
     FloatingPointError
-        If the network makes NaN or infinite activations, as it may in half precision.
+        If the network returns NaN or infinite activations, which can happen in half precision.
 
     Notes
     -----
-    Let A be the sum of channels x h x w over the chosen layers. Besides the network's own needs for a batch,
-    the memory is 4 A `batch_size` bytes, and with guidance 8 A `batch_size` bytes and one more layer. For
-    example, one layer of 320 x 64 x 64 numbers takes 5.2 MB per image.
+    Let A be the sum of channels x h x w over the chosen layers. In addition to the network's own memory for a
+    batch, 4 A `batch_size` bytes are needed. With guidance it is 8 A `batch_size` bytes and one more layer.
+    For example, one layer of 320 x 64 x 64 numbers takes 5.2 MB per image.
     """
     batch_size = as_count(batch_size, "batch_size")
     if not isinstance(noised, Mapping) or not noised:
@@ -148,16 +147,16 @@ def unet_activations(
     reduce=None,
     batch_size=8,
 ):
-    """Return activations of a U-Net's layers for all images, each batch reduced as soon as it is computed.
+    """Return activations of a U-Net's layers for all images; each batch is reduced at once.
 
     Parameters
     ----------
     unet, noised, encoder_hidden_states, layers, unconditional_embedding, guidance_scale, batch_size
         See `each_activation`.
     reduce : callable or dict of str to callable, optional
-        Makes features (n_batch, ...) of a batch of one layer's activations (n_batch, channels, h, w). It must
-        treat every image by itself, for example pool it or project it. A dictionary names the layers that
-        are reduced. Layers without a function are kept as they are.
+        Function that returns features (n_batch, ...) for a batch of one layer's activations (n_batch,
+        channels, h, w). It must treat every image by itself, for example pool it or project it. With a
+        dictionary by layer, layers without a function are not reduced.
 
     Returns
     -------
@@ -167,14 +166,14 @@ def unet_activations(
     Raises
     ------
     ValueError
-        As `each_activation`; if `reduce` names a layer that is not read; or if it returns another number of
-        rows, or NaN.
+        As in `each_activation`. Also if `reduce` names a layer that is not read, or returns another number of
+        rows or NaN.
 
     Notes
     -----
-    The memory is that of `each_activation` plus the result: 4 n D bytes per layer, timestep and condition,
-    where D is the number of features that `reduce` returns for an image. Without `reduce` D is
-    channels x h x w: all raw activations are kept.
+    The memory is that of `each_activation` plus the result. The result takes 4 n D bytes per layer, timestep
+    and condition, where D is the number of features per image after `reduce`. Without `reduce` all raw
+    activations are kept, so D is channels x h x w.
     """
     batches = each_activation(
         unet, noised, encoder_hidden_states, layers, unconditional_embedding, guidance_scale, batch_size
@@ -208,7 +207,7 @@ def cross_attention_map(attention, hidden_states, encoder_hidden_states):
 
     .. math:: M = \frac{1}{H} \sum_h \mathrm{softmax}_\text{tokens}(Q_h K_h^\top / \sqrt{d_h})
 
-    Q and K come from the module's own projections. Computed in float32, one head at a time.
+    Q and K come from the module's own projections. The map is computed in float32, one head at a time.
 
     Parameters
     ----------
@@ -219,7 +218,7 @@ def cross_attention_map(attention, hidden_states, encoder_hidden_states):
     Returns
     -------
     float32 tensor (n, n_tokens, n_positions)
-        In [0, 1]; sums to 1 over the tokens.
+        In [0, 1]. It sums to 1 over the tokens.
     """
     if attention.norm_cross:
         encoder_hidden_states = attention.norm_encoder_hidden_states(encoder_hidden_states)

@@ -1,6 +1,6 @@
-"""Arrays to matplotlib axes and to self-contained interactive HTML.
+"""Draw arrays into matplotlib axes and into self-contained interactive HTML.
 
-Nothing is computed here that a chapter would report: what is drawn is what was passed in.
+These functions only draw what was passed in. They compute nothing that a chapter would report.
 
 ======================  ==========================================================
 `image_grid`            rows of images

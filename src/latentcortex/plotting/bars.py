@@ -1,4 +1,4 @@
-"""Scores as bars."""
+"""Draw scores as bars."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,25 +8,25 @@ from .palettes import DISTINCT
 
 
 def roi_bars(scores, roi_names, *, label, condition_names=None, intervals=None, chance=None, ax=None):
-    """Draw scores by region: a bar for the mean over subjects, a dot for every subject.
+    """Draw scores by region, with a bar for the mean over subjects and a dot for every subject.
 
     Parameters
     ----------
     scores : array (n_rois, n_subjects) or (n_conditions, n_rois, n_subjects)
-        With one subject the bar and the dot coincide. A score that is missing has no mean: NaN is
-        refused.
+        With one subject the bar and the dot coincide. NaN raises an error, because a missing score has no
+        mean.
     roi_names : sequence of str, n_rois
     label : str
-        What the scores are, with their unit; labels the axis.
+        What the scores are, with their unit. It labels the axis.
     condition_names : sequence of str, n_conditions
         Needed with three dimensions.
     intervals : array (n_rois, 2) or (n_conditions, n_rois, 2), optional
-        Lower and upper ends, drawn as a line over the bar. They are not computed here. NaN, as an
-        interval over one subject is, draws no line.
+        Lower and upper ends, drawn as a line over the bar. They are not computed here. NaN, the interval over
+        a single subject, draws no line.
     chance : float, optional
         Level drawn as a dashed line, a finite number.
     ax : matplotlib.axes.Axes, optional
-        Drawn into; a new figure without it.
+        Axes to draw into. By default a new figure.
 
     Returns
     -------
@@ -35,8 +35,8 @@ def roi_bars(scores, roi_names, *, label, condition_names=None, intervals=None, 
     Raises
     ------
     ValueError
-        When shapes and numbers of names disagree, for scores that are masked, NaN or infinite, for
-        intervals whose lower end is the higher, and for a chance level that is not a number.
+        If shapes and numbers of names disagree, or if scores are masked, NaN or infinite. Also if the lower
+        end of an interval is above the upper end, or if the chance level is not a number.
     """
     scores = unmasked(scores, "scores").astype(float)
     given_shape = scores.shape

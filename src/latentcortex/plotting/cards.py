@@ -1,4 +1,4 @@
-"""What a card tells of a vertex: where it looks, its best images and its words."""
+"""Describe vertices on cards, with their receptive field, their best images and their words."""
 
 import base64
 import dataclasses
@@ -23,29 +23,29 @@ UNKNOWN = -32_768
 
 @dataclasses.dataclass(frozen=True)
 class VertexCards:
-    """Cards of vertices for `cortex_viewer`: a reader chooses a vertex and sees what it prefers.
+    """Hold cards for `cortex_viewer`, where a reader chooses a vertex and sees what it prefers.
 
     Parameters
     ----------
     vertices : int array (n,)
-        Places on fsaverage5, left then right hemisphere, each once.
+        Indices of vertices of fsaverage5, left then right hemisphere. Each occurs once.
     fields : array (n, 3)
-        x to the right, y upwards and size (the standard deviation) of each receptive field, in degrees from
-        the centre of the picture; NaN where unknown.
+        x to the right, y upwards and size (standard deviation) of each receptive field, in degrees from the
+        centre of the image. NaN where unknown.
     field_r : array (n,)
-        How well the field predicts held-out responses: a correlation; NaN where unknown.
+        Correlation of held-out responses with their prediction from the field. NaN where unknown.
     width : float
-        Of the picture, in degrees.
+        Width of the image in degrees.
     images : array (n_images, 3, h, w), in [0, 1]
     descriptions : sequence of str, n_images
-        What each image shows, for readers who do not see it.
+        What each image shows, for readers who cannot see it.
     best : int array (n, n_best)
-        Rows in `images` of the best images of each vertex, the best one first.
+        Rows in `images` of the best images of each vertex, in descending order.
     words : sequence of str
     answers : array (n, n_words)
-        Mean response of each vertex to the images that have a word; of the largest, `N_WORDS` are shown.
+        Mean response of each vertex to the images with each word. The `N_WORDS` largest are shown.
     examples : dict of str to int
-        Vertices that a list offers by name, at least one; the first one is shown first.
+        Vertices that a list offers by name, at least one. The first is shown first.
     """
 
     vertices: np.ndarray
@@ -61,18 +61,18 @@ class VertexCards:
 
 
 def packed_cards(cards):
-    """Return cards as they travel with a page: attributes of the viewer by name, all of them text.
+    """Return cards as they are stored in a page: attributes of the viewer by name, all as text.
 
-    ``cards-setup`` is JSON. ``cards-places`` holds uint16: the vertices, the best images of each, the most
-    liked words of each. ``cards-amounts`` holds int16, hundredths, `UNKNOWN` for NaN: x, y and size of each
-    field, its r, and the answers to the words. Both are little-endian, in base64. ``cards-sheet`` is the
-    address of a WebP file with all images that a card shows, in rows.
+    ``cards-setup`` is JSON. ``cards-places`` holds uint16 numbers for the vertices, the best images of each
+    vertex and its preferred words. ``cards-amounts`` holds int16 hundredths, with `UNKNOWN` for NaN, for x, y
+    and size of each field, its r, and the answers to the words. Both are little-endian, in base64.
+    ``cards-sheet`` is the address of a WebP file with rows of all images that a card shows.
 
     Raises
     ------
     ValueError
-        For arrays of other shapes, vertices that are not on the surface or there twice, images outside
-        [0, 1], rows that `images` does not have, and examples that have no card.
+        If arrays have other shapes, if vertices are not on the surface or repeat, or if images are outside
+        [0, 1]. Also if `images` lacks a row, or if an example has no card.
     """
     vertices, best = (_whole(getattr(cards, name), name) for name in ("vertices", "best"))
     images, n = checked_images(cards.images, "images"), len(vertices)

@@ -1,10 +1,10 @@
-"""Checks of what a reader is shown first and told, the same for all pictures that move."""
+"""Check the first frame and the texts of all interactive pictures."""
 
 import numpy as np
 
 
 def check_first(first, n, name="first"):
-    """Refuse what is not the place of one of n things.
+    """Raise an error unless a number is the index of one of n things.
 
     Parameters
     ----------
@@ -12,12 +12,13 @@ def check_first(first, n, name="first"):
         From 0 to ``n - 1``.
     n : int
     name : str
-        Of the argument, for the message.
+        Name of the argument, for the error message.
 
     Raises
     ------
     ValueError
-        Also for ``True`` and ``1.0``, which equal a place but cannot be one.
+        If it is not such an index, or if it is ``True`` or ``1.0``, which equal an index but are not whole
+        numbers.
     """
     is_whole = isinstance(first, (int, np.integer)) and not isinstance(first, bool)
     if not is_whole or not 0 <= first < n:
@@ -25,14 +26,14 @@ def check_first(first, n, name="first"):
 
 
 def check_texts(texts, purpose="be a text for readers"):
-    """Refuse texts that are missing or empty.
+    """Raise an error if a text is missing or empty.
 
     Parameters
     ----------
     texts : dict of str to str
-        By the name of the argument.
+        Texts by the name of the argument.
     purpose : str
-        What a text should do, for the message.
+        What a text should do, for the error message.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Maps of cortex on which several things are compared: two values at once, or which of many is the best."""
+"""Draw cortical maps that compare several things: two values at once, or the best of many."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,35 +12,34 @@ PALEST = 0.2
 
 
 def two_dimensional_map(first, second, *, labels, limits=None, rois=None, ax=None, zoom=True):
-    """Draw two values of each vertex by one colour, with the square that explains the colours.
+    """Draw two values of each vertex as one colour, with a square that explains the colours.
 
-    The lightness falls with the sum of both values. The hue is blue where the first is higher and
-    orange where the second is, so that a vertex where both are high is dark and one where both are low
-    is almost white.
+    The lightness decreases with the sum of both values. The hue is blue where the first is higher and orange
+    where the second is higher. So a vertex is dark if both values are high, and almost white if both are low.
 
     Parameters
     ----------
     first, second : array (n_vertices,)
-        As `flatmap` takes them. Where one of the two is NaN the bare surface shows.
+        Values as in `flatmap`. If one of the two is NaN, the bare surface is shown.
     labels : (str, str)
-        What the two values are, with their unit; label the sides of the square.
+        What the two values are, with their unit. They label the sides of the square.
     limits : ((float, float), (float, float)), optional
-        Lowest and highest value of the first and of the second; values beyond them have the colour of
-        the nearest end. By default the two share the limits 0 and the 98 % quantile of all values, so
-        that equal colours mean equal values.
+        Lowest and highest value of the first and of the second. Values beyond them get the colour of the
+        nearest end. By default both share the limits 0 and the 98 % quantile of all values, so equal colours
+        mean equal values.
     rois, ax, zoom
         As in `flatmap`.
 
     Returns
     -------
     (matplotlib.axes.Axes, matplotlib.axes.Axes)
-        Of the map and of the square.
+        Axes of the map and of the square.
 
     Raises
     ------
     ValueError
-        For a number of labels or limits other than two, limits that are not finite or not in order,
-        and as `flatmap`.
+        If there are not two labels or two limits, if limits are not finite or not in order, and as in
+        `flatmap`.
     """
     if isinstance(labels, str) or len(labels) != 2:
         raise ValueError(f"labels: expected two texts, one for each value; got {labels!r}.")
@@ -96,22 +95,22 @@ def two_dimensional_map(first, second, *, labels, limits=None, rois=None, ax=Non
 
 
 def winner_map(winners, names, *, confidence=None, ordered=False, rois=None, ax=None, zoom=True):
-    """Draw which of several things is the best at each vertex, uncertain winners pale.
+    """Draw which of several things is the best at each vertex; uncertain winners are pale.
 
     Parameters
     ----------
     winners : array (n_vertices,)
-        Index of the winner in `names`, as from ``scores.argmax(axis=0)``. Where it is NaN the bare
-        surface shows: ``np.where(asked, winners, np.nan)``.
+        Index of the winner in `names`, for example from ``scores.argmax(axis=0)``. If it is NaN the bare
+        surface is shown, as with ``np.where(asked, winners, np.nan)``.
     names : sequence of str
         What can win, such as layers.
     confidence : array (n_vertices,), optional
-        From 0 to 1, such as the share of seeds that agree on the winner. The colour is mixed with
-        white: full at 1, a fifth of it left at 0. A winner without a confidence is an error.
+        From 0 to 1, for example the share of seeds that agree on the winner. The colour is mixed with white.
+        It is full at 1, and a fifth of it is left at 0. A winner without a confidence is an error.
     ordered : bool
-        Whether the names have an order, such as depth: then the colours go from dark violet to light green.
-        Otherwise names that are all regions, such as "V1", have their colours; other names, at most seven,
-        have colours as far apart as possible.
+        Whether the names have an order, such as depth. Then the colours go from dark violet to light green.
+        Otherwise names that are all regions, such as "V1", have the colours of these regions. Other names, at
+        most seven, have colours that are as different as possible.
     rois, ax, zoom
         As in `flatmap`.
 
@@ -122,13 +121,13 @@ def winner_map(winners, names, *, confidence=None, ordered=False, rois=None, ax=
     Raises
     ------
     ValueError
-        For winners that are not indices of names, confidences outside [0, 1] or missing, too many
-        names for colours without an order, and as `flatmap`.
+        If winners are not indices of names, if confidences are outside [0, 1] or missing, or if there are too
+        many names for colours without an order. Also as in `flatmap`.
 
     Notes
     -----
-    A triangle has the colour of the winner that two of its corners share, otherwise of its first corner,
-    and the mean confidence of its corners.
+    A triangle has the colour of the winner that two of its corners share, or else of its first corner. Its
+    confidence is the mean over its corners.
     """
     if not ordered and set(names) <= set(REGIONS):
         colours = np.array(list(region_colours(names).values()))

@@ -1,4 +1,4 @@
-"""Pictures of all combinations of a few choices, for readers of a static page as of a live one."""
+"""Show pictures of all combinations of a few choices, in static and live pages."""
 
 import html
 import json
@@ -19,23 +19,24 @@ QUALITY = 85
 def picture_composer(choices, pictures, *, title, alt, first=0, cortex=None):
     """Return a widget in which readers compose a case from several choices and see its pictures.
 
-    Each choice is a group of radio buttons, so arrow keys and Tab work as everywhere in a browser. The widget
-    works in a static page, in JupyterLab and in Colab; nothing is requested from anywhere. Where no script
-    runs, the pictures of the first combination stand there.
+    Each choice is a group of radio buttons, so arrow keys and Tab work as usual in a browser. The widget
+    works in a static page, in JupyterLab and in Colab, and requests nothing from the network. Without
+    scripts, the pictures of the first combination are shown.
 
     Parameters
     ----------
     choices : dict of str to sequence of str
         The options of each choice by its name, at least two of each.
     pictures : dict of str to array (n_combinations, 3, h, w), in [0, 1]
-        By label. Combinations are ordered as by `itertools.product`: the last choice counts fastest.
+        Pictures by label. Combinations are ordered as in `itertools.product`, so the last choice varies
+        fastest.
     title : str
     alt : str
-        What the pictures are, for readers who do not see them.
+        What the pictures are, for readers who cannot see them.
     first : int
         The combination that is shown first.
     cortex : IPython.display.HTML, optional
-        A `cortex_viewer` whose maps have one frame for each combination: it follows the choices.
+        A `cortex_viewer` whose maps have one frame for each combination. It follows the choices.
 
     Returns
     -------
@@ -44,8 +45,8 @@ def picture_composer(choices, pictures, *, title, alt, first=0, cortex=None):
     Raises
     ------
     ValueError
-        For a choice of fewer than two options, pictures of another number, shape or range, a missing text, a
-        `first` that is no combination, and a cortex with another number of frames.
+        If a choice has fewer than two options, if pictures have another number, shape or range, or if a text
+        is missing. Also if `first` is not a combination, or if the cortex has another number of frames.
     """
     if not isinstance(choices, dict):
         raise ValueError(f"choices: expected a dict of the options by name, got {choices!r}.")

@@ -1,6 +1,6 @@
-"""The surface of fsaverage5, what may be drawn on it, and how.
+"""Draw on the surface of fsaverage5.
 
-The surfaces are those inside nilearn's wheel: no download.
+The surfaces come with nilearn, so nothing is downloaded.
 """
 
 import functools
@@ -24,7 +24,7 @@ FLAT_CENTRES = (-170, 170)
 
 @functools.cache
 def surfaces(kind):
-    """Return (coordinates, faces, depth of the sulci) of fsaverage5, left and right."""
+    """Return (coordinates, faces, depth of the sulci) of fsaverage5, for left and right."""
     # Imported here because it takes a second that image grids and sliders need not wait for.
     from nilearn import datasets, surface
 
@@ -35,7 +35,7 @@ def surfaces(kind):
 
 
 def hemispheres(values, name):
-    """Return the values of fsaverage5's vertices, of the left and of the right hemisphere."""
+    """Return the values of fsaverage5's vertices, for the left and the right hemisphere."""
     values = unmasked(values, name)
     if values.dtype.kind not in "buif":
         raise ValueError(f"{name}: expected numbers, one per vertex; got values of the type {values.dtype}.")
@@ -55,7 +55,7 @@ def hemispheres(values, name):
 
 
 def region_masks(rois):
-    """Return the masks of regions by name, (left, right), each of bool."""
+    """Return the masks of regions by name, each a pair (left, right) of bool arrays."""
     halves = {name: hemispheres(mask, name) for name, mask in (rois or {}).items()}
     for name, (mask, _) in halves.items():
         if mask.dtype != bool:
@@ -93,9 +93,9 @@ def draw_surface(ax, xy, faces, colours, sulci, rois):
     ax : matplotlib.axes.Axes
     xy : array (n_vertices, 2)
     faces : array of int (n_faces, 3)
-        Those drawn last cover the others.
+        Faces in drawing order. Later faces cover earlier ones.
     colours : array (n_faces, 3 or 4)
-        In [0, 1]; where the first is NaN the bare surface shows, sulci dark.
+        Colours in [0, 1]. If the first number is NaN the bare surface is shown, with dark sulci.
     sulci : array (n_vertices,)
     rois : dict of str to bool array (n_vertices,)
     """
@@ -129,7 +129,7 @@ def draw_surface(ax, xy, faces, colours, sulci, rois):
 
 
 def flat_hemispheres():
-    """Return (coordinates (n_vertices, 2), faces, sulci) of the flat surface, left and right."""
+    """Return (coordinates (n_vertices, 2), faces, sulci) of the flat surface, for left and right."""
     return [
         (xyz[:, :2] + (centre, 0), faces, sulci)
         for (xyz, faces, sulci), centre in zip(surfaces("flat"), FLAT_CENTRES, strict=True)
@@ -143,7 +143,7 @@ def window(has_value, zoom):
     ----------
     has_value : pair of bool arrays (N_FSAVERAGE5,)
     zoom : bool
-        Whether to leave out what lies far from all vertices that have a value.
+        Whether to show only the surroundings of vertices that have a value.
     """
     flat = flat_hemispheres()
     drawn = [np.isin(np.arange(N_FSAVERAGE5), faces) for _, faces, _ in flat]
@@ -157,7 +157,7 @@ def window(has_value, zoom):
 
 
 def flat_axes(box, below):
-    """Return the axes of a new figure for a part of the flat surface, with room of `below` inches."""
+    """Return the axes of a new figure for a part of the flat surface, with `below` inches left free."""
     left, right, bottom, top = box
     width = 5.4
     height = min(max(width * (top - bottom) / (right - left), 2), 7.5) + below
@@ -172,8 +172,7 @@ def draw_flat(ax, colours_of, box, masks):
     ----------
     ax : matplotlib.axes.Axes
     colours_of : callable
-        Returns the colours (n_faces, 3 or 4) of the faces of a side, 0 or 1, called as
-        ``colours_of(side, faces)``.
+        ``colours_of(side, faces)`` returns the colours (n_faces, 3 or 4) of the faces of a side, 0 or 1.
     box : (float, float, float, float)
         As from `window`.
     masks : dict of str to pair of bool arrays

@@ -1,4 +1,4 @@
-"""A film in a page: frames that run in a loop, with a button to stop them."""
+"""Make a film for a page, with frames that run in a loop and a button to stop them."""
 
 import html
 
@@ -38,25 +38,25 @@ if (!matchMedia('(prefers-reduced-motion: reduce)').matches) button.click();
 def film(frames, captions, alt, *, order=None, seconds=0.25, image_width=176):
     """Return a film that runs in a loop in a static page, in JupyterLab and in Colab.
 
-    It has a button *Pause*, stands still on its last frame where the reader's system asks for reduced motion
-    (the button then says *Play*) and where there are no scripts. The frames travel inside the HTML as JPEG;
-    nothing is requested from anywhere.
+    It has a button *Pause*. It shows its last frame without motion if there are no scripts, or if the
+    reader's system asks for reduced motion. In the second case the button says *Play*. The frames are stored
+    inside the HTML as JPEG, so nothing is requested from the network.
 
     Parameters
     ----------
     frames : array (n_frames, n_images, 3, h, w), in [0, 1]
-        The images of a frame stand side by side.
+        The images of a frame are shown side by side.
     captions : sequence of str, n_images
         Written below each image.
     alt : str
-        Describes the film to readers who do not see it.
+        Describes the film to readers who cannot see it.
     order : sequence of int, optional
-        The frames in the order in which they are shown, one each `seconds`; a frame may come several times,
-        so that it stays longer. Default: each once.
+        The frames in the order in which they are shown, one every `seconds`. A frame may be repeated to stay
+        longer. By default each frame occurs once.
     seconds : float
-        At least 0.1, so that nothing flashes.
+        Time per frame in seconds, at least 0.1, so that nothing flashes.
     image_width : int
-        Largest width of one image on the page, in CSS pixels; on a narrow page images shrink.
+        Largest width of one image on the page, in CSS pixels. On a narrow page images shrink.
 
     Returns
     -------
@@ -65,8 +65,8 @@ def film(frames, captions, alt, *, order=None, seconds=0.25, image_width=176):
     Raises
     ------
     ValueError
-        For values outside [0, 1] or masked, an empty `alt`, the wrong number of captions, an order that
-        names no frame, or a time or width that is too small.
+        If values are masked or outside [0, 1], if `alt` is empty, or if the number of captions is wrong. Also
+        if the order names a frame that does not exist, or if a time or width is too small.
     """
     frames = unmasked(frames, "frames")
     if frames.ndim != 5 or not frames.size:

@@ -1,4 +1,4 @@
-"""Images side by side, and as what a page holds."""
+"""Show images side by side, and store images in a page."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ from PIL import Image
 
 
 def unmasked(values, name):
-    """Return values as an array; a masked array, whose hidden values would be drawn, is refused."""
+    """Return values as an array; raise ValueError for a masked array."""
     if np.ma.is_masked(values):
         raise ValueError(
             f"{name} is a masked array with {np.ma.count_masked(values):,} masked values, and the values "
@@ -20,15 +20,16 @@ def unmasked(values, name):
 
 
 def font_size(ax):
-    """Return the size of type, in points, that is 9 pixels high where a page is 390 pixels wide.
+    """Return the type size, in points, that is 9 pixels high on a page that is 390 pixels wide.
 
-    A page of that width leaves a figure 358 pixels: w inches shrink to them, and so does the type.
+    On such a page a figure is 358 pixels wide. A figure of w inches shrinks to this width, and so does its
+    type.
     """
     return 9 / 358 * 72 * ax.figure.get_figwidth()
 
 
 def checked_images(images, name):
-    """Return images as an array (n, 3, h, w), or say what is wrong with them."""
+    """Return images as an array (n, 3, h, w); raise ValueError if they are not images."""
     images = unmasked(images, name)
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
         raise ValueError(f"{name}: expected images of the shape (n, 3, h, w), got {images.shape}.")
@@ -48,14 +49,14 @@ def as_picture(pixels):
 
 
 def data_address(picture, kind, **options):
-    """Return a PIL image as an address that a page can hold.
+    """Return a PIL image as a data address for a page.
 
     Parameters
     ----------
     picture : PIL.Image.Image
     kind : {"JPEG", "PNG", "WEBP"}
     **options
-        Of `PIL.Image.Image.save`, such as ``quality``.
+        Options of `PIL.Image.Image.save`, such as ``quality``.
     """
     file = io.BytesIO()
     picture.save(file, kind, **options)
@@ -63,12 +64,12 @@ def data_address(picture, kind, **options):
 
 
 def image_grid(rows, row_labels=None, column_labels=None, *, width=7.5):
-    """Draw rows of images, one array of images per row.
+    """Draw rows of images, with one array of images per row.
 
     Parameters
     ----------
     rows : sequence of arrays, each (n_images, 3, h, w), in [0, 1]
-        Column j holds image j of every row. Rows may differ in h and w. At least one row.
+        At least one row. Column j holds image j of every row. Rows may differ in h and w.
     row_labels : sequence of str, optional
         One per row, written to its left.
     column_labels : sequence of str, optional
@@ -83,7 +84,8 @@ def image_grid(rows, row_labels=None, column_labels=None, *, width=7.5):
     Raises
     ------
     ValueError
-        For values outside [0, 1] or masked, rows of unequal length, or the wrong number of labels.
+        If values are masked or outside [0, 1], if rows have unequal lengths, or if the number of labels is
+        wrong.
     """
     if not width > 0:
         raise ValueError(f"width must be above 0 inches; got {width}.")

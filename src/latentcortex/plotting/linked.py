@@ -1,4 +1,4 @@
-"""Points, curves and pictures that one slider moves together."""
+"""Draw points, curves and pictures that one slider moves together."""
 
 import html
 import math
@@ -20,17 +20,17 @@ PANEL_WIDTH = 340  # at most, in CSS pixels; on a phone the panels stand one abo
 
 @dataclass(frozen=True)
 class Points:
-    """A cloud of points that moves with the slider.
+    """Describe a cloud of points that moves with the slider.
 
     Attributes
     ----------
     x, y : array (n_settings, n_points), or (n_points,) where it stays
-        Points outside the limits are drawn at the edge.
+        Coordinates of the points. Points outside the limits are drawn at the edge.
     x_label, y_label : str
     alt : str
-        Describes the panel to readers who do not see it.
+        Describes the panel to readers who cannot see it.
     x_limits, y_limits : pair of float, optional
-        Default: all values of all settings.
+        By default all values of all settings fit.
     diagonal : bool
         Whether a line marks where y equals x.
     """
@@ -47,17 +47,17 @@ class Points:
 
 @dataclass(frozen=True)
 class Curves:
-    """Curves over the settings, with a marker that moves with the slider.
+    """Describe curves over the settings, with a marker that moves with the slider.
 
     Attributes
     ----------
     x : array (n_settings,)
         The settings, in increasing order.
     lines : dict of str to array (n_settings,)
-        By name, at most three of them.
+        Curves by name, at most three.
     x_label, y_label, alt : str
     y_limits : pair of float, optional
-        Curves are cut off there; a marker that would lie outside stands at the edge.
+        Curves are cut off at these limits. A marker outside is drawn at the edge.
     log : bool
         Whether x is drawn on a logarithmic scale.
     """
@@ -73,15 +73,15 @@ class Curves:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images that change with the slider.
+    """Describe images that change with the slider.
 
     Attributes
     ----------
     images : array (n_settings, n_images, 3, h, w), in [0, 1]
-        The images of a setting stand side by side.
+        The images of a setting are shown side by side.
     label, alt : str
     above : array (n_images, 3, h, w), in [0, 1], optional
-        Images that stay, such as what was seen.
+        Images that do not change, such as the images that were seen.
     above_label : str
     """
 
@@ -95,21 +95,21 @@ class Pictures:
 def linked_slider(panels, labels, *, name, title, first=0, texts=None):
     """Return panels that one slider moves together, in a static page, in JupyterLab and in Colab.
 
-    The slider is the browser's own: arrow keys, Home and End work. Nothing is requested from anywhere. Where
-    no script runs, the panels stand at the setting `first`. On a narrow page they are stacked.
+    The slider is the browser's own, so arrow keys, Home and End work. Nothing is requested from the network.
+    Without scripts the panels show the setting `first`. On a narrow page they are stacked.
 
     Parameters
     ----------
     panels : sequence of Points, Curves and Pictures
     labels : sequence of str, n_settings
-        The settings, shown and read out.
+        Labels of the settings, which are shown and read out.
     name : str
         What the slider sets.
     title : str
     first : int
-        The place of the setting that is shown first, for instance the one that makes the point.
+        Index of the setting that is shown first, for example the setting that makes the point.
     texts : sequence of str, n_settings, optional
-        Shown with each setting, such as its score.
+        Text shown with each setting, such as its score.
 
     Returns
     -------
@@ -118,8 +118,9 @@ def linked_slider(panels, labels, *, name, title, first=0, texts=None):
     Raises
     ------
     ValueError
-        For no panel, one of another kind or with another number of settings, values that are masked or not
-        finite, limits or settings that do not increase, a missing text, or a `first` that is no setting.
+        If there is no panel, or a panel of another kind or with another number of settings. Also if values
+        are masked or not finite, if limits or settings do not increase, if a text is missing, or if `first`
+        is not a setting.
     """
     if not isinstance(panels, (list, tuple)) or not all(type(panel) in _DRAWN for panel in panels):
         raise ValueError(f"panels: expected a list of Points, Curves and Pictures, got {panels!r:.80}.")

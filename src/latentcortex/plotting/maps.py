@@ -1,4 +1,4 @@
-"""Values of vertices as pictures of cortex."""
+"""Draw values of vertices on cortex."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -46,25 +46,26 @@ def _finish_map(axes, values, scale, label):
 
 
 def flatmap(values, *, label, cmap=None, limits=None, centre=None, rois=None, ax=None, zoom=False):
-    """Draw a map of cortex, cut and laid flat, occipital poles in the middle.
+    """Draw a map of flattened cortex, with the occipital poles in the middle.
 
     Parameters
     ----------
     values : array (n_vertices,)
-        Left then right hemisphere, on fsaverage5 (20,484) or fsaverage (327,684, of which the
-        vertices of fsaverage5 are drawn). Where a value is NaN the bare surface shows, sulci dark.
+        Values of the left, then the right hemisphere, on fsaverage5 (20,484 vertices) or fsaverage (327,684
+        vertices). Of fsaverage only the vertices of fsaverage5 are drawn. If a value is NaN the bare surface
+        is shown, with dark sulci.
     label : str
-        What the values are, with their unit; labels the colour bar.
+        What the values are, with their unit. It labels the colour bar.
     cmap : str or matplotlib.colors.Colormap, optional
-        By default ``"viridis"``, with a `centre` ``"RdBu_r"``.
+        By default ``"viridis"``, or ``"RdBu_r"`` if there is a `centre`.
     limits : (float, float), optional
-        Values at the ends of the colour bar; by default the smallest and the largest.
+        Values at the ends of the colour bar, by default the smallest and the largest value.
     centre : float, optional
-        Value in the middle of the default limits, 0 for a difference.
+        Value in the middle of the default limits, for example 0 for a difference.
     rois : dict of str to bool array (n_vertices,), optional
-        Regions to outline and name, as from ``nsd.roi_mask``.
+        Regions to outline and name, for example from ``nsd.roi_mask``.
     ax : matplotlib.axes.Axes, optional
-        Drawn into; a new figure without it.
+        Axes to draw into. By default a new figure.
     zoom : bool
         Whether to show only the part of cortex that has values, with a margin around it.
 
@@ -75,12 +76,12 @@ def flatmap(values, *, label, cmap=None, limits=None, centre=None, rois=None, ax
     Raises
     ------
     ValueError
-        When the number of values is not that of a known surface, for masked or infinite values, a
-        region that is not a mask of bool, and for limits or a centre that are not finite.
+        If the number of values is not that of a known surface, or if values are masked or infinite. Also if a
+        region is not a bool mask, or if limits or centre are not finite.
 
     Notes
     -----
-    The type is as large as it takes to be 9 pixels high where a page of 390 pixels shrinks the figure.
+    The type is 9 pixels high on a page that is 390 pixels wide.
     """
     halves = hemispheres(values, "values")
     masks = region_masks(rois)
@@ -96,17 +97,17 @@ def flatmap(values, *, label, cmap=None, limits=None, centre=None, rois=None, ax
 
 
 def compared_flatmaps(maps, *, label, cmap=None, limits=None, centre=None, rois=None, zoom=True):
-    """Draw several maps on one scale, such as a map next to that of a world in which there is nothing.
+    """Draw several maps on one scale, for example a map and its null map.
 
-    The scale is common to all maps, and so is the part of cortex that is shown. The maps stand below
-    each other, because two of them in one row could not be read on a telephone.
+    All maps share the scale and the part of cortex that is shown. The maps are stacked, because two maps in
+    one row could not be read on a phone.
 
     Parameters
     ----------
     maps : dict of str to array (n_vertices,)
         Values by title.
     label, cmap, limits, centre, rois, zoom
-        As in `flatmap`; the default limits are those of all maps together.
+        As in `flatmap`. The default limits are those of all maps together.
 
     Returns
     -------
@@ -116,7 +117,7 @@ def compared_flatmaps(maps, *, label, cmap=None, limits=None, centre=None, rois=
     Raises
     ------
     ValueError
-        Without any map, and as `flatmap`.
+        If there is no map, and as in `flatmap`.
     """
     if not maps:
         raise ValueError("Expected at least one map, as {title: values}; got none.")
@@ -137,26 +138,26 @@ def compared_flatmaps(maps, *, label, cmap=None, limits=None, centre=None, rois=
 
 
 def inflated(values, *, label, view="lateral", cmap=None, limits=None, centre=None, rois=None, width=5.4):
-    """Draw both inflated hemispheres, seen from one side.
+    """Draw both inflated hemispheres from one viewpoint.
 
     Parameters
     ----------
     values, label, cmap, limits, centre, rois
         As in `flatmap`.
     view : {"lateral", "medial", "posterior", "ventral", "dorsal"}
-        From where the hemispheres are seen. Seen from below, the left one is on the right.
+        Where the hemispheres are seen from. From below, the left hemisphere is on the right.
     width : float
         Width of the figure in inches.
 
     Returns
     -------
     tuple of two matplotlib.axes.Axes
-        Of the left and of the right hemisphere.
+        Axes of the left and of the right hemisphere.
 
     Raises
     ------
     ValueError
-        For an unknown view, and as `flatmap`.
+        If the view is unknown, and as in `flatmap`.
     """
     if view not in VIEWS:
         raise ValueError(f"Expected a view of {', '.join(VIEWS)}; got {view!r}.")

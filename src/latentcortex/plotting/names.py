@@ -1,4 +1,4 @@
-"""Names of regions, written next to them and never over each other."""
+"""Write names next to regions, without overlaps."""
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -7,11 +7,11 @@ ANGLES = np.arange(0, 2 * np.pi, np.pi / 12)
 
 
 def place_names(ax, anchors, covered, size):
-    """Write names next to places, with a line from each to its place.
+    """Write names next to places, with a line from each name to its place.
 
-    Where a name stands is found when the figure is drawn, because only then the size of the axes is
-    known. It is the position with the fewest points under the name, then the nearest one, among those
-    that overlap no name placed before.
+    The position of a name is chosen when the figure is drawn, because only then the size of the axes is
+    known. Positions that overlap an earlier name are excluded. Among the rest the position with the fewest
+    points under the name is chosen, and then the nearest.
 
     Parameters
     ----------
@@ -19,9 +19,9 @@ def place_names(ax, anchors, covered, size):
     anchors : sequence of (str, (x, y), colour)
         The name, the place in data coordinates, and the colour of its frame and line.
     covered : array (n, 2)
-        Points that a name had better not hide.
+        Points that names should not hide.
     size : float
-        Of the type, in points.
+        Type size in points.
     """
     placer = next((artist for artist in ax.artists if isinstance(artist, _Placer)), None)
     if placer is None:

@@ -1,4 +1,4 @@
-"""Colours that readers with any colour vision can tell apart."""
+"""Choose colours that readers with any colour vision can distinguish."""
 
 import matplotlib
 import numpy as np
@@ -31,8 +31,8 @@ REGIONS = {
 def region_colours(names):
     """Return a colour (r, g, b) for each region, by name.
 
-    The regions of `REGIONS` have the same colour on all pages. Others take the colours of `DISTINCT`
-    that are still free; when the free ones are used up, the first of them come again.
+    The regions of `REGIONS` have the same colour on all pages. Other regions get the colours of `DISTINCT`
+    that are not used. If these run out, they are reused from the first on.
     """
     taken = {REGIONS[name][0] for name in names if name in REGIONS}
     free = [colour for colour in DISTINCT if colour not in taken] or DISTINCT
@@ -47,17 +47,17 @@ def region_style(name):
     Parameters
     ----------
     name : str
-        Such as ``"V1"`` or ``"ventral"``.
+        Name of a region, such as ``"V1"`` or ``"ventral"``.
 
     Returns
     -------
     dict
-        Of ``color``, ``marker`` and ``linestyle``.
+        The keywords ``color``, ``marker`` and ``linestyle``.
 
     Raises
     ------
     ValueError
-        For a region that has no style.
+        If the region has no style.
     """
     if name not in REGIONS:
         raise ValueError(f"Expected a region of {', '.join(REGIONS)}; got {name!r}.")
@@ -65,15 +65,15 @@ def region_style(name):
 
 
 def use_distinct_colours():
-    """Let matplotlib draw lines in the colours of `DISTINCT`, from here to the end of the session.
+    """Make matplotlib draw lines in the colours of `DISTINCT`, until the end of the session.
 
-    Readers who cannot tell red from green do not see all of matplotlib's own ten colours apart.
+    Readers with red-green colour blindness cannot distinguish all of matplotlib's own ten colours.
     """
     matplotlib.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=DISTINCT)
 
 
 def choice_colours(n, ordered):
-    """Return the colours (n, 3) of n things that can win, dark violet to light green where ordered."""
+    """Return colours (n, 3) for n winners, from dark violet to light green if they are ordered."""
     if not ordered and n > len(DISTINCT):
         raise ValueError(
             f"There are {len(DISTINCT)} colours that all readers can tell apart, and {n} names. Join some "
@@ -88,9 +88,9 @@ def choice_colours(n, ordered):
 def square_colours(first, second):
     """Return the colours (..., 3) of pairs of numbers in [0, 1].
 
-    The lightness falls with the sum of the two, and the hue goes from blue, where only the first is
-    high, to orange, where only the second is. Both steps are even in OKLab (Ottosson 2020), in which
-    equal distances look about equal. Readers who cannot tell red from green see blue and orange apart.
+    The lightness decreases with the sum of the two. The hue is blue where only the first is high, and orange
+    where only the second is high. Steps are even in OKLab (Ottosson 2020), where equal distances look about
+    equal. Readers with red-green colour blindness can distinguish blue and orange.
     """
     first, second = np.broadcast_arrays(np.asarray(first, float), np.asarray(second, float))
     lightness = 0.94 - 0.30 * (first + second)

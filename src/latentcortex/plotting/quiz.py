@@ -1,4 +1,4 @@
-"""Quizzes about pictures, for readers of a static page as of a live one."""
+"""Make quizzes about pictures, for static and live pages."""
 
 import html
 import json
@@ -20,35 +20,36 @@ N_STILL = 5
 def identification_quiz(
     reconstructions, candidates, answers, rivals, *, rng, title, alt, n_ways=(2, 5, 20), descriptions=None
 ):
-    """Return a quiz in which readers find the image that a reconstruction is of.
+    """Return a quiz in which readers find the image that belongs to a reconstruction.
 
-    A reader picks a candidate by mouse, finger or keyboard, learns at once which one was right, and sees a
-    running score with Wilson's 95 % interval. Next to it stand chance and the scores of rivals, who answer
-    the same questions. Each reconstruction is asked about once. The number of candidates rises by itself
-    after equal shares of the reconstructions, until the reader chooses another one. The quiz works in a
-    static page, in JupyterLab and in Colab; nothing is requested from anywhere. Where no script runs, the
-    first question stands there as pictures.
+    A reader picks a candidate by mouse, finger or keyboard and sees at once which candidate was correct. A
+    running score with Wilson's 95 % interval is shown next to chance and the scores of rivals, who answer the
+    same questions. Each reconstruction is asked about once. The number of candidates increases after equal
+    shares of the reconstructions, until the reader chooses a number.
+
+    The quiz works in a static page, in JupyterLab and in Colab, and requests nothing from the network.
+    Without scripts the first question is shown as pictures.
 
     Parameters
     ----------
     reconstructions : array (n_reconstructions, 3, h, w), in [0, 1]
         In the order in which they are asked about.
     candidates : array (n_candidates, 3, h, w), in [0, 1]
-        All images that may be offered, no two of them equal.
+        All images that may be offered. No two of them may be equal.
     answers : int array (n_reconstructions,)
-        The row in `candidates` of the image that each reconstruction is of.
+        The row in `candidates` of the correct image for each reconstruction.
     rivals : dict of str to float array (n_reconstructions, n_candidates)
-        By name, such as ``"the network"``: how similar a rival finds each reconstruction to each candidate,
-        in any unit. A rival picks the most similar one of those offered; ties are broken by `rng`.
+        For each rival, such as ``"the network"``, the similarity of each reconstruction to each candidate, in
+        any unit. A rival picks the most similar candidate on offer. Ties are broken by `rng`.
     rng : numpy.random.Generator
-        Draws which candidates are offered, and in which order.
+        Draws which candidates are offered, and their order.
     title : str
     alt : str
-        What the reconstructions are, for readers who do not see them.
+        What the reconstructions are, for readers who cannot see them.
     n_ways : sequence of int
-        The numbers of candidates to choose from, increasing, each from 2 to `n_candidates`.
+        The numbers of candidates to choose from, in increasing order, each from 2 to `n_candidates`.
     descriptions : pair of sequences of str, optional
-        What each reconstruction and what each candidate shows, in words, for readers who do not see them.
+        What each reconstruction and each candidate shows, in words, for readers who cannot see them.
 
     Returns
     -------
@@ -57,9 +58,10 @@ def identification_quiz(
     Raises
     ------
     ValueError
-        For pictures outside [0, 1] or of another shape, equal candidates, answers that are not among the
-        candidates, similarities of another shape or not finite, numbers of candidates that cannot be
-        offered, a missing text, descriptions of another number, or an `rng` that is not a generator.
+        If pictures are outside [0, 1] or of another shape, if candidates are equal, or if an answer is not
+        among the candidates. Also if similarities have another shape or are not finite, or if a number of
+        candidates cannot be offered. Also if a text is missing, if the number of descriptions is wrong, or if
+        `rng` is not a generator.
     """
     drawn = checked_images(reconstructions, "reconstructions")
     pool = checked_images(candidates, "candidates")
@@ -99,28 +101,29 @@ def identification_quiz(
 
 
 def brain_quiz(pictures, needed_brain, originals, identified, *, title, alt, names):
-    """Return a quiz in which readers say of each picture whether it needed a brain.
+    """Return a quiz in which readers say whether each picture needed a brain.
 
-    The label is hidden until a reader has chosen. At the end stand the score with Wilson's 95 % interval, all
-    pictures next to what was seen, and how often each kind of picture leads to the image that was seen.
+    The label is hidden until a reader has chosen. The end shows the score with Wilson's 95 % interval and all
+    pictures next to the images that were seen. It also shows how often each kind of picture leads to the
+    image that was seen.
 
     Parameters
     ----------
     pictures : array (n, 3, h, w), in [0, 1]
         In the order in which they are asked about.
     needed_brain : bool array (n,)
-        Both kinds must be there.
+        True for pictures that needed a brain. Both kinds must occur.
     originals : array (n, 3, h, w), in [0, 1]
-        What was seen, or what a picture that needed no brain is compared with.
+        The image that was seen, or the image that a picture without a brain is compared with.
     identified : float array (n,), in [0, 1]
-        In how many pairs a network tells each picture's original from another image, see
+        Share of pairs in which a network identifies each picture's original. See
         `latentcortex.metrics.identification`.
     title : str
     alt : str
         What the pictures are, for readers who do not see them.
     names : pair of str
-        How a picture that needed a brain was made, and how one that needed none was, such as ``"drawn from
-        decoded features"``.
+        How pictures that needed a brain were made, and how pictures that needed none were made, such as
+        ``"drawn from decoded features"``.
 
     Returns
     -------
@@ -129,8 +132,8 @@ def brain_quiz(pictures, needed_brain, originals, identified, *, title, alt, nam
     Raises
     ------
     ValueError
-        For pictures outside [0, 1] or of another shape, labels that are not boolean or all the same,
-        identification outside [0, 1], arrays of different lengths, or a missing text.
+        If pictures are outside [0, 1] or of another shape, if labels are not boolean or all equal, or if
+        identification is outside [0, 1]. Also if arrays have different lengths, or if a text is missing.
     """
     pictures, originals = checked_images(pictures, "pictures"), checked_images(originals, "originals")
     needed, found = unmasked(needed_brain, "needed_brain"), unmasked(identified, "identified")
@@ -162,12 +165,12 @@ def brain_quiz(pictures, needed_brain, originals, identified, *, title, alt, nam
 def offered_candidates(answers, n_candidates, n_ways, rng):
     """Return which candidates are offered with each reconstruction.
 
-    The candidates of a short list are among those of a longer one, so that more of them is never easier.
+    A longer list contains all candidates of a shorter list, so more candidates are never easier.
 
     Parameters
     ----------
     answers : int array (n,)
-        Rows of the right candidates.
+        Rows of the correct candidates.
     n_candidates : int
     n_ways : sequence of int
         From 2 to `n_candidates`.
@@ -176,7 +179,7 @@ def offered_candidates(answers, n_candidates, n_ways, rng):
     Returns
     -------
     dict of int to int array (n, n_way)
-        By number of candidates: their rows, the right one at a random place.
+        Rows of the candidates, by their number. The correct one is at a random place.
     """
     offered = {n_way: [] for n_way in n_ways}
     for answer in answers:

@@ -1,4 +1,4 @@
-"""Images one after the other: sliders that work in a static page as in a live one."""
+"""Make sliders over images, for static and live pages."""
 
 import html
 import json
@@ -46,21 +46,21 @@ button.timer = setInterval(() => {
 def frame_slider(frames, labels, alt, *, image_width=160, first=0):
     """Return a slider over frames that works in a static page, in JupyterLab and in Colab.
 
-    The frames travel inside the HTML as JPEG (quality 90, full colour resolution); nothing is
-    requested from anywhere. The slider is the browser's own: arrow keys, Home and End work.
+    The frames are stored inside the HTML as JPEG (quality 90, full colour resolution), so nothing is
+    requested from the network. The slider is the browser's own, so arrow keys, Home and End work.
 
     Parameters
     ----------
     frames : array (n_frames, 3, h, w) or (n_frames, n_images, 3, h, w), in [0, 1]
-        With five dimensions the images of a frame stand side by side.
+        With five dimensions the images of a frame are shown side by side.
     labels : sequence of str, n_frames
-        Shown and read out with each frame.
+        Labels that are shown and read out with each frame.
     alt : str
-        Describes the pictures to readers who do not see them.
+        Describes the pictures to readers who cannot see them.
     image_width : int
-        Width of one image on the page, in CSS pixels; a strip shrinks to the page's width.
+        Width of one image on the page, in CSS pixels. A strip shrinks to the width of the page.
     first : int
-        The place of the frame that is shown first, for instance the one that makes the point.
+        Index of the frame that is shown first, for example the frame that makes the point.
 
     Returns
     -------
@@ -69,8 +69,8 @@ def frame_slider(frames, labels, alt, *, image_width=160, first=0):
     Raises
     ------
     ValueError
-        For values outside [0, 1] or masked, an empty `alt`, the wrong number of labels, a width
-        that is not above 0, or a `first` that is no frame.
+        If values are masked or outside [0, 1], if `alt` is empty, or if the number of labels is wrong. Also
+        if the width is not above 0, or if `first` is not a frame.
     """
     frames = unmasked(frames, "frames")
     if frames.ndim == 4:
@@ -89,24 +89,26 @@ def frame_slider(frames, labels, alt, *, image_width=160, first=0):
 
 
 def grid_slider(frames, names, labels, alt, *, image_width=160, first=None, texts=None, above=None):
-    """Return sliders over a grid of frames, one for each of several settings; see `frame_slider`.
+    """Return sliders over a grid of frames, with one slider for each of several settings.
+
+    See `frame_slider`.
 
     Parameters
     ----------
     frames : array (n_first, n_second, ..., n_images, 3, h, w), in [0, 1]
-        As many axes before those of the images as there are settings.
+        Frames with one leading axis for each setting.
     names : sequence of str
         What each slider sets.
     labels : sequence of sequences of str
-        The values of each setting, shown and read out: n_first, n_second, ... of them.
+        The values of each setting, which are shown and read out.
     alt : str
     image_width : int
     first : sequence of int, optional
-        Where each slider stands first. Default: at its first value.
+        Index at which each slider starts. By default its first value.
     texts : array of str (n_first, n_second, ...), optional
-        Shown below the settings of each frame, such as a score.
+        Text shown below the settings of each frame, such as a score.
     above : array (n_images, 3, h, w), in [0, 1], optional
-        Images that stand above those of every frame, such as what was seen.
+        Images shown above those of every frame, such as the images that were seen.
 
     Returns
     -------
@@ -115,7 +117,7 @@ def grid_slider(frames, names, labels, alt, *, image_width=160, first=None, text
     Raises
     ------
     ValueError
-        As `frame_slider`; for texts or images above of another shape than the frames ask for.
+        As in `frame_slider`, and if the shape of texts or images above does not fit the frames.
     """
     frames = unmasked(frames, "frames")
     lengths = tuple(map(len, labels))
@@ -180,7 +182,7 @@ def strips(frames, labels, alt, image_width, first=0):
 
 
 def slider(before, name, labels, first):
-    """Return the HTML of a slider and of what stands before it."""
+    """Return the HTML of a slider and of the text before it."""
     texts = [str(label) for label in labels]
     return (
         f'<div style="display:flex;align-items:center;gap:0.6em;margin-top:0.4em">{before}'
@@ -192,7 +194,7 @@ def slider(before, name, labels, first):
 
 
 def page(name, pictures, sliders, texts, first, width, below=""):
-    """Return pictures, sliders, the text of the frame that is shown, and what is below them, as one group."""
+    """Return the HTML group of pictures, sliders, the text of the frame shown, and what is below."""
     texts = [str(text) for text in texts]
     # As high as the longest text at a phone's 40 letters a line, so that nothing jumps.
     n_lines = max(sum(math.ceil(max(len(line), 1) / 40) for line in text.split("\n")) for text in texts)

@@ -1,4 +1,4 @@
-"""A cortex to turn, in a static page as in a live one."""
+"""Make a cortex that readers can turn, for static and live pages."""
 
 import base64
 import dataclasses
@@ -32,25 +32,25 @@ MISSING = 65_535
 
 @dataclasses.dataclass(frozen=True)
 class VertexMap:
-    """A map, or several frames of one, for `cortex_viewer`.
+    """Hold a map, or several frames of a map, for `cortex_viewer`.
 
     Parameters
     ----------
     values : array (n_vertices,) or (n_frames, n_vertices)
-        Left then right hemisphere, on fsaverage5 or fsaverage, as `flatmap` takes them; NaN where a
-        vertex has no value. With `names`, the index of the name.
+        Values as in `flatmap`, left then right hemisphere, on fsaverage5 or fsaverage. NaN where a vertex has
+        no value. With `names`, the index of the name.
     label : str
         What the values are, with their unit.
     frames : sequence of str
-        A label for each frame, such as a share of noise; needed with two dimensions.
+        A label for each frame, such as a share of noise. Needed with two dimensions.
     cmap, limits, centre
-        As in `flatmap`; the same for all frames.
+        As in `flatmap`, the same for all frames.
     names : sequence of str
-        For maps of winners: what can win.
+        Names of the possible winners, for maps of winners.
     ordered : bool
         As in `winner_map`.
     confidence : array of the shape of `values`, optional
-        For maps of winners, as in `winner_map`: from 0 to 1, pale where it is low.
+        For maps of winners, as in `winner_map`. It is from 0 to 1, and low values are pale.
     """
 
     values: np.ndarray
@@ -77,13 +77,14 @@ def cortex_viewer(
     with_mesh=True,
     cards=None,
 ):
-    """Return a cortex to turn that works in a static page, in JupyterLab and in Colab.
+    """Return a cortex that readers can turn, in a static page, in JupyterLab and in Colab.
 
-    A slider morphs fsaverage5 from pial over inflated to flat, where both hemispheres lie next to each
-    other with the occipital poles in the middle and the part that has values fills the picture. It
-    turns by mouse, finger and keyboard, and shows the value, the regions and the noise ceiling under the
-    cursor. Nothing is requested from anywhere: mesh, values and scripts travel inside the HTML. Where a
-    browser has no scripts or no WebGL 2, and on paper, a flat map of `first_frame` stands there.
+    A slider morphs fsaverage5 from pial to inflated to flat. The flat hemispheres lie next to each other with
+    the occipital poles in the middle, and the part with values fills the picture. The cortex turns by mouse,
+    finger and keyboard. It shows the value, the regions and the noise ceiling under the cursor.
+
+    Mesh, values and scripts are stored inside the HTML, so nothing is requested from the network. Without
+    scripts or WebGL 2, and on paper, a flat map of `first_frame` is shown.
 
     Parameters
     ----------
@@ -91,23 +92,24 @@ def cortex_viewer(
         With several maps a list of their names lets a reader choose.
     title : str
     alt : str
-        Describes the picture to readers who do not see it.
+        Describes the picture to readers who cannot see it.
     rois : dict of str to bool array (n_vertices,), optional
         Regions to outline, and to name under the cursor.
     ceiling : array (n_vertices,), optional
-        Noise ceiling as a share of variance, from 0 to 1; NaN where it is unknown.
+        Noise ceiling as a share of variance, from 0 to 1. NaN where it is unknown.
     shape : {"pial", "inflated", "flat"}
-        What is shown first.
+        The shape that is shown first.
     frame_name : str
         What the slider of frames sets, such as "share of noise".
     first_frame : int
-        The place of the frame that is shown first, for instance the one that makes the point.
+        Index of the frame that is shown first, for example the frame that makes the point.
     with_mesh : bool
-        Whether the surface travels with this viewer. A second viewer of a static page can take it from
-        the first one, which saves 0.65 MB. In Colab, where outputs cannot see each other, it travels
-        in any case.
+        Whether the surface is stored with this viewer. A second viewer of a static page can use the surface
+        of the first, which saves 0.65 MB. In Colab outputs cannot see each other, so the surface is always
+        stored.
     cards : VertexCards, optional
-        What a vertex prefers: shown once a reader has chosen it by mouse, finger, keyboard or from a list.
+        Cards that show what a vertex prefers, after a reader has chosen it by mouse, finger, keyboard or from
+        a list.
 
     Returns
     -------
@@ -116,15 +118,14 @@ def cortex_viewer(
     Raises
     ------
     ValueError
-        For an empty title or `alt`, values of another surface, masked or infinite values, a number of
-        labels that is not that of the frames, ceilings outside [0, 1], winners without a name, an unknown
-        shape, a `first_frame` that the first map does not have, and cards that do not fit together.
+        If title or `alt` is empty, if values are masked, infinite or of another surface, or if the number of
+        labels is not that of the frames. Also if ceilings are outside [0, 1], if a winner has no name, or if
+        the shape is unknown. Also if the first map lacks `first_frame`, or if cards do not fit together.
 
     Notes
     -----
-    Coordinates are right to 0.0025 mm. The values of a map are right to 1/131,068 of its range, from
-    its lowest to its highest value over all frames; NaN stays NaN. Vertices that are NaN in every map
-    cost nothing: a frame takes 2.7 bytes for each of the others.
+    Coordinates are accurate to 0.0025 mm. The values of a map are accurate to 1/131,068 of its range over all
+    frames, and NaN stays NaN. A frame takes 2.7 bytes for each vertex that has a value in some map.
     """
     if isinstance(maps, VertexMap):
         maps = {maps.label: maps}
@@ -255,12 +256,13 @@ def _described(one, values, low, high):
 
 
 def mesh_bytes():
-    """Return fsaverage5 as it travels with a page.
+    """Return the bytes of fsaverage5 as they are stored in a page.
 
-    One after the other, all little-endian: int16 coordinates in steps of COORDINATE_STEP, of the left then
-    the right hemisphere, of the pial (x, y, z), the inflated (x, y, z) and the flat surface (x, y); uint16
-    faces, the same in both hemispheres; one bit for each face of the left and of the right hemisphere that
-    the flat surface has too, highest bit first; uint8 depth of the sulci, above 128 inside them.
+    All numbers are little-endian and in this order. First come int16 coordinates in steps of COORDINATE_STEP,
+    for the pial (x, y, z), the inflated (x, y, z) and the flat surface (x, y), each left then right. Then
+    come uint16 faces, which are the same in both hemispheres. Then comes one bit for each face, left then
+    right, highest bit first. It is set if the flat surface has this face. Last comes the uint8 depth of the
+    sulci, which is above 128 inside sulci.
     """
     parts = []
     for kind, n_axes in (("pial", 3), ("infl", 3), ("flat", 2)):

@@ -1,7 +1,7 @@
 """Score a folder of anyone's reconstructions against a folder of originals.
 
-`names` finds the id of a picture in its name, `folders` reads pictures, `score` computes the scores and
-those of baselines, `report` writes them as a table, a text and a figure.
+`names` finds the id of a picture in its name, and `folders` reads pictures. `score` computes the scores of
+reconstructions and baselines. `report` writes them as a table, a text and a figure.
 """
 
 from latentcortex.scorecard.score import add_arguments, run, score_folders

@@ -1,4 +1,4 @@
-"""Read folders of pictures, one a file: PNG, JPEG or npy."""
+"""Read folders of pictures, one per file, as PNG, JPEG or npy."""
 
 import hashlib
 from pathlib import Path
@@ -18,7 +18,7 @@ _ORIENTATION = 0x0112
 
 
 def list_images(folder):
-    """Return the pictures of a folder, and what else lies there, both sorted by name."""
+    """Return the pictures of a folder and the other files in it, both sorted by name."""
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}.")
@@ -32,11 +32,12 @@ def list_images(folder):
 
 
 def list_by_id(folder, several=False, pattern=None):
-    """Return the pictures of a folder by id, what was left aside, and how the names were read.
+    """Return the pictures of a folder by id, the files left out, and how the names were read.
 
-    The pictures are a dict of int to the paths of its drawings in the order of their numbers, as many of
-    each; unless there may be `several`, one. See `names.find_numbers` for the pattern. Raises ValueError
-    for two files with the same numbers, or unequal numbers of drawings.
+    The pictures are a dict of id (int) to the paths of its drawings, in the order of their numbers. Every id
+    has the same number of drawings, which is one unless `several` is True. See `names.find_numbers` for the
+    pattern. A ValueError is raised if two files have the same numbers, or if the numbers of drawings are
+    unequal.
     """
     images, stray = list_images(folder)
     numbers, shown = find_numbers([path.stem for path in images], pattern)
@@ -72,9 +73,10 @@ def list_by_id(folder, several=False, pattern=None):
 
 
 def match(originals, reconstructions, only_common=False):
-    """Return the ids that both sides have, ascending, and by the side that is missing those of one.
+    """Return the ids that both sides have, in ascending order, and the ids missing on each side.
 
-    Raises ValueError for ids of one side, unless `only_common`, and for fewer than two ids.
+    A ValueError is raised if there are fewer than two ids. Without `only_common` it is also raised if one
+    side lacks an id.
     """
     originals, reconstructions = set(originals), set(reconstructions)
     ids = sorted(originals & reconstructions)
@@ -109,7 +111,7 @@ def match(originals, reconstructions, only_common=False):
 
 
 def read_image(path):
-    """Return one picture as float32 (3, h, w) in [0, 1], or say what is wrong with the file."""
+    """Return one picture as float32 (3, h, w) in [0, 1]; raise ValueError if the file is faulty."""
     size_of(path)
     try:
         image = _npy(path) if path.suffix.lower() == ".npy" else _decoded(path)
@@ -134,7 +136,7 @@ def read_image(path):
 
 
 def size_of(path):
-    """Return the height and width of a picture from the head of its file, before it is decoded."""
+    """Return the height and width of a picture from the header of its file, without decoding it."""
     try:
         if path.suffix.lower() == ".npy":
             height, width = _npy(path).shape[1:]
@@ -191,12 +193,12 @@ def _npy(path):
 
 
 class Pictures:
-    """Pictures of one size that are read when they are sliced, so that few are in memory.
+    """Read pictures of one size only when they are sliced, so that few are in memory.
 
-    Made of paths (n,) or (n, n_drawings), they slice as an array (n, 3, h, w) or (n, n_drawings, 3, h, w).
-    They are brought to `shape`, (h, w), bilinear and with antialiasing, where their `own` is another one;
-    `change` is then done to each batch. Raises ValueError for a file that is no such picture, too large,
-    or of another size than the first.
+    Paths (n,) or (n, n_drawings) slice like an array (n, 3, h, w) or (n, n_drawings, 3, h, w). If their `own`
+    size differs from `shape`, (h, w), they are resized bilinearly with antialiasing. Then `change` is applied
+    to each batch. A ValueError is raised if a file is not a picture, is too large, or differs in size from
+    the first.
     """
 
     def __init__(self, paths, shape=None, change=None):
@@ -229,7 +231,7 @@ class Pictures:
 
 
 def survey(pictures):
-    """Read every picture once; return hashes of drawings, thumbnails (n, p) and mean of the first."""
+    """Return hashes of drawings, thumbnails (n, p) and mean of the first, reading every picture once."""
     hashes, thumbnails = [], np.empty((len(pictures), 3 * THUMBNAIL**2), np.float32)
     # Summed in place: a new sum for every picture leaves holes in memory that are never filled.
     total = torch.zeros(pictures.shape[-3:], dtype=torch.float64)

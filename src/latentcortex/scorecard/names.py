@@ -9,21 +9,25 @@ IDS = {"nsd", "img", "image", "id", "idx", "imgidx", "stim", "coco"}
 
 
 def some(items):
-    """Return the first few of many items as text: "1, 2, 3, 4, 5 and 7 more"."""
+    """Return the first few of many items as text, such as "1, 2, 3, 4, 5 and 7 more"."""
     items = list(items)
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
     return ", ".join(map(str, items[:SHOWN])) + more
 
 
 def find_numbers(stems, pattern=None):
-    """Return the id and the drawing (or None) that each name holds, and how a name of each form was read.
+    """Return the id and the drawing (or None) in each name, and how a name of each form was read.
 
-    Names are those of files without their endings; names without a number, or that the pattern doesn't
-    fit, are not in the result. The pattern is a regular expression whose group is the id and a second one
-    the drawing. Without it both are guessed, for each form of a name by itself: the id is the number
-    after a word such as "nsd" or "img", else the first one that differs between the names (of names of
-    numbers only, the first), and the drawing is the next one. A number after "subj" or "ses" is neither.
-    Raises ValueError for a pattern that is not one, or names of several subjects.
+    Names are those of files without their endings. The result leaves out names without a number, and names
+    that do not match the pattern. The pattern is a regular expression whose first group is the id and whose
+    second group, if any, is the drawing.
+
+    Without a pattern both are guessed, separately for each form of a name. The id is the number after a word
+    such as "nsd" or "img". Without such a word it is the first number that differs between the names. If
+    names consist only of numbers, it is the first number. The drawing is the next number. A number after
+    "subj" or "ses" is neither.
+
+    A ValueError is raised if the pattern is not valid, or if names belong to several subjects.
     """
     forms = {}
     for stem in sorted(set(stems)):

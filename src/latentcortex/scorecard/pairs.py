@@ -1,4 +1,4 @@
-"""Pair the pictures of two folders, and say what a reader must know of them before any score."""
+"""Pair the pictures of two folders, and note what a reader must know about them before any score."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from latentcortex.scorecard.names import some
 
 
 def find_pictures(args):
-    """Return the ids of both sides, originals, drawings (both `Pictures`), and notes for the report."""
+    """Return the ids of both sides, originals and drawings (both `Pictures`), and notes for the report."""
     patterns = args.id or [None]
     truths, stray, shown = folders.list_by_id(args.originals, pattern=patterns[0])
     drawn, more, drawn_shown = folders.list_by_id(args.reconstructions, True, patterns[-1])
@@ -46,7 +46,7 @@ def find_pictures(args):
 
 
 def resized(what, pictures):
-    """Say that pictures were resized, if they were."""
+    """Return notes on pictures that were resized, if any."""
     own, shape = pictures.own, pictures.shape[-2:]
     if own == shape:
         return []
@@ -58,12 +58,12 @@ def resized(what, pictures):
 
 
 def strays(paths):
-    """Name files that were not used."""
+    """Return notes on files that were not used."""
     return [f"Not used: {', '.join(f'`{path}`' for path in paths)}."] if paths else []
 
 
 def look_through(ids, originals, drawings):
-    """Read all pictures once, so that each fault is found first; return what a reader must know of them."""
+    """Return notes on all pictures, after reading each once, so that faults are found first."""
     (true, thumbnails, _), (pred, drawn, _) = folders.survey(originals), folders.survey(drawings)
     notes = []
     for what, hashes in {"originals": true, "reconstructions": pred}.items():
@@ -87,7 +87,7 @@ def look_through(ids, originals, drawings):
 
 
 def shifted(ids, true, pred):
-    """Say if reconstructions fit the originals of neighbouring ids much better, by thumbnails (n, p)."""
+    """Return a note if thumbnails (n, p) fit the originals of neighbouring ids much better."""
     ids, centre = np.array(ids), true.mean(axis=0)
     true, pred = (
         (side - centre) / np.linalg.norm(side - centre, axis=1, keepdims=True) for side in (true, pred)
@@ -108,7 +108,7 @@ def shifted(ids, true, pred):
 
 
 def read_groups(path, ids):
-    """Return the group of each id, array (n,) of str; every group must have two members."""
+    """Return the group of each id, array (n,) of str; every group must have at least two members."""
     table = pd.read_csv(path, keep_default_na=False, dtype=str)
     if not {"id", "group"} <= set(table):
         raise ValueError(f"Expected columns id and group in {path}, got {list(table)}.")

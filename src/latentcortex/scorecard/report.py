@@ -29,7 +29,7 @@ LIBRARIES = ("numpy", "scipy", "scikit-image", "torch", "torchvision", "open_cli
 
 
 class Scored(NamedTuple):
-    """What was scored and what came out."""
+    """Hold what was scored, and the scores."""
 
     ids: list
     protocols: list  # (Protocol with the scores that were computed, what the others lacked by name)
@@ -43,18 +43,18 @@ class Scored(NamedTuple):
         return np.random.default_rng([self.seed, INTERVALS])
 
     def interval(self, protocol, row, name):
-        """Return the `Interval` of a score, None where it is undefined."""
+        """Return the `Interval` of a score, or None if it is undefined."""
         values = self.scores[protocol.name][row].get(name)
         return None if values is None else metrics.bootstrap_mean(values, self.rng())
 
     def difference(self, protocol, row, name):
-        """Return the `Interval` of reconstructions minus a baseline, None where undefined."""
+        """Return the `Interval` of reconstructions minus a baseline, or None if it is undefined."""
         a, b = (self.scores[protocol.name][which].get(name) for which in (RESULT, row))
         return None if b is None else metrics.paired_difference(a, b, self.rng())
 
 
 def table(scored):
-    """Return a table with a line per image and row: id, row, PROTOCOL/SCORE, consistency."""
+    """Return a table with a line per image and row, with columns id, row, PROTOCOL/SCORE, consistency."""
     rows = list(next(iter(scored.scores.values())))
     parts = []
     for row in rows:
@@ -72,17 +72,17 @@ def table(scored):
 
 
 def cell(interval):
-    """Return an interval as text: "0.812 [0.790, 0.835]"."""
+    """Return an interval as text, such as "0.812 [0.790, 0.835]"."""
     return "undefined" if interval is None else f"{interval:z.3f}"
 
 
 def lines_of(header, rows):
-    """Return the lines of a Markdown table: header, then rows, each a list of texts."""
+    """Return the lines of a Markdown table from a header and rows, each a list of texts."""
     return ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
 
 
 def score_table(scored, protocol, scores):
-    """Return the lines of a table with a column for each of some scores of a protocol."""
+    """Return the lines of a table with one column for each of the chosen scores of a protocol."""
     body = [
         [row, *(cell(scored.interval(protocol, row, one.name)) for one in scores)]
         for row in scored.scores[protocol.name]
@@ -182,7 +182,7 @@ def markdown(scored):
 
 
 def picture(scored, originals, drawings):
-    """Return a figure with some originals and first drawings above the scores, a PNG as bytes."""
+    """Return a figure of some originals and first drawings above the scores, as the bytes of a PNG."""
     labels = "original", "reconstruction" if drawings.shape[1] == 1 else "first drawing"
     n = len(scored.ids)
     rng = np.random.default_rng([scored.seed, SHOWN])
@@ -226,7 +226,7 @@ def picture(scored, originals, drawings):
 
 
 def draw_scores(ax, scored, protocol):
-    """Draw the mean and interval of every score: reconstructions next to the baselines."""
+    """Draw the mean and interval of every score, for reconstructions next to the baselines."""
     rows = [row for row in STYLES if row in scored.scores[protocol.name]]
     places = np.arange(len(protocol.scores))
     for k, row in enumerate(rows):

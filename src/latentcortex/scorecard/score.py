@@ -1,28 +1,28 @@
 """Score a folder of reconstructions against a folder of originals: scores.csv, scores.md, scores.png.
 
-Both folders hold pictures, one a file, PNG, JPEG or npy, in any mixture:
+Both folders hold pictures, one per file, as PNG, JPEG or npy in any mixture:
 
 - PNG and JPEG with 8 bits a channel. Grey and palettes become RGB; what is transparent anywhere is
   refused. JPEG is lossy: the report says how many files are.
 - npy: uint8 (h, w, 3), or floats (h, w, 3) or (3, h, w) in [0, 1]. No range is guessed.
 
 Files are matched by the ids in their names (00042.png, img_42.npy, subj01_00042.png, nsd00042.jpg,
-42_recon.png). How the names were read is shown; --id says it where the guess is wrong. A second number
-is that of the drawing (00042_003.png): there may be several drawings of an id, as many of every one, and
-one original. The scores of drawings are averaged, as the protocol does it. Ids that only one side has
-are an error, or with --only-common left out and named in the report, and so are files with another
-ending or without a number.
+42_recon.png). How the names were read is shown. If the guess is wrong, set it with --id. A second number is
+that of the drawing (00042_003.png). Each id may have several drawings, the same number for every id, and one
+original. The scores of drawings are averaged as in the protocol. Ids that only one side has are an error, and
+so are files with another ending or without a number. With --only-common they are left out and named in the
+report.
 
-All originals have one size, and all reconstructions. The published protocols resize both by rules
-of their own. Protocols that look at pictures as they are (mini) need equal sizes: reconstructions
-are then brought to the size of the originals by bilinear interpolation with antialiasing, which
-squashes them if their shape is another one, and the report says so. Training images always are.
+All originals have one size, and so have all reconstructions. The published protocols resize both by their own
+rules. Protocols that do not resize (mini) need equal sizes. Reconstructions are then resized to the size of
+the originals by bilinear interpolation with antialiasing. This distorts them if their shape differs, and the
+report says so. Training images are always resized.
 
-Next to the reconstructions stand baselines: reconstructions handed to other originals, originals
-blurred by a sixteenth of their width, and with --training the mean of training images and some of
-them at random. Nothing is written before all is computed; in an existing folder only files of these
-three names are replaced. Pictures are read --batch-size at a time, several times each; what takes
-memory are the outputs of the networks (for mindeye2 about 1 MB per picture of a row).
+Baselines are scored next to the reconstructions: reconstructions assigned to other originals, and originals
+blurred by a sixteenth of their width. With --training there are also the mean of training images and random
+training images. Nothing is written before everything is computed. In an existing folder only files with these
+three names are replaced. Pictures are read --batch-size at a time, several times each. Most memory is taken
+by the outputs of the networks (for mindeye2 about 1 MB per picture of a row).
 """
 
 import argparse
@@ -46,7 +46,7 @@ SHUFFLE, TRAINING = 1, 2  # what a seed is for
 
 
 def add_arguments(parser):
-    """Add the arguments of `run` to a parser, and the rules for folders to its help."""
+    """Add the arguments of `run` to a parser, and the rules for folders to its help text."""
     parser.description, parser.formatter_class = __doc__, argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("originals", type=Path)
@@ -93,7 +93,7 @@ def add_arguments(parser):
 
 
 def check_arguments(args):
-    """Refuse what would otherwise be noticed after hours, or never."""
+    """Raise an error for wrong arguments that would otherwise be noticed after hours, or never."""
     if args.out.resolve() in {args.originals.resolve(), args.reconstructions.resolve()}:
         raise ValueError(f"{args.out} is a folder of pictures: give --out another one.")
     if args.id is not None and len(args.id) > 2:
@@ -112,7 +112,7 @@ def check_arguments(args):
 
 
 def load_networks(args, protocols):
-    """Return those networks of the protocols that can be had, by name."""
+    """Return the networks of the protocols that are available, by name."""
     wanted = dict.fromkeys(one.network for protocol in protocols for one in protocol.scores)
     networks = {}
     for name in (name for name in wanted if name in metrics.NETWORKS):
@@ -129,7 +129,7 @@ def load_networks(args, protocols):
 
 
 def computable(protocol, networks, groups, mean_image):
-    """Return the protocol with the scores that can be computed, and what the others lack."""
+    """Return the protocol with the scores that can be computed, and what the other scores lack."""
     lacking = protocol.left_out(networks, groups, mean_image)
     for one in protocol.scores:
         network = networks.get(one.network)
@@ -146,7 +146,7 @@ def computable(protocol, networks, groups, mean_image):
 
 
 def make_rows(args, originals, drawings, training, mean_image):
-    """Return what is scored by name; pictures are read, shuffled and blurred when their turn comes."""
+    """Return the sets of pictures to score, by name; pictures are read, shuffled and blurred when needed."""
     n, shape = len(originals), originals.own
 
     def blur(images):
@@ -173,7 +173,7 @@ def make_rows(args, originals, drawings, training, mean_image):
 
 
 def score_row(row, ids, protocol, images, **more):
-    """Score one row; of a baseline a score may be undefined, and is then not in the result."""
+    """Return the scores of one row; undefined scores of a baseline are left out."""
     try:
         return metrics.score(protocol, reconstructions=images, **more)
     except metrics.UndefinedCorrelation as error:
@@ -189,9 +189,9 @@ def score_row(row, ids, protocol, images, **more):
 
 
 def consistency(protocols, originals, drawings, networks, batch_size):
-    """Return how far drawings agree with one another and with the truth, by pixels and by AlexNet(5).
+    """Return how far drawings agree with one another and with the original, by pixels and AlexNet(5).
 
-    The result holds (among, to_truth), arrays (n,), by what is compared; nothing for a single drawing.
+    The result holds (among, to_truth), arrays (n,), by what is compared. It is empty for a single drawing.
     """
     if drawings.shape[1] == 1:
         return {}
@@ -266,7 +266,7 @@ def score_folders(args):
 
 
 def run(args):
-    """Score two folders; return the status for the shell: 0, or 1 after a message on what is wrong."""
+    """Score two folders and return the exit status: 0, or 1 after a message that says what is wrong."""
     try:
         score_folders(args)
     except (ValueError, OSError) as problem:

@@ -1,18 +1,18 @@
-"""Betas of many subjects to features, by one network trained in two stages.
+"""Decode features from betas of many subjects, by one network trained in two stages.
 
-Every subject has a linear layer of its own into a common space; everything behind it is shared.
-It is trained on other subjects first (`train`), then, with a new linear layer
-(`SharedSpace.with_new_subject`), on as many sessions of the target subject as there are.
+Every subject has its own linear layer into a common space. All later layers are shared. The network is first
+trained on other subjects (`train`). Then it gets a new linear layer (`SharedSpace.with_new_subject`) and is
+trained on all available sessions of the target subject.
 
-`network` holds the network, `losses` what it is trained on, `prior` the diffusion prior that may
-stand behind it, `settings` how it is trained, `training` the loop of both stages, `prediction` its use,
-`checkpoints` its files, `data` the checks of arrays and the looking up of rows by image id, `bounds` the
-checks of numbers.
+`network` holds the network, `losses` its training losses, and `prior` an optional diffusion prior after it.
+`settings` holds the training settings, and `training` the loop of both stages. `prediction` predicts, and
+`checkpoints` reads and writes files. `data` checks arrays and finds rows by image id, and `bounds` checks
+numbers.
 
 References
 ----------
-Li et al. (2025), NeuralDiffuser, IEEE Transactions on Image Processing 34:552-565, and its public
-code; the networks and losses are those of MindEye2 (Scotti et al. 2024, arXiv 2403.11207).
+Li et al. (2025), NeuralDiffuser, IEEE Transactions on Image Processing 34:552-565, and its public code. The
+networks and losses are those of MindEye2 (Scotti et al. 2024, arXiv 2403.11207).
 """
 
 from latentcortex.shared_space.checkpoints import load, save

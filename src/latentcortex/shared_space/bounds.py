@@ -8,18 +8,18 @@ import numpy as np
 
 
 def as_number(value, name, low=0, high=math.inf, *, above=False, whole=False):
-    """Return a number as one of Python's, checked against a range. NaN lies in none.
+    """Return a number as a Python number, checked against a range that never includes NaN.
 
     Parameters
     ----------
     value : int or float, of Python or numpy
-        Numpy's numbers become Python's, because metadata of files can't hold them.
+        Numpy numbers become Python numbers, because metadata of files cannot hold numpy numbers.
     name : str
-        For the error message.
+        Name of the number in the error message.
     low, high : float
-        The ends of the range, which belong to it. Infinity never does.
+        The ends of the range, which are allowed. Infinity is never allowed.
     above : bool
-        Whether `low` itself is too low.
+        Whether the number must be above `low`.
     whole : bool
         Whether the number must be whole.
 
@@ -30,7 +30,7 @@ def as_number(value, name, low=0, high=math.inf, *, above=False, whole=False):
     Raises
     ------
     ValueError
-        If it is no such number.
+        If the value is not such a number.
     """
     value = value.item() if isinstance(value, np.generic) else value
     is_number = isinstance(value, numbers.Integral if whole else numbers.Real)
@@ -52,7 +52,7 @@ def as_numbers(values, name, **limits):
     Raises
     ------
     ValueError
-        If they are not several, or one is no such number.
+        If the values are not a sequence, or if one is not such a number.
     """
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"Expected {name} as a tuple of numbers, got {values!r}.")
@@ -60,13 +60,13 @@ def as_numbers(values, name, **limits):
 
 
 def check_fields(settings, bounds):
-    """Check fields of a frozen dataclass, and turn numpy's numbers in it into Python's, in place.
+    """Check fields of a frozen dataclass, and turn its numpy numbers into Python numbers in place.
 
     Parameters
     ----------
     settings : dataclass
     bounds : dict of str to dict
-        By field, the arguments of `as_number`.
+        The arguments of `as_number` for each field.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Networks on disk: one safetensors file with all that is needed to use one again."""
+"""Save networks as single safetensors files with everything needed to use them again."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -14,15 +14,15 @@ _KEY, _WEIGHTS, _RESCALING, _RESCALING_IDS = "shared_space", "weights.", "rescal
 
 
 def save(model, path, preset=None):
-    """Write a network with its subjects, targets, sizes, rescaling, training images and a hash of all.
+    """Write a network with its subjects, targets, sizes, rescaling, training images and a hash.
 
     Parameters
     ----------
     model : SharedSpace
     path : path
-        Ends in ``.safetensors``. Folders are made, an older file is replaced at once.
+        Path that ends in ``.safetensors``. Folders are made, and an older file is replaced in one step.
     preset : str, optional
-        Name of the preset whose data and encoders it was trained on, held against at `load`.
+        Name of the preset whose data and encoders it was trained on. `load` compares it.
     """
     tensors = {_WEIGHTS + name: tensor for name, tensor in model.state_dict().items()}
     tensors["training_image_ids"] = torch.from_numpy(model.training_image_ids)
@@ -47,7 +47,7 @@ def load(path, preset=None, device="cpu"):
     ----------
     path : path
     preset : str, optional
-        The preset it is to be used with.
+        Name of the preset that the network will be used with.
     device : str or torch.device
 
     Returns
@@ -60,7 +60,7 @@ def load(path, preset=None, device="cpu"):
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it was not written by `save`, belongs to another preset, or is damaged
+        If the file was not written by `save`, belongs to another preset, or is damaged
         (`store.DamagedFileError`).
     """
     tensors, metadata = read_tensors(path)
@@ -91,7 +91,7 @@ def load(path, preset=None, device="cpu"):
 
 
 def write_tensors(path, tensors, metadata):
-    """Write tensors and metadata (JSON-able) as one file with a hash of all, whole or not at all."""
+    """Write tensors and metadata (JSON-able) as one file with a hash of its contents, atomically."""
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"Expected a path ending in .safetensors, got {path.name!r}.")
@@ -105,17 +105,17 @@ def write_tensors(path, tensors, metadata):
 
 
 def read_tensors(path):
-    """Return what `write_tensors` wrote: tensors on the CPU by name, and the metadata.
+    """Return the tensors (by name, on the CPU) and the metadata that `write_tensors` wrote.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     store.DamagedFileError
-        If the file is not as it was written. Files of earlier versions have no seal, so a changed
-        number is not noticed in them.
+        If the file has changed since it was written. Files of earlier versions have no hash, so changed
+        numbers are not noticed there.
     ValueError
-        If it was not written by `write_tensors`.
+        If the file was not written by `write_tensors`.
     """
     path = Path(path)
     if not path.is_file():

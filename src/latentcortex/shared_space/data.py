@@ -1,4 +1,4 @@
-"""Trials and targets as the training takes them: checked, and looked up by image id."""
+"""Check trials and targets for training, and find their rows by image id."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ SAMPLE, BLOCK = 64, 512
 
 
 def check_betas(model, betas, subject):
-    """Return betas of a subject as an array on the CPU, checked.
+    """Return betas of a subject as a checked array on the CPU.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def check_betas(model, betas, subject):
     Raises
     ------
     ValueError
-        For a subject that the network does not know, another number of voxels, a masked array, or
-        values that are not finite.
+        If the network does not know the subject, if the number of voxels differs, if the array is masked, or
+        if values are not finite.
     """
     if subject not in model.n_voxels:
         raise ValueError(
@@ -57,7 +57,7 @@ def check_betas(model, betas, subject):
 
 
 def check_targets(model, targets):
-    """Check that targets are those of the network's heads, each of the right shape, and return nothing.
+    """Check that targets belong to the network's heads and have the right shapes.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def check_targets(model, targets):
     Raises
     ------
     ValueError
-        If targets are missing or unknown, are lists or masked arrays, their shape is another, or ids
-        don't match the rows.
+        If targets are missing or unknown, are lists or masked arrays, have another shape, or if ids do not
+        match the rows.
     """
     if set(targets) != set(model.target_shapes):
         raise ValueError(
@@ -91,12 +91,12 @@ def check_targets(model, targets):
 
 
 def as_ids(image_ids, n, what):
-    """Return image ids as an integer array (n,), one for each of n `what`.
+    """Return image ids as an integer array (n,), one for each of n `what`, such as "trials".
 
     Raises
     ------
     ValueError
-        If there is another number of them, or they are not whole numbers.
+        If the number of ids differs, or if they are not whole numbers.
     """
     ids = np.asarray(image_ids)
     if ids.shape != (n,) or (n and ids.dtype.kind not in "iu"):
@@ -123,7 +123,7 @@ def rows_as_tensor(array, rows):
 
 
 class TrainingData:
-    """Trials and targets of a training, without the validation images.
+    """Hold trials and targets for training, without the validation images.
 
     Parameters
     ----------
@@ -136,15 +136,15 @@ class TrainingData:
     Attributes
     ----------
     image_ids : int array, sorted
-        Images trained on, of all subjects.
+        Training images of all subjects.
     validation : dict of str to (betas (n, n_voxels), image_ids (n,))
-        By subject, repeats averaged.
+        Validation data by subject, averaged over repeats.
 
     Raises
     ------
     ValueError
-        Whatever does not fit: see `check_betas`, `check_targets` and `store.rows_of`; validation
-        images that nobody saw or the network has learned from; no images left.
+        If arrays do not fit (see `check_betas`, `check_targets` and `store.rows_of`). Also if no subject saw
+        a validation image, if the network has learned from a validation image, or if no images are left.
     """
 
     def __init__(self, model, trials, targets, validation_image_ids):
@@ -190,9 +190,9 @@ class TrainingData:
             )
 
     def batch(self, per_subject, rng):
-        """Return a batch drawn at random: equally many trials of every subject, each of another image.
+        """Return a random batch with the same number of trials of every subject, each of a different image.
 
-        The contrastive losses would push two trials of the same image apart.
+        Images differ because the contrastive losses would push two trials of the same image apart.
 
         Parameters
         ----------
@@ -204,7 +204,7 @@ class TrainingData:
         betas : dict of str to float32 tensor (per_subject, n_voxels)
             By subject.
         features : dict of str to float32 tensor (n_subjects * per_subject, ...)
-            By target, the subjects' rows one after the other.
+            Features by target, with the rows of all subjects concatenated.
         """
         drawn = {}
         for subject, groups in self.groups.items():
@@ -218,7 +218,7 @@ class TrainingData:
         return betas, features
 
     def statistics(self, name):
-        """Return the mean of each number of a target, and one standard deviation around it.
+        """Return the mean of each number of a target, and a single standard deviation around it.
 
         Both are over the training images, each counted once: tensors (...) and ().
 
@@ -243,7 +243,7 @@ class TrainingData:
         return mean.float(), (squares / len(rows) - mean**2).mean().sqrt().float()
 
     def fingerprint(self, model, settings):
-        """Return a hash of what a training depends on: settings, first weights, ids, some of the rows.
+        """Return a hash of what a training depends on: settings, initial weights, ids, and some rows.
 
         Returns
         -------

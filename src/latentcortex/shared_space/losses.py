@@ -1,8 +1,8 @@
-r"""What the network is trained on besides the distance to its targets: two contrastive losses.
+r"""Compute the two contrastive losses that the network is trained on in addition to distances.
 
-Both compare predictions p with targets y by cosine, :math:`s_{ij} = \bar p_i \cdot \bar y_j`.
-In `bimixco` images are told apart while betas are mixtures of two trials; in `softclip` the
-targets' own similarities say how much each image may be taken for another.
+Both compare predictions p with targets y by cosine, :math:`s_{ij} = \bar p_i \cdot \bar y_j`. `bimixco`
+contrasts images while betas are mixtures of two trials. In `softclip` the similarities of the targets set how
+far each image may be confused with another.
 
 Source: MindEye1 and MindEye2 (Scotti et al. 2023, 2024), as in NeuralDiffuser's public code.
 """
@@ -17,16 +17,16 @@ from latentcortex.shared_space.bounds import as_number
 
 
 def draw_mixing(n_trials, rng, beta=0.15, threshold=0.5):
-    r"""Return which trials of one subject are mixed, with which others and how much, at random.
+    r"""Return random weights and partners for mixing the trials of one subject.
 
-    A share `threshold` of the trials gets :math:`\lambda_i` from Beta(beta, beta), the rest 1.
+    A share `threshold` of the trials gets :math:`\lambda_i` from Beta(beta, beta). The rest gets 1.
 
     Parameters
     ----------
     n_trials : int
     rng : numpy.random.Generator
     beta : float
-        Above 0. Below 1, mixtures are mostly of one trial.
+        Above 0. Below 1, mixtures consist mostly of one trial.
     threshold : float in [0, 1]
 
     Returns
@@ -34,12 +34,12 @@ def draw_mixing(n_trials, rng, beta=0.15, threshold=0.5):
     weights : float32 tensor (n_trials,), in [0, 1]
         :math:`\lambda_i` of the trial itself.
     partners : int64 tensor (n_trials,)
-        A permutation; a trial may be its own partner.
+        A permutation. A trial may be its own partner.
 
     Raises
     ------
     ValueError
-        If `beta` or `threshold` are out of their range.
+        If `beta` or `threshold` is out of its range.
     """
     beta, threshold = as_number(beta, "beta", above=True), as_number(threshold, "threshold", high=1)
     mixed = rng.random(n_trials) < threshold
@@ -48,12 +48,12 @@ def draw_mixing(n_trials, rng, beta=0.15, threshold=0.5):
 
 
 def mix(values, weights, partners):
-    r"""Return rows that are mixed: :math:`\lambda_i v_i + (1 - \lambda_i) v_{\pi(i)}`.
+    r"""Return mixed rows :math:`\lambda_i v_i + (1 - \lambda_i) v_{\pi(i)}`.
 
     Parameters
     ----------
     values : tensor (n, ...)
-        Betas, or the targets that go with them.
+        Betas, or the targets that belong to them.
     weights, partners : tensors (n,), (n,)
         From `draw_mixing`.
 
@@ -64,7 +64,7 @@ def mix(values, weights, partners):
     Raises
     ------
     ValueError
-        If there are not as many weights and partners as rows.
+        If the numbers of weights, partners and rows differ.
     """
     if not len(values) == len(weights) == len(partners):
         raise ValueError(
@@ -83,14 +83,14 @@ def bimixco(projected, targets, weights, partners, temperature=0.006):
     .. math:: L = -\frac{1}{2n} \sum_i \lambda_i (\log q_{ii} + \log q'_{ii})
               + (1 - \lambda_i) (\log q_{i \pi(i)} + \log q'_{i \pi(i)}).
 
-    The public code gives a trial that is its own partner the label :math:`1 - \lambda` instead
-    of 1, and with several subjects takes partners, counted within a subject, for rows of the
-    whole batch; here the labels of both add up and partners are rows of the batch.
+    Two details of the public code are corrected. It gives a trial that is its own partner the label :math:`1
+    - \lambda` instead of 1, but here the two labels add up to 1. With several subjects it numbers partners
+    within a subject but uses them as rows of the whole batch. Here partners are rows of the batch.
 
     Parameters
     ----------
     projected, targets : tensors (n, ...) of one shape
-        Targets are those of the single trials, not mixed.
+        Targets belong to the single trials and are not mixed.
     weights, partners : tensors (n,), (n,)
         :math:`\lambda`, and :math:`\pi` as rows of the batch.
     temperature : float
@@ -108,7 +108,7 @@ def bimixco(projected, targets, weights, partners, temperature=0.006):
 
 
 def softclip(projected, targets, temperature):
-    r"""Return the loss that contrasts predictions with targets as softly as targets resemble each other.
+    r"""Return the loss that contrasts predictions with targets, softened by the similarity of targets.
 
     .. math:: L = -\frac{1}{2n} \sum_{ij} \mathrm{softmax}_j(\bar y_i \cdot \bar y_j / \tau)
               (\log \mathrm{softmax}_j(s_{ij} / \tau) + \log \mathrm{softmax}_j(s_{ji} / \tau))
@@ -132,8 +132,8 @@ def softclip(projected, targets, temperature):
 def cosine_temperature(progress, first=0.004, last=0.0075):
     """Return the temperature, which moves from `first` to `last` on half a cosine.
 
-    `progress` goes from 0 to 1. (The public code moves the temperature once per epoch, and divides by 0
-    when there is only one epoch.)
+    `progress` goes from 0 to 1. The public code moves the temperature once per epoch instead, and divides by
+    0 if there is only one epoch.
     """
     return last + (first - last) * (1 + math.cos(math.pi * progress)) / 2
 

@@ -1,4 +1,4 @@
-"""The network: a linear layer for each subject, one backbone for all, a head for each target."""
+"""Define the network: a linear layer per subject, one backbone for all, and a head per target."""
 
 import math
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from latentcortex.shared_space.prior import DiffusionPrior
 
 @dataclass(frozen=True)
 class NetworkSizes:
-    """Sizes of a `SharedSpace`; the defaults are the published ones, for Stable Diffusion.
+    """Hold the sizes of a `SharedSpace`; the defaults are the published sizes for Stable Diffusion.
 
     Attributes
     ----------
     hidden_size : int
-        Dimensions of the shared space (the public training scripts say 1024, the scoring 4096).
+        Dimensions of the shared space. The public training scripts use 1024, and the scoring script uses
+        4096.
     n_blocks : int
-        Residual blocks of the backbone. With 0 and no prior, token targets are linear in betas.
+        Number of residual blocks of the backbone. With 0 and no prior, token targets are linear in betas.
     dropout : float
         Share of the numbers that each block sets to 0 in training, in [0, 1).
     latent_channels : tuple of int
-        Channels at each size of a latent head, the largest grid first; each size is half the one
-        before.
+        Channels at each size of a latent head, the largest grid first. Each size is half the size before.
     prior_depth, prior_heads : int
         Layers and heads of each token target's diffusion prior. A depth of 0 leaves it out.
 
@@ -62,34 +62,34 @@ class SharedSpace(nn.Module):
 
     .. math:: h = W_s x_s + b_s, \quad y = \mu + \sigma \, \mathrm{head}(f(h)).
 
-    :math:`\mu` (of each number) and :math:`\sigma` (one a target) are those of the images first
-    trained on, so that losses weigh alike for targets of any unit and cosines are not those of a
-    mean that all images have in common. (The public code takes targets as they are.)
+    :math:`\mu` (one per number) and :math:`\sigma` (one per target) come from the images of the first
+    training. So losses have the same weight for targets of any unit, and cosines do not reflect a mean that
+    all images share. The public code does not standardise targets.
 
     Parameters
     ----------
     n_voxels : dict of str to int
         The number of voxels of each subject.
     target_shapes : dict of str to tuple of int
-        Of each target: (n_tokens, width) for tokens such as c and the layers of g, or
-        (channels, h, w) for latents. Several targets share the backbone; one model per target,
-        as published, is a model with one target each.
+        Shape of each target: (n_tokens, width) for tokens such as c and the layers of g, or (channels, h, w)
+        for latents. Several targets share the backbone. To train one model per target, as published, give
+        each model a single target.
     sizes : NetworkSizes
     seed : int
-        The first weights follow from it. The global random state is left as it was.
+        Seed of the initial weights. The global random state is not changed.
 
     Attributes
     ----------
     training_image_ids : int array, sorted
-        The images it has learned from, in both stages.
+        The images that the network has learned from in both stages.
     rescaling, rescaling_image_ids : dict by subject
-        What `fit_rescaling` found, by target, and the images it was found on.
+        The result of `fit_rescaling` by target, and the images it was fitted on.
 
     Raises
     ------
     ValueError
-        If there is no subject or no target, for a target of another number of dimensions, for latents
-        that can't be halved, or for a number that is not whole.
+        If there is no subject or no target, or if a target has another number of dimensions. Also if latents
+        cannot be halved, or if a number is not whole.
     """
 
     def __init__(self, n_voxels, target_shapes, sizes=None, *, seed=0):
@@ -123,11 +123,11 @@ class SharedSpace(nn.Module):
 
     @property
     def device(self):
-        """Return the device on which its weights are."""
+        """Return the device of the weights."""
         return next(self.parameters()).device
 
     def forward(self, betas):
-        r"""Return what trials of one or several subjects are decoded as.
+        r"""Return the decoded targets for trials of one or several subjects.
 
         Parameters
         ----------
@@ -137,31 +137,30 @@ class SharedSpace(nn.Module):
         Returns
         -------
         dict of str to (tensor, tensor), both (n, *shape)
-            By target: prediction and projection, in units of :math:`\sigma` around :math:`\mu`,
-            the subjects' rows one after the other. With a diffusion prior the prediction is the
-            prior's condition.
+            Prediction and projection by target, in units of :math:`\sigma` around :math:`\mu`. The rows of
+            all subjects are concatenated. With a diffusion prior the prediction is the prior's condition.
         """
         hidden = torch.cat([self.subjects[subject](rows) for subject, rows in betas.items()])
         hidden = self.backbone(hidden)
         return {name: head(hidden) for name, head in self.heads.items()}
 
     def with_new_subject(self, subject, n_voxels, *, seed=0):
-        """Return the network of the second stage: a new subject in place of the first stage's.
+        """Return the network of the second stage, with a new subject instead of the subjects of the first.
 
-        Backbone and heads are copied, and none of them is frozen. The linear layer is new. The layers of
-        the other subjects are left behind, because they would not fit a backbone that goes on learning.
+        Backbone and heads are copied and not frozen. The linear layer is new. The layers of other subjects
+        are dropped, because they would not fit a backbone that continues to learn.
 
         Parameters
         ----------
         subject : str
         n_voxels : int
         seed : int
-            The new layer follows from it.
+            Seed of the weights of the new layer.
 
         Returns
         -------
         SharedSpace
-            On the same device. This network is not changed.
+            A network on the same device. This network is not changed.
 
         Raises
         ------
@@ -181,7 +180,7 @@ class SharedSpace(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block: x + Linear(Dropout(GELU(Linear(LayerNorm(x)))))."""
+    """Residual block: x + Linear(Dropout(GELU(Linear(LayerNorm(x)))))."""
 
     def __init__(self, sizes):
         super().__init__()
@@ -195,12 +194,12 @@ class Block(nn.Module):
         )
 
     def forward(self, hidden):
-        """Return (n, hidden_size) for (n, hidden_size)."""
+        """Return the output of the block (n, hidden_size) for hidden values (n, hidden_size)."""
         return hidden + self.layers(hidden)
 
 
 class Head(nn.Module):
-    """A head knows the mean and scale of its target."""
+    """Hold the mean and scale of a target; the base of all heads."""
 
     def __init__(self, shape):
         super().__init__()
@@ -209,7 +208,7 @@ class Head(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def standardise(self, features):
-        """Return features (n, *shape) in the units that the network works in."""
+        """Return features (n, *shape) in the units of the network."""
         return (features - self.mean) / self.scale
 
     def restore(self, standardised):
@@ -218,7 +217,7 @@ class Head(nn.Module):
 
 
 class TokenHead(Head):
-    """Tokens (n_tokens, width): one linear layer, a projector of each token, maybe a prior."""
+    """Head for tokens (n_tokens, width): a linear layer, a projector per token, and optionally a prior."""
 
     def __init__(self, shape, sizes):
         super().__init__(shape)
@@ -237,11 +236,11 @@ class TokenHead(Head):
 
 
 class LatentHead(Head):
-    """Latents (channels, h, w): a linear layer to a small grid, then the decoder of a VAE.
+    """Head for latents (channels, h, w): a linear layer to a small grid, then the decoder of a VAE.
 
-    The projector gives every cell of the grid its own patch of latents. (The published one meets
-    features of a ConvNeXt here, and the published layers differ from those for tokens; ours share
-    the backbone.)
+    The projector gives every cell of the grid its own patch of latents. The published projector is compared
+    with features of a ConvNeXt instead, and the published layers differ from those for tokens. Here they
+    share the backbone.
     """
 
     def __init__(self, shape, sizes):

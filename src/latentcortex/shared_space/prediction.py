@@ -1,4 +1,4 @@
-"""Predict features with a trained network, and learn how their spread is restored."""
+"""Predict features with a trained network, and fit the rescaling that restores their spread."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from latentcortex.store import rows_of
 
 @torch.no_grad()
 def predict(model, betas, subject, *, rescale=False, projected=False, image_ids=None, batch_size=256, seed=0):
-    """Return features of all targets, decoded from betas of one subject.
+    """Return the features of all targets, decoded from betas of one subject.
 
     Parameters
     ----------
@@ -23,17 +23,16 @@ def predict(model, betas, subject, *, rescale=False, projected=False, image_ids=
         Whether to give every number the mean and standard deviation that `fit_rescaling` found
         in the validation images.
     projected : bool
-        Whether to return what the contrastive losses have shaped, which retrieves images better
-        and draws them worse. Compare its cosines with those of
-        ``model.heads[name].standardise(features)``; it has no unit.
+        Whether to return the projections that the contrastive losses have shaped. They retrieve images better
+        but draw them worse. They have no unit. Compare their cosines with those of
+        ``model.heads[name].standardise(features)``.
     image_ids : int array (n_trials,), optional
-        Of these rows, where the predictions are to be tested: overlap with what the network has
-        learned from is then an error.
+        The image of each row, for predictions that will be tested. An image that the network has learned from
+        is then an error.
     batch_size : int
-        Rows at a time. It bounds the memory that is needed besides the result, and does not change the
-        result.
+        Number of rows processed at a time. It limits memory and does not change the result.
     seed : int
-        The noise that a diffusion prior starts from follows from it.
+        Seed of the noise that a diffusion prior starts from.
 
     Returns
     -------
@@ -43,8 +42,8 @@ def predict(model, betas, subject, *, rescale=False, projected=False, image_ids=
     Raises
     ------
     ValueError
-        For betas that do not fit (see `check_betas`), images learned from, a rescaling that
-        was not fitted, or a number out of its range.
+        If betas do not fit (see `check_betas`), or if the network has learned from an image. Also if the
+        rescaling was not fitted, or if a number is out of its range.
     FloatingPointError
         If the network predicts values that are not finite. The error names target and rows.
     """
@@ -96,20 +95,20 @@ def predict(model, betas, subject, *, rescale=False, projected=False, image_ids=
 
 
 def fit_rescaling(model, betas, subject, image_ids, targets, *, batch_size=256, seed=0):
-    """Learn from validation images how predictions are brought to the spread of the targets.
+    """Learn from validation images how to bring predictions to the spread of the targets.
 
-    What is found is kept in the network. Only validation images enter. (The public code takes the mean
-    and deviation of the test predictions, which needs the whole test set and fails for one image.)
+    The result is stored in the network. Only validation images are used. The public code uses the mean and
+    deviation of the test predictions, which needs the whole test set and fails for a single image.
 
     Parameters
     ----------
     model : SharedSpace
-        Keeps what is found as ``rescaling[subject]``.
+        The network, which keeps the result as ``rescaling[subject]``.
     betas : array (n_trials, n_voxels)
-        Of validation images, as many repeats averaged as in the betas to be decoded.
+        Betas of validation images, averaged over as many repeats as the betas to be decoded.
     subject : str
     image_ids : int array (n_trials,)
-        The image of each row. `predict` with `rescale` refuses to be tested on them.
+        The image of each row. `predict` with `rescale` raises an error if it is tested on these images.
     targets : dict of str to (features (n_images, ...), image_ids (n_images,))
     batch_size, seed
         As in `predict`.
@@ -117,8 +116,8 @@ def fit_rescaling(model, betas, subject, image_ids, targets, *, batch_size=256, 
     Raises
     ------
     ValueError
-        If the network has learned from one of these images, if there is only one row, if targets of
-        these images are not finite, or something does not fit.
+        If the network has learned from one of these images, or if there is only one row. Also if targets of
+        these images are not finite, or if arrays do not fit.
     """
     check_targets(model, targets)
     if len(betas) < 2:

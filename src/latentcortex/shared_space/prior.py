@@ -1,4 +1,4 @@
-"""A diffusion prior: from what the network says of an image to one likely target."""
+"""Draw one likely target from the network's output, with a diffusion prior."""
 
 import copy
 
@@ -12,34 +12,34 @@ from latentcortex.shared_space.bounds import as_number
 
 
 class DiffusionPrior(nn.Module):
-    r"""Denoise targets under the network's output b, by a small transformer that predicts them.
+    r"""Small transformer that denoises targets, conditioned on the network's output b.
 
-    Trained is :math:`D` in :math:`L = E \| D(y_t, t, b) - y \|^2` with
-    :math:`y_t = \sqrt{\bar\alpha_t} y + \sqrt{1 - \bar\alpha_t} \epsilon`. A regression gives the
-    mean of all targets that the betas allow, which is none of them; the prior draws one.
+    :math:`D` is trained on :math:`L = E \| D(y_t, t, b) - y \|^2` with :math:`y_t = \sqrt{\bar\alpha_t} y +
+    \sqrt{1 - \bar\alpha_t} \epsilon`. A regression predicts the mean of all targets that the betas allow,
+    which is not itself a likely target. The prior draws one of these targets instead.
 
     Parameters
     ----------
     n_tokens, width : int
-        Of the targets, which should have a variance near 1.
+        Sizes of the targets, which should have a variance near 1.
     depth, n_heads : int
-        Layers of the transformer, and heads of each; width must be divisible by the heads. (The
-        published 14 heads of 52 numbers do not divide 768.)
+        Layers of the transformer, and heads of each layer. The number of heads must divide the width. The
+        published 14 heads of 52 numbers do not divide 768.
     n_timesteps : int
         Noise levels in training, on a cosine schedule.
     drop_share : float
-        Share of the rows that are trained without condition, in [0, 1].
+        Share of rows that are trained without the condition, in [0, 1].
 
     Raises
     ------
     ValueError
-        If the heads don't divide the width, or a number is out of its range.
+        If the number of heads does not divide the width, or if a number is out of its range.
 
     Notes
     -----
-    Source: MindEye2's prior, after DALL-E 2 (Ramesh et al. 2022, arXiv 2204.06125). There condition
-    and time are tokens beside the noisy ones; here each token meets its own condition at once, in
-    half the tokens, and does not have to find it first.
+    Source: MindEye2's prior, after DALL-E 2 (Ramesh et al. 2022, arXiv 2204.06125). There condition and time
+    are additional tokens. Here each noisy token is combined with its own condition directly. So there are
+    half as many tokens, and attention does not have to find the condition first.
     """
 
     def __init__(self, n_tokens, width, depth=6, n_heads=12, n_timesteps=100, drop_share=0.2):
@@ -71,7 +71,7 @@ class DiffusionPrior(nn.Module):
         self.layers = nn.Sequential(*layers, nn.LayerNorm(width), nn.Linear(width, width))
 
     def denoise(self, noisy, timesteps, condition):
-        """Return the targets predicted from noisy ones.
+        """Return the targets predicted from noisy targets.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ class DiffusionPrior(nn.Module):
         return self.layers(tokens + self.positions + self.time(timesteps)[:, None])
 
     def loss(self, targets, condition, generator):
-        """Return the mean squared error of targets denoised from a random level of noise.
+        """Return the mean squared error of targets that are denoised from a random noise level.
 
         Parameters
         ----------
@@ -108,20 +108,20 @@ class DiffusionPrior(nn.Module):
 
     @torch.no_grad()
     def sample(self, condition, n_steps=20, cond_scale=1.0, seed=0):
-        """Return targets drawn by deterministic DDIM from noise, one for each condition.
+        """Return targets drawn from noise by deterministic DDIM, one for each condition.
 
-        The true targets are no input of this function. (The first version of the public code noised the
-        true target and predicted it back, so that its test predictions contained it.)
+        True targets are not an input of this function. The first version of the public code noised the true
+        target and denoised it again, so its test predictions contained the truth.
 
         Parameters
         ----------
         condition : tensor (n, n_tokens, width)
         n_steps : int
-            At most the number of noise levels in training.
+            Number of steps, at most the number of noise levels in training.
         cond_scale : float
-            1 uses the condition as it is, a larger number exaggerates it, 0 ignores it.
+            Strength of the condition. 1 uses it unchanged, a larger number exaggerates it, and 0 ignores it.
         seed : int
-            All rows start from the same noise, so a row does not depend on its neighbours.
+            Seed of the noise. All rows start from the same noise, so a row does not depend on its neighbours.
 
         Returns
         -------

@@ -7,41 +7,43 @@ from latentcortex.shared_space.bounds import as_numbers, check_fields
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a network is trained; the defaults are the published values.
+    """Hold the settings of a training; the defaults are the published values.
 
     Attributes
     ----------
     epochs : int
     steps_per_epoch : int or None
-        None for as many as it takes to draw as many trials of each subject as the one with the
-        most has.
+        Steps per epoch. None takes the number of steps that draws as many trials per subject as the subject
+        with most trials has.
     trials_per_subject : int
-        In each batch; published are 6 or 7 of each of 7 subjects, 42 of one.
+        Trials per subject in each batch. Published values are 6 or 7 for each of 7 subjects, and 42 for a
+        single subject.
     lr : float
-        Highest rate of the one cycle; it starts 25 times and ends 25,000 times lower.
+        Highest learning rate of the one-cycle schedule, which starts 25 times lower and ends 25,000 times
+        lower.
     warmup_epochs : float
-        In which the rate rises.
+        Number of epochs in which the rate rises.
     weight_decay : float
-        Of weights; biases and LayerNorm have none. (The public code names LayerNorm by a name
-        that its parameters don't have, and so decays it.)
+        Decay of weights. Biases and LayerNorm have none. The public code refers to LayerNorm by a wrong
+        parameter name, so it also decays LayerNorm.
     max_grad_norm : float
-        Gradients are scaled down to it. (The public code does not clip.)
+        Largest norm of gradients, which are scaled down to it. The public code does not clip gradients.
     mixing_share : float in [0, 1]
-        Share of the epochs with mixed betas and BiMixCo; SoftCLIP follows.
+        Share of epochs with mixed betas and BiMixCo. SoftCLIP is used in later epochs.
     mixing_beta, mixing_threshold : float
         See `draw_mixing`.
     bimixco_temperature : float
     softclip_temperatures : tuple of float
-        First and last.
+        First and last temperature.
     token_weight, token_contrastive : float
-        Weights of tokens' mean squared error (or prior loss) and contrastive loss.
+        Weights of the mean squared error (or prior loss) and of the contrastive loss for tokens.
     latent_weight, latent_contrastive : float
-        Weights of the L1 distance of latents in units of their standard deviation, and of their
-        contrastive loss. The published L1 / 0.18215 is of latents scaled to about that unit.
+        Weights of the L1 distance of latents in units of their standard deviation, and of their contrastive
+        loss. The published weight is L1 / 0.18215, for latents scaled to about this unit.
     latent_temperature : float
-        Of the latents' SoftCLIP.
+        Temperature of SoftCLIP for latents.
     seed : int
-        Batches, mixing, dropout and the prior's noise follow from it and the number of the step.
+        Seed of batches, mixing, dropout and the prior's noise, together with the number of the step.
 
     Raises
     ------

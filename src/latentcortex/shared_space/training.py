@@ -1,4 +1,4 @@
-"""The training of both stages: pre-training on other subjects, fine-tuning on the target one."""
+"""Train networks in two stages: pre-training on other subjects, and fine-tuning on the target subject."""
 
 import time
 from pathlib import Path
@@ -30,45 +30,44 @@ def train(
     checkpoint_seconds=60,
     progress=True,
 ):
-    """Train a network on several subjects (first stage) or on one (second stage), and return its history.
+    """Train a network on several subjects (first stage) or one (second stage), and return its history.
 
-    Every step draws its batch, mixing, dropout and noise from the seed and its own number, so that
-    a training that was killed and goes on from its checkpoint ends where it would have ended
-    (bit for bit on a CPU). Nothing is chosen by the validation images. How well they are retrieved is only
-    shown.
+    Every step draws its batch, mixing, dropout and noise from the seed and the number of the step. So a
+    training that was killed and resumed from its checkpoint gives the same result, on a CPU bit by bit.
+    Validation images do not influence the training. Their retrieval is only shown.
 
     Parameters
     ----------
     model : SharedSpace
-        It is trained in place, on its device, and left in evaluation mode. An earlier rescaling is
-        forgotten.
+        The network, which is trained in place on its device and left in evaluation mode. An earlier rescaling
+        is removed.
     trials : dict of str to (betas (n_trials, n_voxels), image_ids (n_trials,))
-        By subject: all the trials to learn from, single ones, z-scored session by session
-        (``nsd.zscore``). Test images must not be among them.
+        Trials to learn from by subject. They are single trials, z-scored session by session (``nsd.zscore``).
+        They must not contain test images.
     targets : dict of str to (features (n_images, ...), image_ids (n_images,))
-        By name, rows in any order. Rows of images that are not trained on are not looked at.
+        Targets by name, with rows in any order. Rows of images that are not used for training are ignored.
     settings : TrainingSettings, optional
     validation_image_ids : int array
-        Taken out of the training with all their repeats.
+        Images that are left out of training with all their repeats.
     checkpoint : path, optional
-        A ``.safetensors`` to keep the state in, and to go on from if it is there.
+        A ``.safetensors`` file that keeps the state. If it exists, the training is resumed from it.
     checkpoint_seconds : float
-        How often it is written.
+        Seconds between two checkpoints.
     progress : bool
         Whether to show a bar with loss and validation retrieval.
 
     Returns
     -------
     history : list of dict
-        One for each epoch: ``loss`` (mean) and, with validation images, ``retrieval`` by target. That is
-        how often, in [0, 1], the right image comes first by cosine among all the subject's validation
-        images, mean over subjects.
+        One dict per epoch with the mean ``loss`` and, with validation images, ``retrieval`` by target.
+        Retrieval is how often, in [0, 1], the correct image comes first by cosine among the subject's
+        validation images. It is averaged over subjects.
 
     Raises
     ------
     ValueError
-        If trials, targets and network don't fit each other, validation images were learned from
-        before, or the checkpoint is of another training.
+        If trials, targets and network do not fit each other. Also if the network has already learned from
+        validation images, or if the checkpoint belongs to another training.
     FloatingPointError
         If the loss is not finite.
     """
@@ -175,7 +174,7 @@ def _optimiser(model, settings, n_steps):
 
 
 def step_loss(model, data, settings, step, epoch_steps):
-    """Return the loss of one step, all that is random in it drawn from seed and step.
+    """Return the loss of one step, with all randomness drawn from seed and step.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Arrays on disk that travel with their image ids and their provenance.
+"""Store arrays on disk together with their image ids and their provenance.
 
 - `arrays`: `save`, `load` and `provenance` of one file that holds everything.
 - `rows`: `rows_of`, which finds rows by image id.

@@ -1,9 +1,9 @@
-"""One file holds arrays, the image ids of their rows, and their provenance.
+"""Write and read files that hold arrays, the image ids of their rows, and their provenance.
 
-An ``.npz`` holds any dtype of numbers or text. A ``.safetensors`` holds numbers only, but rows are
-read without loading the rest. The provenance is a JSON text inside the same file, so arrays and
-provenance can't part. Files are written under a temporary name and renamed: a reader sees a whole
-file or none. Nothing is pickled.
+An ``.npz`` holds any dtype of numbers or text. A ``.safetensors`` holds only numbers, but rows are read
+without loading the rest. The provenance is a JSON text inside the same file, so arrays and provenance cannot
+be separated. Files are written under a temporary name and renamed, so a reader sees a whole file or none.
+Nothing is pickled.
 """
 
 import json
@@ -31,14 +31,14 @@ def save(path, *, provenance, image_ids=None, **arrays):
     Parameters
     ----------
     path : path
-        Ends in ``.npz`` or ``.safetensors``. Folders are made, an older file is replaced.
+        Path that ends in ``.npz`` or ``.safetensors``. Folders are made, and an older file is replaced.
     provenance : dict
         Where the arrays come from (script, settings, seed, ...); must be JSON-able.
     image_ids : int array (n,), optional
-        0-based image id of each row. With it, every array must have n rows.
+        0-based image id of each row. If given, every array must have n rows.
     **arrays : array (n, ...)
-        At least one. Names other than ``image_ids`` and ``provenance``. Lists, numbers and tensors on
-        the CPU are taken as arrays.
+        At least one array. The names ``image_ids`` and ``provenance`` are reserved. Lists, numbers and
+        tensors on the CPU are converted to arrays.
 
     Returns
     -------
@@ -48,10 +48,11 @@ def save(path, *, provenance, image_ids=None, **arrays):
     Raises
     ------
     ValueError
-        For another file type, no array, rows that don't match the ids, ids that are no integers,
-        masked arrays, arrays of Python objects, or anything but numbers in a ``.safetensors``.
+        If the file type differs, if there is no array, if rows do not match the ids, or if ids are not
+        integers. Also for masked arrays, arrays of Python objects, and anything but numbers in a
+        ``.safetensors``.
     OSError
-        If the folder can't be written to, or if the disk has no room for the arrays.
+        If the folder cannot be written to, or if the disk has no space for the arrays.
     """
     path = _checked_path(path)
     if not arrays:
@@ -84,31 +85,31 @@ def save(path, *, provenance, image_ids=None, **arrays):
 
 
 def load(path, image_ids=None):
-    """Read what `save` wrote, all of it or the rows of some images.
+    """Return the arrays that `save` wrote, either complete or the rows of some images.
 
     Parameters
     ----------
     path : path
         An ``.npz`` or ``.safetensors`` written by `save`.
     image_ids : int array (m,), optional
-        Rows wanted, in this order, repeats allowed. The file must then know each row by an id of
-        its own. A ``.safetensors`` is read only where these rows lie.
+        Images whose rows are wanted, in this order; repeats are allowed. Each row of the file must then have
+        its own id. Of a ``.safetensors`` only these rows are read.
 
     Returns
     -------
     dict of str to array
-        Each array by name, ``image_ids`` among them where the file has them.
+        Arrays by name, with ``image_ids`` if the file has ids.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     DamagedFileError
-        If the file is not as it was written; the message names it. Of an ``.npz``, all that is read is
-        checked. Of a ``.safetensors``, the arrays are checked only when all rows are read: with
-        `image_ids`, names, shapes and provenance are checked, but a change of a number is not noticed.
+        If the file has changed since it was written. The message names the file. Of an ``.npz``, everything
+        that is read is checked. Of a ``.safetensors``, arrays are only checked if all rows are read. With
+        `image_ids`, names, shapes and provenance are checked, but a changed number is not noticed.
     ValueError
-        If the file has no ids, has an id twice, or lacks one that was asked for.
+        If the file has no ids, has an id twice, or lacks an id that was asked for.
     """
     path = _existing_path(path)
     read = _read_npz if path.suffix == ".npz" else _read_safetensors
@@ -138,14 +139,14 @@ def provenance(path):
     Returns
     -------
     dict
-        What was passed to `save`.
+        The provenance that was passed to `save`.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     DamagedFileError
-        If the provenance is not as it was written; the message names the file.
+        If the provenance has changed since it was written. The message names the file.
     """
     path = _existing_path(path)
     with naming_damage(path):

@@ -1,4 +1,4 @@
-"""The folder of results that can be computed again: where it is, what lies there, how to remove it."""
+"""Find, list and remove results in the cache, which can all be computed again."""
 
 import datetime
 import os
@@ -25,15 +25,15 @@ def cache_folder():
     Returns
     -------
     pathlib.Path
-        ``$LATENTCORTEX_CACHE`` where it is set, else the user's cache folder. A ``~`` and the names of
-        environment variables in it are replaced. The folder is not made here.
+        ``$LATENTCORTEX_CACHE`` if it is set, otherwise the user's cache folder. A ``~`` and the names of
+        environment variables are expanded. The folder is not made here.
 
     Raises
     ------
     ValueError
-        If it names an unknown user, or an environment variable that is not set.
+        If the path names an unknown user, or an environment variable that is not set.
     NotADirectoryError
-        If it is a file.
+        If the path is a file.
     """
     text = os.environ.get("LATENTCORTEX_CACHE", "")
     if not text.strip():
@@ -48,15 +48,15 @@ def cache_folder():
 
 
 def expanded_path(text, origin, what):
-    """Return a path in which a ``~`` and the names of environment variables are replaced.
+    """Return a path in which a ``~`` and the names of environment variables are expanded.
 
     Parameters
     ----------
     text : str
     origin : str
-        Where the text comes from, for the error messages.
+        Origin of the text, for error messages.
     what : str
-        What the variables in it should be set to, for the error messages.
+        What the variables should be set to, for error messages.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def expanded_path(text, origin, what):
     Raises
     ------
     ValueError
-        If it names an environment variable that is not set, or an unknown user.
+        If the text names an environment variable that is not set, or an unknown user.
     """
     # Twice, because the value of a variable may name another one, such as $HOME.
     found = os.path.expandvars(os.path.expandvars(text)).strip()
@@ -83,20 +83,21 @@ def expanded_path(text, origin, what):
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """Something in the cache that is removed as a whole.
+    """Describe a part of the cache that is removed as a whole.
 
     Attributes
     ----------
     name : str
-        Its path within the cache.
+        Path within the cache.
     path : pathlib.Path
     n_bytes : int
-        Size of its files. A file that several worlds share is counted once.
+        Size of all files. A file that several worlds share is counted once.
     last_used : datetime.datetime
-        When one of its files was last read or written, as far as the file system notes it.
+        When a file was last read or written, as far as the file system records it.
     kind : {"world", "products", "kept parts", "temporary", "unknown"}
-        A simulated world, or what the worlds of a seed share; files of arrays; parts of long work;
-        what a killed build or writer has left (or one that is at work); none of these.
+        ``"world"`` is a simulated world, or files that the worlds of a seed share. ``"products"`` are files
+        of arrays, and ``"kept parts"`` are parts of long computations. ``"temporary"`` files were left by a
+        killed build or writer, or belong to a running one.
     """
 
     name: str
@@ -107,7 +108,7 @@ class CacheEntry:
 
 
 def cache_contents(folder=None):
-    """Return what lies in the cache.
+    """Return the contents of the cache.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ def cache_contents(folder=None):
     Returns
     -------
     list of CacheEntry
-        Sorted by name; empty where there is no cache.
+        Entries sorted by name. The list is empty if there is no cache.
     """
     folder = cache_folder() if folder is None else Path(folder)
     if not folder.is_dir():
@@ -177,12 +178,12 @@ def _entry(folder, path, kind, seen):
 
 
 def remove_cached(entries):
-    """Remove entries of the cache.
+    """Remove entries from the cache, and return their size in bytes.
 
     Parameters
     ----------
     entries : iterable of CacheEntry
-        From `cache_contents`. An entry that is gone already is passed over.
+        Entries from `cache_contents`. An entry that no longer exists is skipped.
 
     Returns
     -------
@@ -192,9 +193,9 @@ def remove_cached(entries):
     Raises
     ------
     ValueError
-        If one is no `CacheEntry`; then nothing is removed.
+        If an entry is not a `CacheEntry`. Then nothing is removed.
     RuntimeError
-        If an entry is being written by a process that is at work. The entries before it are removed.
+        If a running process is writing an entry. The entries before it are removed.
     """
     entries = [entries] if isinstance(entries, CacheEntry) else list(entries)
     wrong = [entry for entry in entries if not isinstance(entry, CacheEntry)]

@@ -1,9 +1,9 @@
-"""Hashes that tell a damaged file, and errors that name it.
+"""Detect damaged files by their hashes, and name them in errors.
 
-Two kinds of files know their own hash. A model folder lists the hashes of its files in its
-``provenance.json``. A ``.safetensors`` of this package holds a seal in its header: the hash of the
-header and the hash of the data behind it. An ``.npz`` needs none, because zip files hold a checksum of
-each array.
+Two kinds of files store their own hash. A model folder lists the hashes of its files in its
+``provenance.json``. A ``.safetensors`` of this package stores the hash of its header and the hash of its data
+in the header. This is called its seal. An ``.npz`` needs no hash, because zip files hold a checksum of each
+array.
 """
 
 import contextlib
@@ -43,19 +43,19 @@ _checked = set()
 
 
 class DamagedFileError(ValueError):
-    """A file does not hold what was written into it."""
+    """Raised if a file does not hold what was written into it."""
 
 
 @contextlib.contextmanager
 def naming_damage(path, advice="Delete it, and run again what writes it"):
-    """Turn what readers raise for bytes that make no sense into a `DamagedFileError`.
+    """Turn errors that readers raise for invalid bytes into a `DamagedFileError`.
 
     Parameters
     ----------
     path : path
-        File that is read inside the ``with`` block, and named by the error.
+        File that is read inside the ``with`` block. The error names it.
     advice : str
-        What to do, without the full stop.
+        Advice for the error message, without a full stop.
     """
     try:
         yield
@@ -80,10 +80,10 @@ def note_files(folder, files=None):
     Parameters
     ----------
     folder : path
-        Holds a ``provenance.json``; without one, nothing is written.
+        Folder with a ``provenance.json``. Without this file nothing is written.
     files : iterable of path, optional
-        Default: all files of the folder. With an empty list, no file is checked any more: do this
-        before files change.
+        By default all files of the folder. With an empty list no file is checked any more, so call it this
+        way before files change.
     """
     folder = Path(folder)
     path = folder / _PROVENANCE
@@ -98,12 +98,12 @@ def note_files(folder, files=None):
 
 
 def check_files(path):
-    """Raise an error if a file of a model folder is not the one that its provenance names.
+    """Raise an error if a file of a model folder differs from the hash in its provenance.
 
-    The ``provenance.json`` is looked for in the folder itself and in the two folders above. Files that
-    it does not list are not checked. In a folder without one, such as a reader's own, the check is that
-    each ``.json`` can be read and that each ``.safetensors`` has a header that fits its size. A file is
-    hashed once per process, as long as it does not change.
+    The ``provenance.json`` is searched in the folder itself and in the two folders above. Files that it does
+    not list are not checked. Without a ``provenance.json``, as in a reader's own folder, each ``.json`` must
+    be readable and each ``.safetensors`` must have a header that fits its size. A file is hashed once per
+    process, unless it changes.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def check_files(path):
     Raises
     ------
     DamagedFileError
-        If a file has another hash, is not there, or makes no sense.
+        If a file has another hash, is missing, or is not valid.
     """
     path = Path(path).absolute()
     root = next((folder for folder in (path, *path.parents[:2]) if (folder / _PROVENANCE).is_file()), None)
@@ -168,7 +168,7 @@ def read_weights(path, framework="pt"):
     ----------
     path : path
     framework : {"pt", "np"}
-        Tensors on the CPU, or arrays of numpy.
+        Whether to return tensors on the CPU or numpy arrays.
 
     Returns
     -------
@@ -179,7 +179,7 @@ def read_weights(path, framework="pt"):
     FileNotFoundError
         If there is no such file.
     DamagedFileError
-        If it is not the file that its folder's provenance names, or no whole ``.safetensors``.
+        If the file differs from the provenance of its folder, or is not a complete ``.safetensors``.
     """
     path = Path(path)
     if not path.is_file():
@@ -193,7 +193,7 @@ def read_weights(path, framework="pt"):
 
 
 def with_room_for_seal(notes):
-    """Return a dictionary (JSON-able) as text for the metadata of a ``.safetensors`` to be sealed."""
+    """Return a dictionary (JSON-able) as metadata text for a ``.safetensors``, with room for a seal."""
     if _SEAL in notes:
         raise ValueError(f"{_SEAL!r} is the name of the seal: choose another name.")
     return to_json({**notes, _SEAL: _ROOM})
@@ -205,7 +205,7 @@ def seal(path):
     Parameters
     ----------
     path : path
-        A file whose metadata is a text from `with_room_for_seal`.
+        File whose metadata come from `with_room_for_seal`.
     """
     with Path(path).open("rb+") as file:
         header = _read_header(file)
@@ -217,20 +217,20 @@ def seal(path):
 
 
 def check_seal(path, notes, whole=True):
-    """Raise an error if a sealed ``.safetensors`` is not as it was written.
+    """Return the metadata of a ``.safetensors``; raise an error if it has changed since it was sealed.
 
     Parameters
     ----------
     path : path
     notes : str
-        The text that its metadata holds. Without a seal in it, nothing is checked.
+        The metadata text of the file. Without a seal in it, nothing is checked.
     whole : bool
-        False checks names, shapes and metadata, and leaves the arrays unread.
+        Whether to check the arrays. False checks only names, shapes and metadata.
 
     Returns
     -------
     dict
-        What was given to `with_room_for_seal`.
+        The dictionary that was passed to `with_room_for_seal`.
 
     Raises
     ------

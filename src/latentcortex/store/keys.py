@@ -9,17 +9,17 @@ import numpy as np
 
 
 def source_hash(paths, settings=None):
-    """Return a hash of source files and settings that changes when, and only when, they mean something else.
+    """Return a hash of source files and settings, which changes if and only if their meaning changes.
 
-    Python files count by their code: comments, docstrings and layout do not change the hash, and every
-    version of Python gives the same one. Other files count byte by byte.
+    For Python files only the code counts. Comments, docstrings and layout do not change the hash, and every
+    version of Python gives the same hash. Other files count byte by byte.
 
     Parameters
     ----------
     paths : iterable of path
-        Their names count. Their folders and their order do not count.
+        Paths of the files. Their names count, but not their folders and their order.
     settings : JSON-able, optional
-        Anything else the result depends on. Numbers of numpy count as Python's.
+        Anything else that the result depends on. Numpy numbers count as Python numbers.
 
     Returns
     -------
@@ -48,7 +48,7 @@ def source_hash(paths, settings=None):
 
 
 def code_text(node):
-    """Return a syntax tree as text, without docstrings; `ast.dump` differs between versions of Python."""
+    """Return a syntax tree as text without docstrings, which does not depend on the version of Python."""
     if isinstance(node, list):
         return f"[{','.join(map(code_text, node))}]"
     if not isinstance(node, ast.AST):
@@ -65,7 +65,7 @@ def code_text(node):
 
 
 def to_json(value):
-    """Return a value as JSON text with sorted keys, or explain why that is impossible."""
+    """Return a value as JSON text with sorted keys; raise ValueError if that is impossible."""
     try:
         return json.dumps(value, sort_keys=True, allow_nan=False, default=_plain_number)
     except (TypeError, ValueError) as error:

@@ -11,9 +11,9 @@ def rows_of(known_ids, image_ids, name="the array"):
     known_ids : int array (n,)
         The image of each row, in any order.
     image_ids : int array (m,)
-        Images wanted; repeats are fine.
+        Images whose rows are wanted. Repeats are allowed.
     name : str
-        What the rows belong to, for the error messages.
+        Name of the array in error messages.
 
     Returns
     -------
@@ -23,8 +23,8 @@ def rows_of(known_ids, image_ids, name="the array"):
     Raises
     ------
     ValueError
-        If an image has no row, if `known_ids` lists an image twice, or if the ids are a mask or a
-        masked array.
+        If an image has no row, or if `known_ids` lists an image twice. Also if the ids are a mask or a masked
+        array.
     """
     for ids in (known_ids, image_ids):
         if np.ma.isMaskedArray(ids) or np.asarray(ids).dtype.kind == "b":
@@ -52,7 +52,7 @@ def rows_of(known_ids, image_ids, name="the array"):
 
 
 def checked_ids(image_ids):
-    """Return image ids as int64 (n,), or explain why they are none."""
+    """Return image ids as int64 (n,); raise ValueError if they are not ids."""
     ids = np.asarray(image_ids)
     if ids.ndim != 1 or ids.dtype.kind not in "iu" or np.ma.isMaskedArray(image_ids):
         raise ValueError(

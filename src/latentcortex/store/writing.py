@@ -1,4 +1,4 @@
-"""Write files that are there whole or not at all, into folders that can be written to."""
+"""Write files atomically, after checking folders and disk space."""
 
 import contextlib
 import errno
@@ -21,9 +21,9 @@ _DAY = 24 * 60 * 60
 def replacing(path):
     """Yield a temporary path next to `path`, which is renamed on success and deleted on failure.
 
-    The file is on the disk, not only in memory, before it gets its name. Temporary files of writers
-    that were killed are removed from the folder first: those whose process on this machine has ended,
-    and those of other machines that nobody has written to for a day.
+    The file is flushed to disk before it is renamed. Temporary files of killed writers are removed from the
+    folder first. A file counts as left over if its process on this machine has ended, or if it is from
+    another machine and was not written to for a day.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def replacing(path):
     Raises
     ------
     OSError
-        If the folder can't be made or written to.
+        If the folder cannot be made or written to.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -57,13 +57,13 @@ def replacing(path):
 
 
 def flush(path):
-    """Return when the content of a file has reached the disk: until then a power cut can empty it."""
+    """Wait until the content of a file has reached the disk, because before that a power cut can empty it."""
     with Path(path).open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def is_left_over(path):
-    """Return True for a temporary file of `replacing` whose writer is gone.
+    """Return whether a file is a temporary file of `replacing` whose writer is gone.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def is_left_over(path):
 
 
 def is_in_use(path):
-    """Return True for a temporary file of `replacing` whose writer may be at work."""
+    """Return whether a file is a temporary file of `replacing` whose writer may still be running."""
     return bool(_TEMPORARY.fullmatch(Path(path).name)) and not is_left_over(path)
 
 
@@ -115,7 +115,7 @@ def _is_running(process):
 
 
 def make_folder(folder):
-    """Make a folder and those above it, unless they are there.
+    """Make a folder and its parents unless they exist, and return it.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def make_folder(folder):
     Raises
     ------
     OSError
-        If the folder can't be made; the message says what to do.
+        If the folder cannot be made. The message says what to do.
     """
     folder = Path(folder)
     try:
@@ -149,21 +149,21 @@ def make_folder(folder):
 
 
 def check_space(folder, n_bytes, what):
-    """Raise an error unless a disk has room for what is about to be written.
+    """Raise an error unless a disk has enough free space for a file to be written.
 
     Parameters
     ----------
     folder : path
-        Where it will be written; need not exist.
+        Folder to write to, which need not exist.
     n_bytes : int
-        How much will be written.
+        Number of bytes to be written.
     what : str
-        Name of it, for the error message.
+        What will be written, for the error message.
 
     Raises
     ------
     OSError
-        If less is free; the message gives both sizes.
+        If less space is free. The message gives both sizes.
     """
     folder = Path(folder).absolute()
     while not folder.exists():

@@ -1,7 +1,7 @@
-"""What teachers take from the book: notebooks in plain Markdown, for students and for other viewers.
+"""Make notebooks in plain Markdown for students and other viewers, and exercises that grade themselves.
 
-`pages` reads what links lead to, and `references` reads the bibliography. `inline` and `plain` convert, and
-`student` writes the files. Nothing of that needs more than Python itself.
+`pages` reads the targets of links, and `references` reads the bibliography. `inline` and `plain` convert, and
+`student` writes the files. These modules need only Python itself.
 
 `grading` hands out exercises that grade themselves: `task`, `task_names` and `points`. Their data come from
 `planted_data`, `planted_decoding` and `planted_encoding`.

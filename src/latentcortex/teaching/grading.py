@@ -1,7 +1,7 @@
-"""Exercises that grade themselves: the seed of each student plants another small brain.
+"""Provide exercises that grade themselves, because the seed of each student plants another small brain.
 
-The answer to a task is a parameter that was planted when its data were made, so no key lies in the notebook
-and a neighbour's answer is of no use. All data are simulated, made in seconds, and need no download.
+The answer to a task is a parameter that was planted when its data were made. So the notebook contains no key,
+and a neighbour's answer does not help. All data are simulated in seconds and need no download.
 """
 
 import hashlib
@@ -26,26 +26,26 @@ PLACEHOLDER = "your name"
 # Two tasks hold arrays, which have no single answer to "are they equal?", so each is equal to itself only.
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """What a task hands to the student, and what was planted.
+    """Hold the data of a task, and the answer that was planted.
 
     Attributes
     ----------
     question : str
         What is asked, with the unit and the tolerance of the answer.
     data : dict of str to object
-        Arrays, in a few tasks also a number, a list of arrays or functions.
+        Arrays, and in a few tasks a number, a list of arrays or functions.
     answer : tuple of float, or str
-        A choice where it is a str.
+        The planted answer. A str is a choice.
     names : tuple of str
-        What each number of the answer is.
+        The name of each number of the answer.
     bounds : tuple of (float, float)
         For each number, the range of possible answers.
     tolerance : tuple of float
         For each number, the largest error that still earns the points.
     choices : tuple of str
-        What can be chosen, if the answer is a choice.
+        All choices, if the answer is a choice.
     mistakes : tuple of (tuple of float or str, str)
-        Answers that a common misunderstanding leads to, each with a hint.
+        Answers that result from common misunderstandings, each with a hint.
     """
 
     question: str
@@ -60,19 +60,19 @@ class Planted:
 
 @dataclass(eq=False)
 class Task:
-    """One exercise with the data of one student, as `task` returns it.
+    """Hold one exercise with the data of one student, as `task` returns it.
 
     Attributes
     ----------
     name : str
-        Such as ``"02_ceiling"``; the number is that of the chapter.
+        Name such as ``"02_ceiling"``. The number is that of the chapter.
     seed : int or str
-        The student's.
+        The seed of the student.
     question : str
-        What is asked. It names every array of `data` with its shape and the tolerance of the answer.
+        The question. It names every array of `data` with its shape, and the tolerance of the answer.
     data : dict of str to object
     tries : int
-        How often `check` was asked.
+        The number of calls of `check`.
     """
 
     name: str
@@ -83,15 +83,15 @@ class Task:
     tries: int = field(default=0, init=False)
 
     def check(self, answer):
-        """Print and return the points for an answer: 1.0 if it is right, or else 0.0. Count the try.
+        """Print and return the points for an answer, 1.0 if it is correct and otherwise 0.0.
 
-        A wrong answer is told what kind of wrong it is: of another shape, out of the possible range, too low,
-        too high, or what a common misunderstanding gives. The right value is never printed.
+        A message says why a wrong answer is wrong. It may have another shape, be out of the possible range,
+        be too low or too high, or result from a common misunderstanding. The correct value is never printed.
 
         Parameters
         ----------
         answer : float, sequence of float, or str
-            As the question asks. Arrays with as many numbers are taken, too.
+            The answer as the question asks for it. An array with the same number of values is also accepted.
 
         Returns
         -------
@@ -99,9 +99,10 @@ class Task:
 
         Notes
         -----
-        Tries are counted and printed, but not limited. A loop over all choices ends at the right one, and
-        "too high" and "too low" lead to a number by halves. A task that is made again begins at try 1. So
-        don't grade what a student's notebook prints: run the student's code again with a seed of your own.
+        Tries are counted and printed, but not limited. A loop over all choices finds the correct one, and
+        bisection with "too high" and "too low" finds a number. A task that is made again begins at try 1. So
+        don't grade what a student's notebook prints. Instead run the student's code again with a seed of your
+        own.
         """
         planted = self._planted
         self.tries += 1
@@ -111,7 +112,7 @@ class Task:
 
 
 def task(name, seed):
-    """Return one exercise with data of its own for each seed.
+    """Return one exercise, whose data depend on the seed.
 
     ::
 
@@ -125,8 +126,8 @@ def task(name, seed):
     name : str
         One of `task_names`.
     seed : int or str
-        A number of at least 0, a name or an e-mail address. Capitals, spaces around it and the way in which
-        accents are stored do not count. For ``"your name"``, as the exercises have it, a note is printed.
+        A number of at least 0, a name or an e-mail address. Capitals, surrounding spaces and the encoding of
+        accents are ignored. For ``"your name"``, the placeholder of the exercises, a note is printed.
 
     Returns
     -------
@@ -135,14 +136,14 @@ def task(name, seed):
     Raises
     ------
     ValueError
-        For a task that does not exist, a negative number or an empty name.
+        If the task does not exist, the number is negative or the name is empty.
     TypeError
         If the seed is neither a whole number nor text.
 
     Notes
     -----
-    The answer is hidden from eyes, not from someone who searches the object for it. To grade, run the
-    student's code again with a seed of your own and check what it gives.
+    The answer is not printed, but a student who searches the object can find it. To grade, run the student's
+    code again with a seed of your own and check its answer.
     """
     for module, names in MODULES.items():
         if name in names:
@@ -160,15 +161,15 @@ def task_names():
 
 
 def points(*scores, out_of=None):
-    """Print and return the sum of what `Task.check` returned, scaled to the points of an exercise sheet.
+    """Print and return the sum of scores from `Task.check`, scaled to the points of an exercise sheet.
 
-    In nbgrader, in a cell that is graded automatically, the value of the last line is the partial credit::
+    In nbgrader the value of the last line of an automatically graded cell is the partial credit::
 
         from latentcortex import teaching
         exercise = teaching.task("02_ceiling", seed=student)
         teaching.points(exercise.check(answer), out_of=5)
 
-    In otter, in a test that is a function, any failed assertion costs the points of the test::
+    In otter a test is a function, and any failed assertion costs its points::
 
         def test_ceiling(student, answer):
             exercise = teaching.task("02_ceiling", seed=student)
@@ -177,9 +178,9 @@ def points(*scores, out_of=None):
     Parameters
     ----------
     *scores : float
-        From 0 to 1, at least one.
+        Scores from 0 to 1, at least one score.
     out_of : float, optional
-        Points for all tasks together, above 0; their number if not given.
+        Points for all tasks together, above 0. By default the number of tasks.
 
     Returns
     -------
@@ -188,7 +189,7 @@ def points(*scores, out_of=None):
     Raises
     ------
     ValueError
-        If there are no scores, one is not a number or outside 0 to 1, or `out_of` is not a number above 0.
+        If there are no scores, if a score is not a number in [0, 1], or if `out_of` is not a number above 0.
     """
     if not scores or not all(isinstance(score, Real) and 0 <= score <= 1 for score in scores):
         got = ", ".join(map(repr, scores)) or "none"

@@ -1,4 +1,4 @@
-"""Roles, citations and links within a paragraph, as plain Markdown."""
+"""Convert roles, citations and links within a paragraph to plain Markdown."""
 
 import html
 import re
@@ -28,15 +28,15 @@ def convert(text, file, book):
     Parameters
     ----------
     text : str
-        Of one or several lines, in MyST's Markdown.
+        One or several lines in MyST's Markdown.
     file : str
-        Name of the page that it stands on.
+        File name of the page that the text is on.
     book : Book
 
     Raises
     ------
     ValueError
-        If there is a role that is not known, or a link, label, term or citation that leads nowhere.
+        If a role is unknown, or if a link, label, term or citation leads nowhere.
     """
 
     def replace(match):
@@ -54,7 +54,7 @@ def convert(text, file, book):
 
 
 def to_html(text):
-    """Return a short Markdown text as HTML, for the line of a box that folds: code, bold and italics."""
+    """Return a short Markdown text as HTML, with code, bold and italics, for the summary of a folded box."""
     text = html.escape(text, quote=False)
     for pattern, tag in ((r"`([^`]+)`", "code"), (r"\*\*([^*]+)\*\*", "b"), (r"\*([^*]+)\*", "i")):
         text = re.sub(pattern, rf"<{tag}>\1</{tag}>", text)

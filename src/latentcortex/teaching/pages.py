@@ -1,4 +1,4 @@
-"""The pages of the book as links see them: titles, labels, glossary and references."""
+"""Read titles, labels, glossary and references of the book's pages, as targets of links."""
 
 import json
 import posixpath
@@ -26,21 +26,21 @@ LABELLED = re.compile(
 
 @dataclass(frozen=True)
 class Book:
-    """What links and citations are looked up in.
+    """Hold the targets of links and citations.
 
     Attributes
     ----------
     titles : dict of str to str
         Title of each page by its file name, such as ``"05_decode_latents.ipynb"``.
     labels : dict of str to tuple of str
-        File name and title of what each label stands before.
+        File name of each label, and title of the element after it.
     anchors : dict of str to set of str
-        By file name: its labels, and its headings as addresses have them.
+        Labels and heading anchors by file name.
     terms : dict of str to str
-        Of the glossary: the address of each term (in lower case) on its page.
+        Address of each term of the glossary, by the term in lower case.
     references : dict of str to Reference
     copied : frozenset of str, optional
-        File names of the notebooks that are written together. Default: all but the front page.
+        File names of the notebooks that are written together. By default all but the front page.
     """
 
     titles: dict
@@ -51,22 +51,22 @@ class Book:
     copied: frozenset | None = None
 
     def page(self, name):
-        """Return the file name of a page that is named with or without its ending; unknown ones raise."""
+        """Return the file name of a page, given with or without its ending; raise ValueError if unknown."""
         for file in (name, f"{name}.ipynb", f"{name}.md"):
             if file in self.titles:
                 return file
         raise ValueError(f"there is no page {name!r} in the book")
 
     def address(self, target, page):
-        """Return where a link of a page leads in the plain copy of that page.
+        """Return the address of a link in the plain copy of a page.
 
-        Notebooks that are written together lie next to each other, so links between them stay as they are.
+        Notebooks that are written together are in the same folder, so links between them are not changed.
         Other notebooks, pages and pictures are linked in the repository.
 
         Parameters
         ----------
         target : str
-            As it stands in the source: an address, a page, a label after ``#``.
+            Target in the source, which is an address, a page, or a label after ``#``.
         page : str
             File name of the page that holds the link.
 
@@ -94,13 +94,13 @@ class Book:
         return f"{folder}{file}{sign}{anchor}"
 
     def picture(self, target):
-        """Return the address of a picture: as it is, or of its file in the repository."""
+        """Return the address of a picture, unchanged or pointing to its file in the repository."""
         if re.match(r"https?:|data:|attachment:", target):
             return target
         return f"{PICTURES}/{posixpath.normpath(target)}"
 
     def term(self, name, page):
-        """Return where a page links a word of the glossary; a word that is not there raises ValueError."""
+        """Return the address of a glossary term for a page; raise ValueError if the term is missing."""
         key = _term(name)
         if key not in self.terms:
             raise ValueError(f"the glossary has no term {name!r}")
@@ -108,12 +108,12 @@ class Book:
 
 
 def read_book(folder):
-    """Read what links and citations need from the pages of a folder and its ``references.bib``.
+    """Return the targets of links and citations, from the pages of a folder and its ``references.bib``.
 
     Parameters
     ----------
     folder : path
-        With notebooks (``.ipynb``), pages (``.md``) and ``references.bib``.
+        Folder with notebooks (``.ipynb``), pages (``.md``) and ``references.bib``.
 
     Returns
     -------
@@ -145,9 +145,9 @@ def text_of(path):
 
 
 def glossary_entries(text):
-    """Return the terms of a glossary, each with the lines of its definition, in their order.
+    """Return the terms of a glossary in order, each with the lines of its definition.
 
-    Terms begin at the first column, definitions are indented.
+    Terms begin at the first column, and definitions are indented.
     """
     found = re.search(r"^(`{3,}|:{3,})\{glossary\}[^\n]*\n(.*?)^\1$", text, re.MULTILINE | re.DOTALL)
     entries = []

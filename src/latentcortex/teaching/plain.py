@@ -1,9 +1,9 @@
-"""Notebooks of the book in plain Markdown, for viewers that know nothing of MyST.
+"""Convert notebooks of the book to plain Markdown, for viewers without MyST.
 
-Colab, JupyterLab, VS Code and nbconvert show roles and directives as they stand in the source, and every
-solution open. Here citations become author, year and link, and boxes become quotes. Solutions fold
-everywhere, because ``<details>`` with an empty line after the summary does. What is not known is refused by
-name.
+Colab, JupyterLab, VS Code and nbconvert show the source of roles and directives, and every solution open.
+Here citations become author, year and link, and boxes become quotes. Solutions become ``<details>`` with an
+empty line after the summary, because this folds everywhere. Unknown roles and directives raise an error that
+names them.
 """
 
 import copy
@@ -33,19 +33,20 @@ TO_COLAB = re.compile(r"^\[[^\]]*\]\(https://colab\.research\.google\.com/[^)]*\
 def plain_notebook(notebook, file, book, solutions="folded"):
     """Return a copy of a notebook whose Markdown is plain.
 
-    Code cells keep their source. Those that the built book folds are marked so that JupyterLab and Colab fold
-    them. A Markdown cell of which nothing is left is left out.
+    Code cells keep their source. Cells that the built book folds are marked, so that JupyterLab and Colab
+    also fold them. Markdown cells that become empty are left out.
 
     Parameters
     ----------
     notebook : dict
-        As in the file, nbformat 4.
+        Contents of the file, in nbformat 4.
     file : str
-        Its file name, such as ``"05_decode_latents.ipynb"``.
+        File name of the notebook, such as ``"05_decode_latents.ipynb"``.
     book : Book
-        What its links are looked up in: `latentcortex.teaching.pages.read_book`.
+        Targets of its links, from `latentcortex.teaching.pages.read_book`.
     solutions : {"folded", "stripped"}
-        Whether solutions are kept, folded, or left out, and with them the link to Colab, where they are.
+        Whether solutions are kept and folded, or left out. Without solutions the link to Colab is also left
+        out, because the notebook there contains them.
 
     Returns
     -------
@@ -54,7 +55,7 @@ def plain_notebook(notebook, file, book, solutions="folded"):
     Raises
     ------
     ValueError
-        If a role or directive is not known, or a link or citation leads nowhere; names the cell.
+        If a role or directive is unknown, or if a link or citation leads nowhere. The message names the cell.
     """
     converter = _Page(file, book, solutions)
     cells = []

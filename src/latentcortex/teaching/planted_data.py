@@ -1,4 +1,4 @@
-"""Tasks of chapters 01 to 04: sessions, the noise ceiling, noise in a latent, the penalty of a ridge."""
+"""Make the tasks of chapters 01 to 04: sessions, noise ceiling, noise in a latent, ridge penalty."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from latentcortex.teaching.grading import Planted
 
 
 def plant_sessions(number, n_sessions=12, n_trials=75, n_vertices=60):
-    """Return a task: which session was measured with another gain."""
+    """Return the task to find the session that was measured with another gain."""
     rng = np.random.default_rng(number)
     odd = int(rng.integers(n_sessions))
     session = np.repeat(np.arange(n_sessions), n_trials)
@@ -35,7 +35,7 @@ with its number, as text or int.
 
 
 def plant_ceiling(number, n_images=300, n_vertices=200, n_repeats=3):
-    """Return a task: the mean noise ceiling of responses that are averaged over three showings."""
+    """Return the task to estimate the mean noise ceiling of responses averaged over three repeats."""
     rng = np.random.default_rng(number)
     ncsnr = rng.uniform(0.4, 1.2) * rng.uniform(0.7, 1.3, n_vertices)
     image_ids = np.repeat(rng.choice(73_000, n_images, replace=False), n_repeats)
@@ -61,7 +61,7 @@ of the planted ceiling is right.
 
 
 def plant_noise_share(number, n_images=64):
-    """Return a task: the share of variance of a noisy latent that is noise."""
+    """Return the task to estimate the share of noise in the variance of a noisy latent."""
     rng = np.random.default_rng(number)
     # Below 0.4, the variance of the difference is almost the share, because little was scaled.
     share = rng.uniform(0.4, 0.8)
@@ -84,10 +84,10 @@ share of the variance of the noisy latents is noise? Within 0.03 of the planted 
 
 
 def plant_penalty(number, n_images=600, n_features=60):
-    """Return a task: the logarithm of the penalty that predicts new images best.
+    """Return the task to find the logarithm of the penalty that predicts new images best.
 
-    For weights of variance v and noise of variance s, the best penalty is s / v (Hoerl and Kennard 1970, in
-    their Bayesian reading), whatever the responses are.
+    For weights with variance v and noise with variance s, the best penalty is s / v, regardless of the
+    responses (Hoerl and Kennard 1970, in their Bayesian interpretation).
     """
     rng = np.random.default_rng(number)
     log_alpha, n_voxels = rng.uniform(1.2, 3.2), int(rng.integers(150, 401))

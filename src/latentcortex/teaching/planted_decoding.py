@@ -1,4 +1,4 @@
-"""Tasks of chapters 05 to 09: regions, strength, shared dimensions, choice of settings, identification."""
+"""Make the tasks of chapters 05 to 09: regions, strength, shared dimensions, settings, identification."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ REGIONS = ("early", "midventral", "midlateral", "ventral", "lateral", "parietal"
 
 
 def plant_region(number, n_images=300, n_voxels=40, n_features=30):
-    """Return a task: which region carries information about z."""
+    """Return the task to find the region that carries information about z."""
     rng = np.random.default_rng(number)
     carrier = str(rng.choice(REGIONS))
     z = rng.standard_normal((n_images, n_features))
@@ -32,7 +32,7 @@ name.
 
 
 def plant_strength(number, n_images=200, n_timesteps=1000):
-    """Return a task: the strength with which latents were noised before they are denoised."""
+    """Return the task to estimate the strength with which latents were noised."""
     rng = np.random.default_rng(number)
     betas = np.linspace(0.00085**0.5, 0.012**0.5, n_timesteps) ** 2
     kept = np.cumprod(1 - betas)
@@ -60,7 +60,7 @@ right.
 
 
 def plant_shared(number, n_images=800, n_vertices=40):
-    """Return a task: how many dimensions do the responses of two subjects share."""
+    """Return the task to find how many dimensions the responses of two subjects share."""
     rng = np.random.default_rng(number)
     n_shared, private = int(rng.integers(2, 9)), rng.integers(3, 9, 2)
     common = rng.standard_normal((n_images, n_shared))
@@ -86,7 +86,7 @@ one subject alone. How many dimensions are shared? Answer with a whole number.
 
 
 def plant_setting(number, n_images=3000):
-    """Return a task: which strength of guidance is best on average."""
+    """Return the task to find the strength of guidance that is best on average."""
     rng = np.random.default_rng(number)
     kappa = np.array([0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8])
     best = int(rng.integers(1, len(kappa) - 1))
@@ -112,7 +112,7 @@ general? Answer with a value of data["kappa"].
 
 
 def plant_needs_brain(number, n_sets=8, n_images=150, n_features=60):
-    """Return a task: which drawings needed the brain of someone who saw the image."""
+    """Return the task to find the drawings that needed the brain of someone who saw the image."""
     rng = np.random.default_rng(number)
     names = tuple("ABCDEFGHIJ"[:n_sets])
     informed, average = rng.choice(n_sets, 2, replace=False)

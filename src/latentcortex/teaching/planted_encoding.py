@@ -1,4 +1,4 @@
-"""Tasks of chapters 10 to 14: receptive field, noise of draws, layer, mixture of two spaces, leak."""
+"""Make the tasks of chapters 10 to 14: receptive field, noise of draws, layer, mixture, leak."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ WIDTH = 8.4  # of the picture, in degrees, as in NSD
 
 
 def plant_field(number, n_images=500, n_cells=21):
-    """Return a task: centre and size of the receptive field of one vertex."""
+    """Return the task to find centre and size of the receptive field of one vertex."""
     rng = np.random.default_rng(number)
     x, y = rng.uniform(1, 2.5, 2) * rng.choice([-1, 1], 2)
     size = rng.uniform(0.5, 2)
@@ -41,7 +41,7 @@ deviation. Within 0.35 for x and y and 0.2 for the size is right.
 
 
 def plant_two_draws(number, n_images=100, n_draws=4):
-    """Return a task: the share of noise in draws of noisy latents, without the clean ones."""
+    """Return the task to estimate the share of noise in draws of noisy latents, without clean latents."""
     rng = np.random.default_rng(number)
     share = rng.uniform(0.2, 0.8)
     clean = rng.standard_normal((n_images, 4, 8, 8))
@@ -64,7 +64,7 @@ noise? Within 0.03 is right.
 
 
 def plant_layer(number, n_images=300, n_vertices=25):
-    """Return a task: which layer do the vertices respond to."""
+    """Return the task to find the layer that the vertices respond to."""
     rng = np.random.default_rng(number)
     sizes = rng.permutation([10, 15, 20, 30, 40, 150, 200, 250])
     planted = int(rng.choice(np.flatnonzero(sizes < 100)))
@@ -94,7 +94,7 @@ resemble each other and have different numbers of features. Which layer is it? A
 
 
 def plant_mixture(number, n_images=1500, n_vertices=40):
-    """Return a task: the share of variance that z explains and c does not."""
+    """Return the task to estimate the share of variance that z explains and c does not."""
     rng = np.random.default_rng(number)
     # Variances of what z, c and both explain, and of noise.
     parts = rng.uniform(0.08, 0.6, 3)
@@ -123,7 +123,7 @@ does not? Average over vertices. Within 0.02 is right.
 
 
 def plant_leak(number, n_images=120, n_voxels=400):
-    """Return a task: which pipeline has seen the test images."""
+    """Return the task to find the pipeline that has seen the test images."""
     rng = np.random.default_rng(number)
     z = rng.standard_normal(n_images)
     weights = np.where(np.arange(n_voxels) < 30, 0.5, 0.0)

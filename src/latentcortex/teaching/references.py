@@ -1,7 +1,7 @@
 r"""Read a BibTeX file, and write its entries as author, year and link.
 
-Only what a citation needs is read: family names, year, and a DOI or address. Accents and letters written in
-LaTeX (``D{\"a}hne``, ``Bie{\ss}mann``) become the characters themselves.
+Only the parts of a citation are read: family names, year, and a DOI or address. Accents and letters in LaTeX
+(``D{\"a}hne``, ``Bie{\ss}mann``) become Unicode characters.
 """
 
 import re
@@ -31,7 +31,7 @@ LETTER = re.compile(r"\\(?:([A-Za-z]+)\s*|([&%_$#]))")
 
 @dataclass(frozen=True)
 class Reference:
-    """One entry of a BibTeX file.
+    """Hold one entry of a BibTeX file.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Reference:
         Family names of the authors, in their order.
     year : str
     address : str or None
-        Where the paper is found: its DOI as an address, else its ``url``.
+        Address of the paper: its DOI as an address, or else its ``url``.
     """
 
     families: tuple
@@ -48,13 +48,13 @@ class Reference:
 
     @property
     def authors(self):
-        """Return the names as running text has them: one, two joined by *and*, or the first and *et al.*."""
+        """Return the names for running text: one, two joined by *and*, or the first with *et al.*."""
         if len(self.families) > 2:
             return f"{self.families[0]} et al."
         return " and ".join(self.families)
 
     def link(self, text):
-        """Return Markdown that links a text to the paper, or the text where no address is known."""
+        """Return Markdown that links a text to the paper, or only the text if no address is known."""
         if self.address is None:
             return text
         # A bracket, as in some DOIs, would end the link.
@@ -67,7 +67,7 @@ def read_bibtex(text):
     Parameters
     ----------
     text : str
-        Of the file.
+        Contents of the file.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def read_bibtex(text):
     Raises
     ------
     ValueError
-        If a key stands twice, or an entry lacks its author or year.
+        If a key occurs twice, or if an entry lacks its author or year.
     """
     found = {}
     for kind, key, start in (
@@ -95,7 +95,7 @@ def read_bibtex(text):
 
 
 def unlatex(text):
-    """Return text without LaTeX's accents, braces and line breaks; an unknown command is an error."""
+    """Return text without LaTeX's accents, braces and line breaks; an unknown command raises ValueError."""
     text = ACCENT.sub(lambda m: (m[2] or m[3]) + ACCENTS[m[1]], text)
 
     def letter(match):

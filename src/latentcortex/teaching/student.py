@@ -1,4 +1,4 @@
-"""Write the notebooks of the book for students: plain Markdown, without solutions or with folded ones."""
+"""Write the notebooks of the book for students in plain Markdown, with or without solutions."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ _PACKAGE = Path(latentcortex.__file__).resolve().parent
 
 
 def book_folder():
-    """Return the folder of the book's sources: inside the installed package, in a clone beside it."""
+    """Return the folder of the book's sources, which is inside the installed package or in the clone."""
     inside = _PACKAGE / "book"
     return inside if inside.is_dir() else _PACKAGE.parents[1] / "book"
 
@@ -20,34 +20,34 @@ def book_folder():
 def write_notebooks(folder, names=(), solutions="stripped", overwrite=False, source=None):
     """Write plain copies of the book's notebooks and its glossary into a folder.
 
-    The front page is left out, because it is read as a page and not run. Links between notebooks that are
-    written together lead to the copies, and others to the project's address. All are converted, and all
-    places looked at, before the first one is written.
+    The front page is left out, because it is not run. Links between notebooks that are written together lead
+    to the copies. Other links lead to the project's address. Everything is converted and all paths are
+    checked before the first file is written.
 
     Parameters
     ----------
     folder : path
-        Made if it does not exist.
+        Folder to write to. It is made if it does not exist.
     names : str or sequence of str
-        Of notebooks: the name or how it begins, such as ``"05"``. Default: all, and the glossary.
+        Names of notebooks, or how they begin, such as ``"05"``. By default all, and the glossary.
     solutions : {"stripped", "folded"}
     overwrite : bool
-        Whether files of these names are replaced.
+        Whether existing files are replaced.
     source : path, optional
-        Folder of the book. Default: `book_folder`.
+        Folder of the book. By default `book_folder`.
 
     Returns
     -------
     list of path
-        What was written.
+        The files that were written.
 
     Raises
     ------
     ValueError
-        If a name fits no notebook or several, a notebook can't be converted, or the folder is that of the
-        book's sources, which the copies would replace.
+        If a name fits no notebook or several, or if a notebook cannot be converted. Also if the folder is
+        that of the book's sources, because the copies would replace them.
     FileExistsError
-        If a file is there already, or the folder is a file.
+        If a file exists already, or if the folder is a file.
     """
     source, folder = book_folder() if source is None else Path(source), Path(folder)
     if folder.resolve() == source.resolve():
@@ -92,7 +92,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    """Write the notebooks that the arguments of `add_arguments` ask for, and say what was written."""
+    """Write the notebooks that the arguments of `add_arguments` ask for, and print what was written."""
     solutions = "folded" if args.solutions else "stripped"
     written = write_notebooks(args.folder, args.names, solutions, args.force)
     print(f"Wrote {len(written)} files to {args.folder}; solutions are {solutions}.")
