@@ -69,8 +69,9 @@ def identification(
         Whether features_pred is (n, n_repeats, ...), with several drawings of each image. r_ij is then the
         mean over the repeats of j, as in Takagi & Nishimoto's code.
     batch_size : int
-        Number of images compared with all others at a time. It takes about 25 * batch_size * n bytes in
-        addition to the features, with 8 instead of 25 for each further repeat. It does not change the result.
+        Number of images compared with all others at a time. In addition to the features this takes about 25 *
+        batch_size * n bytes, and 8 * batch_size * n more for each further repeat. It does not change the
+        result.
 
     Returns
     -------

@@ -17,8 +17,7 @@ def check_first(first, n, name="first"):
     Raises
     ------
     ValueError
-        If it is not such an index, or if it is ``True`` or ``1.0``, which equal an index but are not whole
-        numbers.
+        If it is not such an index. ``True`` and ``1.0`` also raise it, although they equal an index.
     """
     is_whole = isinstance(first, (int, np.integer)) and not isinstance(first, bool)
     if not is_whole or not 0 <= first < n:

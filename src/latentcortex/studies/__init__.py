@@ -1,12 +1,13 @@
-"""Where the rooms of the package meet: what chapters and scripts share.
+"""Combine the other parts of the package into the analyses that chapters and scripts share.
 
-`study` opens a preset's data and networks; `responses` reads a subject's responses once. True features are
-kept on disk by image id (`image_rows`): z, c and g by `targets`, layers of the U-Net by `noisy_features`, z_c
-by `removed_noise`. `maps` scores feature sets at every vertex, in several worlds at once. `decoding` fits
-linear decoders, `plans` and `shared_training` the networks of the shared space; `recipes` says how images are
-drawn, `guides` what corrects them, and `drawings` draws and keeps them; `encoders` predicts responses;
-`scores` scores drawings and decoded features. `jobs` cuts long work into parts, `kept` keeps them under the
-`keys` of their code and settings, and `results` finds the products.
+`study` opens a preset's data and networks, and `responses` reads a subject's responses once. True features
+are kept on disk by image id (`image_rows`): z, c and g by `targets`, layers of the U-Net by `noisy_features`,
+and z_c by `removed_noise`. `maps` scores feature sets at every vertex, in several worlds at once. `decoding`
+fits linear decoders. `plans` and `shared_training` train the networks of the shared space.
+
+`recipes` defines how images are drawn, `guides` makes their guidance, and `drawings` draws and keeps them.
+`encoders` predicts responses. `scores` scores drawings and decoded features. `jobs` divides long work into
+parts, and `kept` keeps them under the `keys` of their code and settings. `results` finds the products.
 """
 
 from latentcortex.studies.results import Product, product

@@ -1,4 +1,4 @@
-"""Scenes composed from a few choices, the responses predicted for them, and what decoders draw from those."""
+"""Compose scenes from a few choices, predict responses to them, and draw images from these responses."""
 
 import functools
 import io
@@ -31,7 +31,7 @@ COMMON |= {"camera_pitch": 0.1, "structure": 7}
 
 
 def scenes():
-    """Return all composed scenes, a list of `mini.scenes.Scene`; the last choice counts fastest."""
+    """Return all composed scenes, a list of `mini.scenes.Scene`; the last choice varies fastest."""
     from latentcortex.mini.scenes import Scene, Thing
 
     found = []
@@ -42,7 +42,7 @@ def scenes():
 
 
 def image_ids(composed):
-    """Return an id for each of the composed scenes, int (n,); no image of the study has one of them."""
+    """Return an id for each composed scene, int (n,), that no image of the study has."""
     return FIRST_ID + np.arange(len(composed))
 
 
@@ -59,7 +59,7 @@ def rendered():
 def z_and_c(study):
     """Return z (n, 4, h, w) and c (n, n_tokens, d) of the composed scenes, by name.
 
-    c is that of five captions which a program writes, each naming some of what there is.
+    c comes from five captions written by a program, each of which names a part of the scene.
     """
     from latentcortex.mini.captions import write_captions
 
@@ -73,15 +73,15 @@ def z_and_c(study):
 
 @functools.lru_cache(maxsize=4)
 def predicted(study, subject):
-    """Predict the responses of a subject to the composed scenes from z and c together.
+    """Return a subject's responses to the composed scenes, predicted from z and c together.
 
-    Each of the two is cut to its first N_COMPONENTS principal components, as in chapter 10; one ridge
-    regression for each vertex learns from the averaged responses to all training images.
+    z and c are each reduced to N_COMPONENTS principal components, as in chapter 10. One ridge regression per
+    vertex is fitted to the averaged responses to all training images.
 
     Returns
     -------
     float32 array (n, n_voxels)
-        Of the voxels that `decoding.read` reads, without any noise. A training trial has variance 1.
+        Noise-free responses of the voxels that `decoding.read` reads. A training trial has variance 1.
     """
     betas, ids, n_repeats = averaged(study, subject)
     parts, n = [], len(ids)
@@ -95,7 +95,7 @@ def predicted(study, subject):
 
 
 def averaged(study, subject):
-    """Return averaged training responses of all voxels that were read: betas, image ids, n_repeats."""
+    """Return betas, image ids and n_repeats of averaged training responses, for all voxels that were read."""
     read = decoding.read(study, subject)
     own = ~read.table["shared"].to_numpy()
     return nsd.average_repeats(read.betas[own], read.image_ids[own])
@@ -103,16 +103,16 @@ def averaged(study, subject):
 
 @torch.no_grad()
 def draw(study, subject, rows):
-    """Draw composed scenes from a subject's predicted responses, by system A: tensor (n, 3, h, w) in [0, 1].
+    """Return drawings (n, 3, h, w) in [0, 1] of composed scenes, from predicted responses by system A.
 
-    The decoders are those of chapter 6, which have learned from measured responses to the training images.
+    The decoders are those of chapter 6, which were fitted to measured responses to the training images.
 
     Parameters
     ----------
     study : Study
     subject : str
     rows : int array (n,)
-        Of the composed scenes.
+        Rows of the composed scenes.
     """
     read, betas = decoding.read(study, subject), predicted(study, subject)[rows]
     decoded = []
@@ -123,14 +123,16 @@ def draw(study, subject, rows):
 
 
 def from_sheet(file, columns, n):
-    """Read drawings from the bytes of a sheet, see the script ``ch10_compose_scenes``.
+    """Return drawings from the bytes of a sheet.
+
+    The script ``ch10_compose_scenes`` makes the sheet.
 
     Parameters
     ----------
     file : uint8 array
         A WebP file.
     columns, n : int
-        Drawings of a row, and in all.
+        Number of drawings per row, and in total.
 
     Returns
     -------
@@ -143,5 +145,5 @@ def from_sheet(file, columns, n):
 
 
 def mean_colours(images, n_cells=8):
-    """Return mean colours of images (n, 3, h, w) in cells: array (n, 3, n_cells, n_cells)."""
+    """Return mean colours (n, 3, n_cells, n_cells) of images (n, 3, h, w) in the cells of a grid."""
     return torch.nn.functional.adaptive_avg_pool2d(torch.as_tensor(images), n_cells).numpy()

@@ -1,4 +1,4 @@
-"""Linear decoders of a subject: from responses to z, c and g of the test images."""
+"""Decode z, c and g of the test images from a subject's responses, by linear decoders."""
 
 import functools
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ def read(study, subject):
 
 
 def regions(preset):
-    """Return the region that each of z and c is decoded from, by name."""
+    """Return the regions that z and c are decoded from, by name."""
     return {"z": streams(*preset.z_rois), "c": streams(*preset.c_rois)}
 
 
 def fit_and_validation_ids(image_ids):
-    """Split training images into those that a decoder is fitted on and 100 that teach its rescaling."""
+    """Return the training images in two parts: 100 for the rescaling, and the rest for the fit."""
     return nsd.validation_split(image_ids, rng=np.random.default_rng([SEED, 1]))
 
 
 @dataclass(frozen=True)
 class Linear:
-    """The decoder of one target of one subject, and what it has learned from.
+    """Hold the decoder of one target of one subject, and its training data.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Linear:
 
     @property
     def is_fit(self):
-        """Mark the training images that the decoder was fitted on; the rest taught the rescaling."""
+        """Return a mask of the training images used for the fit; the rest was used for the rescaling."""
         return np.isin(self.train_ids, self.decoder.image_ids_)
 
     def decode(self, betas, image_ids=None):
@@ -63,7 +63,7 @@ class Linear:
 
 
 def fit(study, subject, name, train_ids, rescale, answered=None):
-    """Fit the decoder of a target on some training images.
+    """Return the decoder of a target, fitted on some training images.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ def fit(study, subject, name, train_ids, rescale, answered=None):
         cortex.
     train_ids : int array (n,)
     rescale : bool
-        Whether 100 of these images are kept out of the fit and teach the rescaling.
+        Whether 100 of these images are left out of the fit and used for the rescaling.
     answered : int array (n,), optional
-        The images whose responses are taken for those to `train_ids`: a control. Default: the same.
+        For a control, the images whose responses replace those to `train_ids`. By default the same images.
 
     Returns
     -------
@@ -94,10 +94,10 @@ def fit(study, subject, name, train_ids, rescale, answered=None):
 
 @functools.lru_cache(maxsize=8)
 def linear(study, subject, name, shuffle_pairs=False):
-    """Fit the decoder of a target on all training images, see `fit`; the last 8 are kept.
+    """Return the decoder of a target, fitted on all training images by `fit`; the last 8 are cached.
 
-    z and c are rescaled where the preset says so, g where the name does: ``"g1 rescaled"``. With
-    `shuffle_pairs` the decoder learns from responses that belong to other images.
+    z and c are rescaled if the preset says so. g is rescaled if its name says so, as in ``"g1 rescaled"``.
+    With `shuffle_pairs` the decoder is fitted to responses that belong to other images.
     """
     (name, _, suffix), ids = name.partition(" "), nsd.split(study.tables[subject])[0]
     rescale = study.preset.rescale if name in regions(study.preset) else suffix == "rescaled"
@@ -107,7 +107,7 @@ def linear(study, subject, name, shuffle_pairs=False):
 
 
 def decode(study, subject, fitted, image_ids, showings="all"):
-    """Decode images from means of some showings, or of all where there are no such: tensor (n, ...).
+    """Return features (n, ...) decoded from means over some repeats, or over all if there are none.
 
     See `responses.Responses.showings`.
     """
@@ -120,13 +120,13 @@ def decode(study, subject, fitted, image_ids, showings="all"):
 
 
 def decoded(study, subject, name, showings="all", shuffle_pairs=False):
-    """Decode the test images by `linear`, see `decode`: tensor (n, ...) in the order of `study.image_ids`."""
+    """Return features (n, ...) of the test images decoded by `linear`, in the order of `study.image_ids`."""
     fitted = linear(study, subject, name, shuffle_pairs)
     return decode(study, subject, fitted, study.image_ids, showings)
 
 
 def through_bottleneck(study, subject, name, n_dimensions):
-    """Decode the test images through so many numbers; the rescaling is learned through them."""
+    """Return features of the test images decoded through few dimensions, which also affect the rescaling."""
     fitted = linear(study, subject, name)
     test = read(study, subject).showings(fitted.region, "all", study.image_ids)
     betas, is_fit = fitted.train_betas, fitted.is_fit
@@ -140,7 +140,7 @@ def through_bottleneck(study, subject, name, n_dimensions):
 
 
 def in_span(study, subject, name):
-    """Project true features of the test images on the span of those that the decoder was fitted on."""
+    """Return true features of the test images, projected on the span of the decoder's training features."""
     fitted = linear(study, subject, name)
     spanning = fitted.true_train[fitted.is_fit].numpy()
     projected = metrics.project_on_span(target(study, name, study.image_ids).numpy(), spanning)
@@ -148,5 +148,5 @@ def in_span(study, subject, name):
 
 
 def true(study, *names):
-    """Return true features of the test images, a tensor (n, ...) for each name."""
+    """Return true features of the test images, with a tensor (n, ...) for each name."""
     return list(targets(study, names, study.image_ids).values())

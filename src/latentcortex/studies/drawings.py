@@ -50,7 +50,7 @@ SOURCES = {"true": _from_truth, "empty": _from_nothing, "ridge": _from_ridge, "n
 
 
 def z_and_c(study, subject, source):
-    """Return z (n, 4, h, w) and c (n, n_tokens, d) of all test images, see `recipes.Recipe`."""
+    """Return z (n, 4, h, w) and c (n, n_tokens, d) of all test images, from a source of `recipes.Recipe`."""
     return _source_of(source)(study, subject, *source.split()[1:])
 
 
@@ -63,9 +63,9 @@ def _source_of(source):
 
 @torch.no_grad()  # not inference mode, since a guide needs gradients
 def draw(study, subject, recipe, repeat, image_ids, watch=None):
-    """Draw some of the test images by a recipe: tensor (n, 3, h, w) in [0, 1].
+    """Return drawings (n, 3, h, w) in [0, 1] of some test images, made by a recipe.
 
-    ``watch`` is called with every guided step, see `sampler.Guidance`.
+    ``watch`` is called with every guided step (see `sampler.Guidance`).
     """
     z, c = _rows(study, image_ids, z_and_c(study, subject, recipe.source))
     guidance = None if recipe.guide is None else guidance_of(study, subject, recipe.guide, watch)
@@ -79,7 +79,10 @@ def _rows(study, image_ids, features):
 
 
 def reconstruct(study, recipe, repeat, image_ids, z, c, guidance=None, **changes):
-    """Draw images from z (n, 4, h, w) and c (n, n_tokens, d) with the preset's settings, or changed ones."""
+    """Return images drawn from z (n, 4, h, w) and c (n, n_tokens, d) with the preset's settings.
+
+    `changes` replace some of these settings.
+    """
     preset, model = study.preset, study.model
     if recipe.condition == "vae":
         return features.decode_latents(model.vae, z, preset.batch_size).clamp(0, 1).cpu()
@@ -98,7 +101,7 @@ def to_bytes(images):
 
 
 def from_bytes(pixels):
-    """Turn uint8 (n, h, w, 3) into images, tensor (n, 3, h, w) in [0, 1]."""
+    """Return pixels, uint8 (n, h, w, 3), as images, a tensor (n, 3, h, w) in [0, 1]."""
     return torch.from_numpy(pixels).movedim(-1, -3) / 255
 
 
@@ -112,7 +115,7 @@ def _shelf(study, recipe):
 
 
 def drawings(study, subject, recipe, repeat=0, image_ids=None):
-    """Return drawings of test images, made and kept where they are missing.
+    """Return drawings of test images; missing drawings are made and kept.
 
     Parameters
     ----------
@@ -120,14 +123,14 @@ def drawings(study, subject, recipe, repeat=0, image_ids=None):
     subject : str
     recipe : recipes.Recipe
     repeat : int
-        Which drawing of each image: another repeat has other noise.
+        Number of the drawing of each image. Another repeat has other noise.
     image_ids : int array (n,), optional
-        Default: all test images.
+        By default all test images.
 
     Returns
     -------
     tensor (n, 3, h, w) in [0, 1]
-        Rounded to bytes, as they are kept.
+        Drawings are rounded to bytes, because they are kept in this form.
     """
     image_ids = study.image_ids if image_ids is None else np.asarray(image_ids)
     shelf, whose = _shelf(study, recipe), "all" if recipe.needs_no_brain else subject

@@ -1,4 +1,4 @@
-"""Encoding models from layers of a network to the responses of a region, by principal components."""
+"""Fit encoding models from principal components of network layers to the responses of a region."""
 
 import functools
 
@@ -16,18 +16,18 @@ from latentcortex.studies.targets import image_parts
 class LayerEncoder:
     """Predict responses from several layers of a network, differentiably.
 
-    Each layer, or all of them together, is reduced to principal components of the training images; a
-    voxelwise ridge regression, which z-scores the components, does the rest.
+    Each layer, or all layers together, is reduced to principal components of the training images. A voxelwise
+    ridge regression on z-scored components then predicts the responses.
 
     Parameters
     ----------
     layers : dict of tensors (n_images, ...)
-        Of the training images.
+        Layers of the training images.
     betas : array (n_images, n_voxels)
     image_ids : int array (n_images,)
     n_components : int
     joint : bool
-        Whether all layers, each divided by its standard deviation, share one set of components.
+        Whether all layers share one set of components. Each layer is then divided by its standard deviation.
     """
 
     def __init__(self, layers, betas, image_ids, n_components, joint=False):
@@ -47,7 +47,7 @@ class LayerEncoder:
         return torch.cat(parts, dim=1)
 
     def __call__(self, layers):
-        """Predict responses, tensor (n, n_voxels), from layers as those of the training images."""
+        """Return predicted responses (n, n_voxels) from layers in the form of the training images."""
         return self._model.predict(self._reduce(layers))
 
 
@@ -57,9 +57,9 @@ N_COMPONENTS_OF_SCORES = 400  # of each layer; with fewer images half as many as
 
 @functools.lru_cache(maxsize=2)
 def encoder_of_scores(study, subject):
-    """Fit an encoding model from the layers that JUDGED_BY compare to all of visual cortex.
+    """Return an encoding model from the layers that JUDGED_BY compare to all of visual cortex.
 
-    It takes no part in decoding or drawing, so responses that it predicts for drawings can judge them.
+    It is not used for decoding or drawing, so its predicted responses can be used to judge drawings.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def encoder_of_scores(study, subject):
     Returns
     -------
     callable
-        From what `scores.Scorer.extract` finds in images to responses, tensor (n, n_voxels).
+        Function from the result of `scores.Scorer.extract` to responses, a tensor (n, n_voxels).
     """
     full = metrics.PROTOCOLS[study.preset.protocol]
     chosen = tuple(one for one in full.scores if one.name in JUDGED_BY)
@@ -86,23 +86,23 @@ def encoder_of_scores(study, subject):
 
 
 def brain_correlations(study, subject, extracted, showings, image_ids=None):
-    """Correlate the responses that images predict with those measured.
+    """Return the correlation of responses predicted from images with measured responses.
 
     Parameters
     ----------
     study : Study
     subject : str
     extracted : dict
-        What `scores.Scorer.extract` finds in images, or in drawings of them.
+        The result of `scores.Scorer.extract` for images, or for drawings of them.
     showings : list of str
         See `responses.Responses.showings`.
     image_ids : int array (n,), optional
-        Default: the test images.
+        By default the test images.
 
     Returns
     -------
     array (n, n_showings)
-        Over voxels; NaN where an image has no such showings. Some of the images must have them.
+        Correlations over voxels. NaN if an image has no such repeats. Some images must have them.
     """
     image_ids = study.image_ids if image_ids is None else image_ids
     encoded = encoder_of_scores(study, subject)(extracted).numpy()

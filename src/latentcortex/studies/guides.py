@@ -1,4 +1,4 @@
-"""The guides of a subject: what a drawing is pulled towards."""
+"""Make the guides of a subject, which pull drawings towards their targets."""
 
 import functools
 
@@ -19,7 +19,7 @@ SEED_OF_OTHERS = (8, 1)
 
 
 def g_of(study, subject, whose):
-    """Return the features that a guide pulls towards, for all test images: tensors (n, ...) by layer.
+    """Return the target features of a guide for all test images, tensors (n, ...) by layer.
 
     ``whose`` is one of the targets of `recipes.Guide`.
     """
@@ -49,7 +49,7 @@ def _decoded_g(study, subject, name):
 
 
 def guidance_of(study, subject, guide, watch=None):
-    """Make the `sampler.Guidance` of a `recipes.Guide`."""
+    """Return the `sampler.Guidance` of a `recipes.Guide`."""
     if guide.looks_at == "features":
         g = g_of(study, subject, guide.targets)
         chosen = {k: g[k] for k in guide.layers}
@@ -99,7 +99,7 @@ def _brain_guide(study, subject):
 
 
 def own_loss(study, images, image_ids, batch_size=32):
-    """Return the published loss of images (n, 3, h, w) under their own, true features: tensor (n,)."""
+    """Return the published loss (n,) of images (n, 3, h, w) with their own true features as targets."""
     wanted = sampler.FeatureTargets(g_of(study, None, "true"), study.image_ids, study.guide.name)
     guide = sampler.feature_guide(study.guide, wanted)
     device, ids = study.preset.device, torch.as_tensor(image_ids)

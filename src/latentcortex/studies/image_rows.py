@@ -1,4 +1,4 @@
-"""Rows of images on disk: files of one shelf that grow by the images that are asked for."""
+"""Keep features of images on disk, in files that grow by the images asked for."""
 
 import dataclasses
 import functools
@@ -13,17 +13,19 @@ N_IN_FILE = 128
 
 
 def kept_by_setting(study, name, compute, setting, names, image_ids):
-    """Return features that the diffusion model makes of images in some setting; new ones are kept first.
+    """Return features that the diffusion model computes for images in some setting.
+
+    Features of new images are computed and kept first.
 
     Parameters
     ----------
     study : Study
     name : str
-        Of the shelf.
+        Name of the shelf.
     compute : callable
         ``compute(study, setting, image_ids)`` returns all arrays of some images by name.
     setting : dataclass
-        Each has a shelf of its own.
+        The setting. Each setting has its own shelf.
     names : sequence of str
         Of the arrays that are read.
     image_ids : int array (n,)
@@ -49,9 +51,11 @@ def kept_by_setting(study, name, compute, setting, names, image_ids):
 
 
 def read_rows(shelf, compute, image_ids, names, n_in_file):
-    """Return the rows of images from the files of a shelf; those of new images are computed and kept first.
+    """Return the rows of images from the files of a shelf.
 
-    Each file is written as soon as it is computed, so a killed process loses one file at most.
+    Rows of new images are computed and kept first.
+
+    Each file is written as soon as it is computed, so a killed process loses at most one file.
 
     Parameters
     ----------
@@ -63,12 +67,12 @@ def read_rows(shelf, compute, image_ids, names, n_in_file):
     names : sequence of str
         Of the arrays that are read.
     n_in_file : int
-        Images per file. So many are computed at a time.
+        Images per file, and number of images computed at a time.
 
     Returns
     -------
     image_ids : int array (n,)
-        Of the rows, in the order in which they lie on disk.
+        Images of the rows, in their order on disk.
     arrays : dict of str to array (n, ...)
     """
     store.make_folder(shelf.folder)

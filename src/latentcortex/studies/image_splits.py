@@ -1,7 +1,7 @@
-"""The splits of chapter 10: test images that are less and less like the training images.
+"""Split images for chapter 10, with test images that are less and less similar to training images.
 
-What a chapter and its script must do alike: describe images, group like ones, split them, cut the training
-sets to one size, scale responses by the training trials of the split at hand.
+These are the steps that a chapter and its script share. They describe images, cluster similar images, split
+them, and cut the training sets to equal size. They also scale responses by the training trials of each split.
 """
 
 import functools
@@ -25,11 +25,11 @@ PUBLISHED = "all training images"  # the published split, before training sets a
 
 
 class Trials(NamedTuple):
-    """Single trials of a subject, and averages of the further session of held-back scenes.
+    """Hold single trials of a subject, and averages of the additional session of held-back scenes.
 
-    ``table`` is that of `nsd.trials` and ``betas`` (n_trials, n_vertices) are not scaled. ``held_back`` holds
-    betas (n_images, n_vertices), synthetic ids and numbers of repeats, or is None where there is no such
-    session that can be read.
+    ``table`` comes from `nsd.trials`, and ``betas`` (n_trials, n_vertices) are not scaled. ``held_back``
+    holds betas (n_images, n_vertices), synthetic ids and numbers of repeats. It is None if there is no such
+    session, or if it cannot be read.
     """
 
     table: pd.DataFrame
@@ -38,7 +38,7 @@ class Trials(NamedTuple):
 
 
 def captions_held_back(root):
-    """Return where the captions of held-back scenes lie, or None: only simulated trees have them."""
+    """Return the path of the captions of held-back scenes, or None if the tree is not simulated."""
     path = root / "simulation" / "captions_held_back.json"
     return path if path.is_file() else None
 
@@ -46,7 +46,7 @@ def captions_held_back(root):
 @functools.lru_cache(maxsize=1)
 @torch.no_grad()
 def held_back_features(study):
-    """Return z and c of held-back scenes, float32 (n_images, n_features), row i of synthetic id i."""
+    """Return z and c of held-back scenes, float32 (n_images, n_features); row i has the synthetic id i."""
     model, preset = study.model, study.preset
     images = torch.from_numpy(nsd.synthetic_images(study.root, preset.image_size))
     texts = json.loads(captions_held_back(study.root).read_text())
@@ -58,7 +58,7 @@ def held_back_features(study):
 
 
 def read_trials(study, subject, mask=None):
-    """Return the `Trials` of a subject, of the vertices in a mask (n_vertices,) or of all."""
+    """Return the `Trials` of a subject for the vertices in a mask (n_vertices,), or for all vertices."""
     arguments = study.root, subject, study.preset.space
     held_back = None
     if captions_held_back(study.root):
@@ -69,8 +69,8 @@ def read_trials(study, subject, mask=None):
 def responses(trials, split):
     """Return averaged responses to the training and the test images of a split.
 
-    Trials are z-scored session by session by the trials of the training images of this split alone. The
-    further session has none of them, so it was z-scored by its own trials.
+    Trials are z-scored session by session, using only trials of the training images of this split. The
+    additional session has no training images, so it was z-scored by its own trials.
 
     Parameters
     ----------
@@ -96,12 +96,12 @@ def responses(trials, split):
 
 
 def features_of(study, split):
-    """Return z and c of a split's images and which of them train.
+    """Return z and c of a split's images, and a mask of the training images.
 
     Returns
     -------
     values : dict of str to float32 array (n_images, n_features)
-        Training images, then test images, in the order of the split.
+        Features of training images, then test images, in the order of the split.
     is_train : bool array (n_images,)
     """
     n_train, n_test = len(split.train_ids), len(split.test_ids)
@@ -118,9 +118,9 @@ def features_of(study, split):
 
 
 def image_kinds(values, image_ids):
-    """Return the cluster of like images of each image, by k-means: int (n_images,).
+    """Return the cluster of similar images that each image belongs to, by k-means, int (n_images,).
 
-    Rows are put into the order of their ids first, so that k-means finds the same clusters in any order.
+    Rows are first sorted by their ids, so k-means finds the same clusters for any order.
     """
     order = np.argsort(image_ids)
     found = np.empty(len(image_ids), int)
@@ -129,7 +129,7 @@ def image_kinds(values, image_ids):
 
 
 def describe(values, is_train):
-    """Return images as z and c side by side, each set scaled to a total variance of 1 over training images.
+    """Return z and c of images side by side, each scaled to a total variance of 1 over training images.
 
     Parameters
     ----------
@@ -148,16 +148,16 @@ def describe(values, is_train):
 
 @functools.lru_cache(maxsize=8)
 def splits_of(study, subject):
-    """Return a subject's images split by the names of `nsd.SPLIT_NAMES`, at equal numbers of training images.
+    """Return the splits of `nsd.SPLIT_NAMES` for a subject, with equal numbers of training images.
 
-    Before them stands the published split with all its training images. Held-back scenes are left out where
-    their captions are not known.
+    The published split with all its training images comes first. Held-back scenes are left out if their
+    captions are not known.
 
     Returns
     -------
     splits : dict of str to nsd.Split
     kinds : pandas.Series
-        The cluster of like images of each image, by image id.
+        The cluster of similar images that each image belongs to, by image id.
     """
     table = study.tables[subject]
     train_ids, test_ids = nsd.split(table)
@@ -178,14 +178,14 @@ def splits_of(study, subject):
 
 
 def at_one_size(splits, seed):
-    """Return splits whose training images are drawn down to the smallest number of them.
+    """Return splits with training images cut at random to the smallest number among the splits.
 
     Parameters
     ----------
     splits : dict of str to nsd.Split
-        Their distances are those from all training images.
+        Splits. Their distances refer to all training images.
     seed : sequence of int
-        Equal training sets are cut alike.
+        Seed of the cut. Equal training sets are cut in the same way.
 
     Returns
     -------
@@ -200,5 +200,5 @@ def at_one_size(splits, seed):
 
 
 def checked_vertices(n):
-    """Return a tenth of n vertices, always the same: those that a page compares with its file."""
+    """Return the same tenth of n vertices on each call, which a page compares with its file."""
     return np.random.default_rng(2026).choice(n, n // 10, replace=False)

@@ -1,4 +1,4 @@
-"""Long work cut into parts. Each part is made once and kept; who makes the last one gathers them all."""
+"""Divide long work into parts that are made once, kept, and gathered by the process that makes the last."""
 
 import argparse
 import datetime
@@ -23,25 +23,25 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @dataclass(frozen=True)
 class Job:
-    """A product and the parts it is gathered from.
+    """Describe a product and the parts that it is gathered from.
 
     Attributes
     ----------
     study : Study
     parts : sequence of tuple
-        What can be made alone. Neighbours should need the same models: shares are runs of them.
+        Parts that can be made independently. Neighbouring parts should need the same models, because a share
+        is a run of neighbours.
     make : callable
         ``make(study, *part)`` returns a dictionary of arrays, as `kept.Shelf.get` keeps them.
     gather : callable
         ``gather(study, load)``, where ``load(*part)`` reads the arrays of a part, returns
         ``{file ending: (arrays, provenance)}``.
     depends_on : dict
-        JSON-able: all that a part depends on besides the code. It is written as provenance.
+        Everything that a part depends on besides the code (JSON-able). It is written as provenance.
     is_slice : bool
-        Whether `parts` are only some of those of the product: what is gathered from them stays in the
-        cache.
+        Whether `parts` are only some parts of the product. The gathered result then stays in the cache.
     name, code, shelf : str, str, Shelf
-        The name of the script, the hash of the package's code, and where parts are kept.
+        Name of the script, hash of the package's code, and shelf of the parts.
     """
 
     study: Study
@@ -61,7 +61,7 @@ class Job:
         set_(self, "shelf", self.study.shelf(self.name, [self.make], self.depends_on))
 
     def keep(self, part):
-        """Make a part unless it is kept; return an error of the numbers in words, else None."""
+        """Make a part unless it is kept; return a numerical error as text, or None."""
         if keys.package_code() != self.code:
             raise RuntimeError(
                 f"This worker has another version of latentcortex than the process that sent it {part}. "
@@ -76,14 +76,14 @@ class Job:
         return None
 
     def run(self, shard=(0, 1), scheduler=None):
-        """Make the missing parts of one share, here or on a Dask cluster.
+        """Make the missing parts of one share, in this process or on a Dask cluster.
 
         Returns
         -------
         n_left : int
-            How many parts of the job are missing now.
+            Number of parts of the job that are still missing.
         failed : list of str
-            Those that failed because numbers are no longer finite. They are also printed, after all others.
+            Parts that failed because numbers were not finite. They are also printed at the end.
         """
         distributed = None if scheduler is None else _import_dask()
         mine = share_of(self.parts, *shard)
@@ -105,7 +105,7 @@ class Job:
         return self.shelf.load(self.shelf.path(part)) is not None
 
     def write(self, folder):
-        """Gather the parts and write the product, one file for each ending; return the paths."""
+        """Gather the parts, write the product with one file per ending, and return the paths."""
         gathered = self.gather(self.study, lambda *part: store.load(self.shelf.path(part)))
         # A slice never takes the name of the whole.
         name = f"{self.name}-slice" if self.is_slice else self.name
@@ -117,7 +117,7 @@ class Job:
         ]
 
     def written(self):
-        """Return what the provenance of a product says of its making."""
+        """Return how the product was made, for its provenance."""
         code = keys.code_of(self.make.__code__.co_filename)
         today = datetime.date.today().isoformat()
         return {"script": self.name, "date": today, "code": code, "device": self.study.preset.device}
@@ -134,24 +134,24 @@ def _import_dask():
 
 
 def share_of(parts, shard, n_shards):
-    """Return one share of a list, neighbours together."""
+    """Return one share of a list, as a run of neighbours."""
     return [parts[k] for k in np.array_split(np.arange(len(parts)), n_shards)[shard]]
 
 
 def stacked(load, *axes):
-    """Stack the arrays of parts that are named by all combinations of some words.
+    """Return stacked arrays of the parts that are named by all combinations of some words.
 
     Parameters
     ----------
     load : callable
-        ``load(*part)`` returns the arrays of a part by name: the same names and shapes for all parts.
+        ``load(*part)`` returns the arrays of a part by name. Names and shapes are the same for all parts.
     *axes : sequences
-        Of the words at each place of a part.
+        Words at each place of a part.
 
     Returns
     -------
     dict of str to array
-        The first axes are `axes`, the others those of the arrays.
+        The first axes are `axes`, followed by the axes of the arrays.
     """
     parts = [load(*part) for part in itertools.product(*axes)]
     of_name = {name: np.array([part[name] for part in parts]) for name in parts[0]}
@@ -159,7 +159,7 @@ def stacked(load, *axes):
 
 
 def parse_shard(text):
-    """Read which share of the work to do, such as ``"0/2"``: 0-based number and how many."""
+    """Return the 0-based number of a share and the number of shares from a text such as ``"0/2"``."""
     numbers = text.split("/")
     if len(numbers) == 2 and all(map(str.isdecimal, numbers)):
         shard, n_shards = map(int, numbers)
@@ -169,23 +169,23 @@ def parse_shard(text):
 
 
 def add_images(parser):
-    """Add the option of scripts that can do with fewer test images."""
+    """Add the option of scripts that can use fewer test images."""
     parser.add_argument(
         "--images", type=int, help="only so many test images, at random; their product stays in the cache"
     )
 
 
 def main(doc, make_job, add=None):
-    """Run a script: read the options that all scripts have, do the work, write the product.
+    """Run a script: read the options that all scripts share, do the work, and write the product.
 
     Parameters
     ----------
     doc : str
-        Of the script; its first line describes it.
+        Docstring of the script. Its first line describes the script.
     make_job : callable
         ``make_job(study, args)`` returns the `Job`.
     add : callable, optional
-        ``add(parser)`` adds options of the script's own.
+        ``add(parser)`` adds options specific to the script.
     """
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--preset", help="default: $LATENTCORTEX_PRESET, else mini")

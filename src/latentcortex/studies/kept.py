@@ -1,4 +1,4 @@
-"""Results on disk that are made once, by the process that needs them first."""
+"""Keep results on disk that are made once, by the process that needs them first."""
 
 import hashlib
 import logging
@@ -14,16 +14,16 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Shelf:
-    """A folder of the cache whose files all depend on the same code and settings.
+    """Describe a folder of the cache whose files all depend on the same code and settings.
 
     Attributes
     ----------
     name : str
         What is kept, such as ``"drawings"``.
     key : str
-        Of `keys.key_of`: another key is another folder.
+        Key from `keys.key_of`. Another key is another folder.
     provenance : dict
-        Written into each file.
+        Provenance that is written into each file.
     """
 
     name: str
@@ -32,18 +32,18 @@ class Shelf:
 
     @property
     def folder(self):
-        """Return the folder."""
+        """Return the path of the folder."""
         return store.cache_folder() / "kept" / self.name / self.key[:12]
 
     def path(self, part, suffix=".npz"):
-        """Return where a part, a tuple of words and numbers, is kept."""
+        """Return the path of a part, which is a tuple of words and numbers."""
         words = [re.sub(r"[^\w.+]+", "_", str(word)) for word in part]
         # Words that differ in other characters alone, too, lie in files of their own.
         digest = hashlib.sha256(repr([str(word) for word in part]).encode()).hexdigest()[:6]
         return self.folder / f"{'-'.join(words)}-{digest}{suffix}"
 
     def load(self, path):
-        """Return the arrays of a file; None where there is none, or only a damaged one."""
+        """Return the arrays of a file, or None if the file is missing or damaged."""
         if not path.is_file():
             return None
         try:
@@ -53,7 +53,7 @@ class Shelf:
             return None
 
     def image_ids(self, path):
-        """Return the ids of a file's rows; none where the file is damaged, and removed."""
+        """Return the ids of a file's rows, or no ids if the file is damaged and was removed."""
         try:
             return store.image_ids(path)
         except store.DamagedFileError as error:
@@ -61,21 +61,21 @@ class Shelf:
             return []
 
     def discard(self, path, error):
-        """Name a damaged file and remove it, so that it is made again."""
+        """Print the name of a damaged file and remove it, so that it is made again."""
         _LOG.warning("%s is damaged and will be made again (%s).", path, error)
         path.unlink(missing_ok=True)
 
     def get(self, part, make):
-        """Return the arrays of a part; compute and keep them first where they are missing.
+        """Return the arrays of a part; missing arrays are computed and kept first.
 
-        Processes that want the same part wait for the one that makes it.
+        Processes that need the same part wait for the process that makes it.
 
         Parameters
         ----------
         part : tuple
         make : callable
-            Called without arguments, if at all: a dictionary of arrays, as `store.save` takes them
-            (``image_ids`` are the ids of all rows), with or without ``provenance``.
+            Called without arguments if the part is missing. It returns a dictionary of arrays, as
+            `store.save` takes them, with or without ``provenance``. ``image_ids`` are the ids of all rows.
         """
         path = self.path(part)
         found = self.load(path)  # without a lock: files are replaced at once, and a cache may be read-only

@@ -1,8 +1,8 @@
-"""Name a result by what was asked for and by the code that answers it.
+"""Name a result by its settings and by the code that computes it.
 
-The code is found by following names: from a function to every definition of this package that it
-mentions, and from there on. A change of such a definition changes the key; a comment, a docstring or
-a function that is not reached does not.
+The code is found by following names from a function to every definition of this package that it mentions, and
+so on. A change of such a definition changes the key. A comment, a docstring or a function that is not reached
+does not.
 """
 
 import ast
@@ -21,22 +21,22 @@ _STARTED = time.time()
 
 
 def key_of(functions, settings):
-    """Return the key of a result: 64 hexadecimal digits.
+    """Return the key of a result, which has 64 hexadecimal digits.
 
     Parameters
     ----------
     functions : sequence of function or class
-        What computes the result.
+        The functions that compute the result.
     settings : JSON-able
-        All that the result depends on besides the code: numbers, hashes of networks, the identity of
-        the data.
+        Everything that the result depends on besides the code, such as numbers, hashes of networks and the
+        identity of the data.
     """
     starts = [(_file_of(function), function.__qualname__.split(".")[0]) for function in functions]
     return store.source_hash([], [settings, _code(starts)])
 
 
 def code_of(file):
-    """Return the hash of all code that a file reaches: 64 hexadecimal digits."""
+    """Return the hash of all code that a file reaches, which has 64 hexadecimal digits."""
     file = Path(file).resolve()
     return store.source_hash([], _code([(file, name) for name in _module(file)[0]]))
 
@@ -52,7 +52,7 @@ def _code(starts):
 
 
 def reached(starts):
-    """Return the definitions that some definitions can reach by the names that they mention.
+    """Return all definitions that can be reached by names from some definitions.
 
     Parameters
     ----------
@@ -154,14 +154,14 @@ def _resolve(module, name, attribute=None):
 
 
 def weights_hash(preset, *networks):
-    """Return a hash of networks: of their files, or of the commit of a hub id.
+    """Return a hash of networks, from their files or from the commit of a hub id.
 
     Parameters
     ----------
     preset : latentcortex.presets.Preset
     *networks : str
-        Of ``"vae"``, ``"unet"``, ``"text_encoder"``, ``"tokenizer"``, ``"scheduler"``, ``"tiny_vae"``,
-        ``"guide"``, ``"judge"``, ``"alexnet"``.
+        Names among ``"vae"``, ``"unet"``, ``"text_encoder"``, ``"tokenizer"``, ``"scheduler"``,
+        ``"tiny_vae"``, ``"guide"``, ``"judge"``, ``"alexnet"``.
     """
     from latentcortex.mini.networks import MODEL_FOLDER
 
@@ -182,7 +182,7 @@ def _hash_files(files, *more):
 
 
 def settings_of(preset, ignoring=()):
-    """Return the fields of a preset that decide results, JSON-able, without some."""
+    """Return the fields of a preset that influence results (JSON-able), without the fields in `ignoring`."""
     fields = dataclasses.asdict(preset)
     # Networks are known by their hash, data by their identity, wherever they lie.
     elsewhere = ("name", "data", "model", "revision", "tiny_vae", "guide", "judge")

@@ -1,7 +1,7 @@
-"""Scores of many feature sets at every vertex, in several simulated worlds at once.
+"""Score many feature sets at every vertex, in several simulated worlds at once.
 
-Worlds of one seed have the same images and trials, so one set of features is fitted to the responses of all
-of them together. Data that were measured are one world.
+Worlds with the same seed have the same images and trials. So one set of features is fitted to the responses
+of all these worlds together. Measured data are a single world.
 """
 
 import functools
@@ -33,16 +33,16 @@ AREAS = {
 
 
 def predict(values, is_train, train, test_ids):
-    """Return betas (n_test, n_vertices) that one feature set predicts for test images.
+    """Return betas (n_test, n_vertices) predicted by one feature set for test images.
 
-    The features are cut to N_COMPONENTS principal components of the training images and turned back into
-    their own axes, as chapter 10 explains.
+    The features are reduced to N_COMPONENTS principal components of the training images and transformed back
+    to their original axes, as chapter 10 explains.
 
     Parameters
     ----------
     values : array (n_images, ...)
     is_train : bool array (n_images,)
-        The training images, in the order of `train`; the others in the order of `test_ids`.
+        Mask of the training images, in the order of `train`. All other images are in the order of `test_ids`.
     train : tuple of (betas, image_ids, n_repeats)
     test_ids : int array (n_test,)
     """
@@ -53,7 +53,7 @@ def predict(values, is_train, train, test_ids):
 
 @dataclass(frozen=True)
 class Worlds:
-    """Averaged responses of a subject in several worlds, and where its regions lie.
+    """Hold averaged responses of a subject in several worlds, and its regions.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Worlds:
         Betas (n_train, n_worlds x n_vertices), image ids and number of repeats.
     test_betas : array (n_test, n_worlds x n_vertices)
     ceiling : array (n_worlds, n_vertices)
-        Share of the variance of the test averages that repeats.
+        Noise ceiling of the test averages, as a share of variance.
     areas : dict of str to bool array (n_vertices,)
     """
 
@@ -77,31 +77,31 @@ class Worlds:
 
     @property
     def is_train(self):
-        """Return which of the images train, bool (n_images,)."""
+        """Return a mask of the training images, bool (n_images,)."""
         return np.arange(len(self.image_ids)) < self.n_train
 
     def predict(self, values, n_worlds=None):
-        """Return predicted betas of the test images (n_test, n_worlds x n_vertices) from one feature set.
+        """Return betas (n_test, n_worlds x n_vertices) of the test images predicted by one feature set.
 
         Parameters
         ----------
         values : array (n_images, ...)
         n_worlds : int, optional
-            Only of so many worlds, the first ones. Default: of all.
+            Number of worlds to predict, from the first on. By default all.
         """
         train = (self.train[0][:, : self.ceiling[:n_worlds].size], *self.train[1:])
         return predict(values, self.is_train, train, self.image_ids[self.n_train :])
 
     def correlate(self, predicted):
-        """Return r of every vertex, (n_worlds, n_vertices), of as many worlds as were predicted."""
+        """Return r of every vertex, (n_worlds, n_vertices), for the worlds that were predicted."""
         n_columns, test_ids = predicted.shape[1], self.image_ids[self.n_train :]
         r = encoding.correlation(predicted, self.test_betas[:, :n_columns], test_ids)
         return r.reshape(-1, self.ceiling.shape[1])
 
     def by_area(self, r):
-        """Return the mean r of each area over vertices whose ceiling is not near 0, (n_worlds, n_areas).
+        """Return the mean r (n_worlds, n_areas) of each area over vertices with a ceiling not near 0.
 
-        In a world without signal no vertex has a ceiling, and the mean is over all vertices of the area.
+        In a world without signal no vertex has a ceiling, so the mean is over all vertices of the area.
         """
         means = np.full((len(r), len(self.areas)), np.nan)
         for world, ceiling in enumerate(self.ceiling[: len(r)]):
@@ -113,7 +113,7 @@ class Worlds:
         return means
 
     def resampled(self, predicted):
-        """Return r of the first world over resampled test images, (N_DRAWS, n_vertices).
+        """Return r (N_DRAWS, n_vertices) of the first world over resampled test images.
 
         The same images are drawn for every feature set and every subject, so differences are paired.
         """
@@ -121,13 +121,13 @@ class Worlds:
         return encoding.bootstrap_correlation(predicted[:, :n], self.test_betas[:, :n], rng, N_DRAWS)
 
     def resampled_by_area(self, draws):
-        """Return the means of `resampled` over the same vertices as `by_area`, (n_areas, N_DRAWS)."""
+        """Return the means (n_areas, N_DRAWS) of `resampled` over the same vertices as in `by_area`."""
         return np.stack([self.by_area(draw[None])[0] for draw in draws], axis=-1)
 
 
 @functools.lru_cache(maxsize=4)
 def study_of_world(study, world, seed):
-    """Return the study of a simulated world, built first where it is missing; measured data are their own."""
+    """Return the study of a simulated world, which is built if it is missing, or of measured data."""
     if world == "measured":
         return study
     from latentcortex.mini import build
@@ -137,13 +137,13 @@ def study_of_world(study, world, seed):
 
 @functools.lru_cache(maxsize=2)
 def read_worlds(study, worlds, seed, subject):
-    """Read the responses of a subject in visual cortex, in worlds that show the same images.
+    """Return the responses of a subject's visual cortex in several worlds with the same images.
 
     Parameters
     ----------
     study : Study
     worlds : tuple of str
-        Of `mini.build.open_tree`, or ``("measured",)``.
+        Worlds of `mini.build.open_tree`, or ``("measured",)``.
     seed : int
     subject : str
 
@@ -154,7 +154,7 @@ def read_worlds(study, worlds, seed, subject):
     Raises
     ------
     ValueError
-        If the worlds show other images, or show them otherwise often.
+        If the worlds show different images, or show them with different numbers of repeats.
     """
     space, read = study.preset.space, []
     for world in worlds:

@@ -1,4 +1,4 @@
-"""Small pictures kept together in one WebP file, in a tenth of the space that their pixels need."""
+"""Store small pictures together in one WebP file, in a tenth of the space of their pixels."""
 
 import io
 
@@ -9,18 +9,18 @@ LARGEST_SIDE = 16_383  # of a WebP file, in pixels
 
 
 def packed(pictures, quality):
-    """Return pictures as the bytes of one WebP file: uint8 array (n_bytes,).
+    """Return pictures as the bytes of one WebP file, a uint8 array (n_bytes,).
 
     Parameters
     ----------
     pictures : uint8 array (n_rows, n_columns, h, w, 3)
     quality : int
-        From 0 to 100. The pixels that `unpacked` returns are near those given, not equal to them.
+        From 0 to 100. The pixels that `unpacked` returns are similar to the given pixels, but not equal.
 
     Raises
     ------
     ValueError
-        For an array of another kind, or one too large for a file.
+        If the array is of another kind, or too large for a file.
     """
     if pictures.dtype != np.uint8 or pictures.ndim != 5 or pictures.shape[4] != 3:
         raise ValueError(
@@ -40,7 +40,7 @@ def packed(pictures, quality):
 
 
 def unpacked(file, n_rows, n_columns):
-    """Return the pictures of a file that `packed` made: uint8 array (n_rows, n_columns, h, w, 3).
+    """Return the pictures of a file that `packed` made, a uint8 array (n_rows, n_columns, h, w, 3).
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def unpacked(file, n_rows, n_columns):
     Raises
     ------
     ValueError
-        If the file's height is no multiple of `n_rows`, or its width none of `n_columns`.
+        If the height of the file is not a multiple of `n_rows`, or its width not a multiple of `n_columns`.
     """
     whole = np.asarray(Image.open(io.BytesIO(file.tobytes())).convert("RGB"))
     (height, width), rest = whole.shape[:2], (whole.shape[0] % n_rows, whole.shape[1] % n_columns)

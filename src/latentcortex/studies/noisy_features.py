@@ -1,7 +1,8 @@
-"""Features that depend on noise, kept by image id: noised latents, layers of the U-Net, and z_c.
+"""Compute features that depend on noise, and keep them by image id.
 
-An image has its own noise for each draw. It is the same at every share of noise, for the trained network and
-for one of random weights, so that their scores can be compared image by image.
+These are noised latents, layers of the U-Net, and z_c. An image has its own noise for each draw. This noise
+is the same at every share of noise, for the trained network and for a network with random weights. So scores
+can be compared image by image.
 """
 
 import functools
@@ -23,22 +24,23 @@ CONDITIONS = ("text", "empty")
 
 @dataclass(frozen=True)
 class Reading:
-    """How layers of the U-Net are read.
+    """Set how layers of the U-Net are read.
 
     Attributes
     ----------
     share : float
-        Of noise, sqrt(1 - abar). The timestep is the nearest.
+        Share of noise, sqrt(1 - abar). The nearest timestep is used.
     draw : int
-        Of the noise.
+        Number of the draw of noise.
     network : str
-        ``"trained"``, or ``"random SEED"``: the same architecture with weights that nothing has trained.
+        ``"trained"``, or ``"random SEED"`` for the same architecture with untrained weights.
     n_projections : int
         Random projections, each with a seed of its own, named ``"0"``, ``"1"``, ...
     conditions : tuple of str
-        Of CONDITIONS: with the true caption, and with the empty one.
+        Names in CONDITIONS, for the true caption and the empty caption.
     pooled_to : int or None
-        Whether each layer is also averaged to so many places a side before it is projected (``"pooled"``).
+        If given, each layer is also averaged to this number of places per side before it is projected
+        (``"pooled"``).
     """
 
     share: float
@@ -50,18 +52,18 @@ class Reading:
 
     @property
     def forms(self):
-        """Return the names of the ways in which a layer is reduced."""
+        """Return the names of the reductions of a layer."""
         return [*map(str, range(self.n_projections)), *(["pooled"] if self.pooled_to else [])]
 
 
 def noise_of(image_ids, draw, shape):
-    """Return the noise of images, tensor (n, 4, h, w): a function of image and draw alone."""
+    """Return the noise (n, 4, h, w) of images, which depends only on image and draw."""
     generators = [sampler.make_generator(int(i), draw, SEED_OF_NOISE) for i in image_ids]
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
 
 def noised(study, share, draw, image_ids):
-    """Return noised latents of images, tensor (n, 4, h, w), and the timestep whose noise they carry."""
+    """Return noised latents (n, 4, h, w) of images, and the timestep of their noise."""
     scheduler = study.model.scheduler
     timestep = features.timestep_of_share(scheduler, share)
     z = targets(study, ["z"], image_ids)["z"]
@@ -70,7 +72,7 @@ def noised(study, share, draw, image_ids):
 
 
 def blocks(study):
-    """Return what each block of the U-Net hands on: dict of str to features.UNetLayer, in order."""
+    """Return the outputs of the U-Net's blocks in order, a dict of str to features.UNetLayer."""
     layers = features.unet_layers(study.model.unet, study.preset.latent_shape, study.preset.n_tokens)
     return {name: layer for name, layer in layers.items() if layer.kind == "block"}
 
@@ -100,9 +102,10 @@ def _projected(values, number):
 
 @torch.no_grad()
 def read_unet(study, reading, image_ids):
-    """Read all blocks of a U-Net: float16 tensors (n, N_PROJECTED) by (layer, condition, form), joined by |.
+    """Return all blocks of a U-Net, as float16 tensors (n, N_PROJECTED) by layer, condition and form.
 
-    One batch of raw activations is in memory at a time.
+    The three parts of a name are joined by a vertical bar. One batch of raw activations is in memory at a
+    time.
     """
     latents, timestep = noised(study, reading.share, reading.draw, image_ids)
     captions, model, found = targets(study, ["c"], image_ids)["c"], study.model, {}
@@ -132,7 +135,7 @@ def read_unet(study, reading, image_ids):
 
 
 def unet_features(study, reading, names, image_ids):
-    """Return layers of the U-Net for images; those of new images are read and kept first.
+    """Return layers of the U-Net for images; layers for new images are read and kept first.
 
     Parameters
     ----------
@@ -149,7 +152,7 @@ def unet_features(study, reading, names, image_ids):
     Raises
     ------
     ValueError
-        For a layer, condition or form that the reading does not have; it lists those that exist.
+        If the reading does not have a layer, condition or form. The message lists those that exist.
     """
     known = [
         (layer, condition, form)

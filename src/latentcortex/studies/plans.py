@@ -1,4 +1,4 @@
-"""How the networks of the shared space are trained: sizes and settings for a preset's latents."""
+"""Set the sizes and training settings of shared-space networks for a preset's latents."""
 
 from dataclasses import dataclass, replace
 
@@ -11,17 +11,17 @@ GROUPS = {"z": ("z",), "c": ("c",), "g": tuple(f"g{k}" for k in LAYERS), "zc": (
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes and trainings of the networks.
+    """Hold sizes and training settings of the networks.
 
     Attributes
     ----------
     sizes : NetworkSizes
     other_prior_depth : int
-        Of the method "prior".
+        Depth of the prior of the method "prior".
     pretraining, finetuning, scratch : dict of str to TrainingSettings
-        By group of targets.
+        Settings by group of targets.
     n_validation : int
-        Images of each subject that validate.
+        Number of validation images of each subject.
     """
 
     sizes: NetworkSizes
@@ -32,14 +32,14 @@ class Plan:
     n_validation: int = 100
 
     def of(self, method, group):
-        """Return what a method reads of the plan for a group of targets.
+        """Return sizes and stages of a method for a group of targets.
 
         Returns
         -------
         sizes : NetworkSizes or None
-            None for ridge, which has no network.
+            None for ridge regression, which has no network.
         stages : list of TrainingSettings
-            Of both stages, of the only one from scratch, or none for ridge.
+            Settings of both stages, of a single stage from scratch, or an empty list for ridge regression.
         """
         if method == "ridge":
             return None, []
@@ -50,7 +50,7 @@ class Plan:
 
 
 def every(settings, **others):
-    """Return the same settings for all groups but for some fields of the groups named."""
+    """Return the same settings for all groups, except for some fields of the named groups."""
     return {group: replace(settings, **others.get(group, {})) for group in GROUPS}
 
 

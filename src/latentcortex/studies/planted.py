@@ -1,4 +1,4 @@
-"""What was planted in the vertices of a simulated tree: its scenes, read back, and their variables."""
+"""Read back the scenes of a simulated tree, and the variables planted in its vertices."""
 
 import dataclasses
 
@@ -10,14 +10,14 @@ from latentcortex.studies.recovery_worlds import planted_features
 
 
 def read_scenes(root, image_ids, held_back=False):
-    """Return simulated images as scenes, from the table of what is in them.
+    """Return the scenes of simulated images, from the table of their contents.
 
     Parameters
     ----------
     root : Path
     image_ids : int array (n,)
     held_back : bool
-        Whether the ids are those of the further session of held-back scenes.
+        Whether the ids belong to the additional session of held-back scenes.
 
     Returns
     -------
@@ -39,19 +39,19 @@ def read_scenes(root, image_ids, held_back=False):
 
 
 def planted_variables(root, train_ids, test_ids, experiment="nsd"):
-    """Return the variables that simulated vertices are tuned to, of training images, then of test images.
+    """Return the variables that simulated vertices are tuned to, for training and then test images.
 
     Parameters
     ----------
     root : Path
     train_ids, test_ids : int arrays
     experiment : {"nsd", "nsdsynthetic"}
-        Whose ids the test ids are.
+        The experiment that the test ids belong to.
 
     Returns
     -------
     dict of str to array (n_train + n_test, n_features)
-        As `recovery_worlds.planted_features`: ``"low"`` and ``"semantic"``.
+        ``"low"`` and ``"semantic"``, as in `recovery_worlds.planted_features`.
     """
     if experiment == "nsd":
         ids = np.concatenate([train_ids, test_ids])

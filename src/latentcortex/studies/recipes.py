@@ -1,4 +1,4 @@
-"""How images are drawn: from whose z and c, under which condition, with which guide."""
+"""Describe how images are drawn: the source of z and c, the condition and the guide."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -8,17 +8,19 @@ from latentcortex.studies.study import LAYERS
 
 @dataclass(frozen=True)
 class Guide:
-    """What corrects the sampler; the defaults are the published guide, with features decoded by ridge.
+    """Describe the guide of the sampler; the defaults are the published guide with features from ridge.
 
     Attributes
     ----------
     looks_at : {"features", "colours", "brain"}
-        What is compared: layers of g, colours in cells, or measured responses (of the first two
-        showings) with those that an encoding model predicts for the picture.
+        What the guide compares. ``"features"`` compares layers of g, and ``"colours"`` compares mean colours
+        in cells. ``"brain"`` compares measured responses (first two repeats) with the responses that an
+        encoding model predicts for the picture.
     targets : str
-        Whose features: ``"ridge"`` and ``"ridge rescaled"`` (decoded), ``"network"`` (decoded by the
-        shared space), ``"true"``, ``"other"`` (of another image), or ``"mixed S"`` (the share S of true,
-        the rest of decoded ones). Colours are those of the original (``"true"``) or of decoded z.
+        Source of the target features. ``"ridge"`` and ``"ridge rescaled"`` are decoded by ridge regression,
+        and ``"network"`` by the shared space. ``"true"`` are true features, and ``"other"`` are true features
+        of another image. ``"mixed S"`` mixes the share S of true with decoded features. Colours come from the
+        original (``"true"``) or from decoded z.
     layers, weights
         See `sampler.feature_guide`.
     feature_scale, guided_share, guided_from, max_relative_step, through_unet, blend
@@ -42,22 +44,22 @@ class Guide:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an image is drawn; the default is system A without a guide.
+    """Describe how an image is drawn; the default is system A without a guide.
 
     Attributes
     ----------
     source : str
-        Where z and c come from: ``"ridge"`` (decoded from all showings), ``"ridge first"`` and ``"ridge
-        two"`` (from the first showing, from the first two), ``"ridge shuffled"`` (by decoders that learned
-        from responses of other images), ``"ridge others"`` (decoded from the responses to another image),
-        ``"ridge bottleneck K"`` (through K numbers), ``"network METHOD SESSIONS"`` (by the shared space),
-        ``"true"``, ``"true span"`` (projected on what decoders can predict), ``"empty"`` (the empty
-        caption).
+        Source of z and c. ``"ridge"`` decodes them from all repeats, ``"ridge first"`` from the first repeat,
+        and ``"ridge two"`` from the first two. ``"ridge shuffled"`` uses decoders that were fitted to
+        responses to other images. ``"ridge others"`` decodes from the responses to another image. ``"ridge
+        bottleneck K"`` decodes through K dimensions. ``"network METHOD SESSIONS"`` uses the shared space.
+        ``"true"`` are true features, and ``"true span"`` are true features projected on the span of the
+        decoders. ``"empty"`` is the empty caption.
     condition : {"both", "z_only", "c_only", "vae"}
-        Of `sampler.reconstruct`; ``"vae"`` decodes z and draws nothing.
+        Condition of `sampler.reconstruct`. ``"vae"`` only decodes z by the VAE.
     guide : Guide or None
     dpm : bool
-        Whether DPM-Solver++ draws instead of DDIM.
+        Whether to draw with DPM-Solver++ instead of DDIM.
     """
 
     source: str = "ridge"
@@ -67,7 +69,7 @@ class Recipe:
 
     @property
     def needs_no_brain(self):
-        """Tell whether the drawings are the same for all subjects."""
+        """Return whether the drawings are the same for all subjects."""
         return self.source in ("true", "empty") and self.guide is None
 
     def guided(self, **changes):

@@ -1,17 +1,18 @@
-"""The recovery benchmark: what a method must be, how a reader's own is loaded, checked and run.
+"""Define methods of the recovery benchmark, and load, check and run a reader's own method.
 
-A method is a function ``method(train, test, rng)``. `train` and `test` are `recovery_worlds.Rows`:
-``features`` (a dict of arrays (n_images, n_features), in order: the first set is the low-level one, the
-last the semantic one), ``betas`` (n_images, n_vertices), ``image_ids``, ``n_repeats`` and
-``noise_ceiling``. `rng` is a numpy generator. It returns a dict with exactly one of
+A method is a function ``method(train, test, rng)``. `train` and `test` are `recovery_worlds.Rows`. They hold
+``features``, ``betas`` (n_images, n_vertices), ``image_ids``, ``n_repeats`` and ``noise_ceiling``.
+``features`` is a dict of arrays (n_images, n_features) in order, where the first set is low-level and the
+last is semantic. `rng` is a numpy generator. A method returns a dict with exactly one of
 
 - ``"preference"``: floats (n_vertices,), above 0 where the first set fits better, below 0 the last;
 - ``"share"``: floats in [0, 1] (n_vertices,), the part that belongs to the first set;
 - ``"winner"``: whole numbers (n_vertices,), the place of the best set, 0 for the first;
 
-and, if it likes, ``"draws"``: the same map over at least 20 resamplings of images (n_draws, n_vertices),
-from which intervals are made, and ``"p"``: a p-value for each vertex (n_vertices,). No value may be NaN:
-a vertex of which nothing can be said has the preference 0, the share 0.5 and the p-value 1.
+and optionally ``"draws"`` and ``"p"``. ``"draws"`` is the same map over at least 20 resamplings of images
+(n_draws, n_vertices), from which intervals are computed. ``"p"`` is a p-value for each vertex (n_vertices,).
+No value may be NaN. A vertex about which nothing is known has the preference 0, the share 0.5 and the p-value
+1.
 """
 
 import dataclasses
@@ -32,17 +33,17 @@ FEWEST_DRAWS = 20
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A checked map.
+    """Hold a map that has been checked.
 
     Attributes
     ----------
     kind : str
-        One of `KINDS`.
+        Kind of map, one of `KINDS`.
     lowness : float array (n_vertices,)
-        Above 0 where the first, low-level set fits better: the preference, the share less 0.5, or the
+        Above 0 where the first, low-level set fits better. It is the preference, the share - 0.5, or the
         place of the winner from 1 (first) to -1 (last).
     draws : float array (n_draws, n_vertices) or None
-        The same over resamplings of images.
+        The same map over resamplings of images.
     p : float array (n_vertices,) or None
     """
 
@@ -53,12 +54,12 @@ class Answer:
 
 
 def check_answer(answer, n_vertices, n_sets):
-    """Return what a method returned as an `Answer`.
+    """Return the result of a method as an `Answer`.
 
     Raises
     ------
     ValueError
-        For anything that is not as the module describes it.
+        If the result is not as the module describes it.
     """
     if not isinstance(answer, dict):
         raise ValueError(f"A method must return a dict, got {type(answer).__name__}.")
@@ -111,12 +112,12 @@ def _lowness(values, kind, n_sets):
 def load_method(text):
     """Return the function that ``MODULE:FUNCTION`` or ``path/to/file.py:function`` names.
 
-    A module is looked for in the working directory first.
+    A module is searched in the working directory first.
 
     Raises
     ------
     ValueError
-        If the text is of another form, or there is no such module or function.
+        If the text has another form, or if there is no such module or function.
     RuntimeError
         If the file raises an error while it is read.
     """
@@ -156,22 +157,22 @@ def load_method(text):
 
 
 def file_of(module):
-    """Return the path that ``path/to/file.py`` or a dotted name stands for here, there or not."""
+    """Return the path that ``path/to/file.py`` or a dotted name stands for, whether it exists or not."""
     return Path(module if module.endswith(".py") else module.replace(".", "/") + ".py")
 
 
 def lies_in_package(module):
-    """Return whether a dotted name is that of a module in a package here, whose imports may be relative."""
+    """Return whether a dotted name is a module in a local package, whose imports may be relative."""
     return not module.endswith(".py") and file_of(module).with_name("__init__.py").is_file()
 
 
 def ask(method, name, train, test, rng):
-    """Call a method and check what it returns; errors say which method failed and where.
+    """Call a method and return its checked result; errors name the method and the place.
 
     Raises
     ------
     ValueError
-        If the answer is not as described above.
+        If the answer is not as the module describes it.
     RuntimeError
         If the method raises an error.
     """
@@ -193,7 +194,7 @@ def _in_words(error):
 
 
 def rehearse(method, name, sets=("z", "c")):
-    """Ask a method about a tiny made-up cell, so that mistakes show before hours of work."""
+    """Run a method on a tiny made-up cell, so that mistakes appear before hours of work."""
     rng = np.random.default_rng(0)
     n, n_vertices = np.array([60, 30]), 7
     rows = []

@@ -1,7 +1,7 @@
-"""The methods of the recovery benchmark: those of `latentcortex.encoding`, and those that papers used.
+"""Define the methods of the recovery benchmark, from `latentcortex.encoding` and from papers.
 
-Each is a method as `recovery` describes it. They take any number of sets of features, of which the first
-is the low-level one; where a method knows two only, these are the first and the last.
+Each is a method as `recovery` describes it. Methods take any number of feature sets, of which the first is
+low-level. Methods for only two sets use the first and the last.
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ def difference_of_r(train, test, rng):
 
 
 def preference(train, test, rng):
-    """Return the difference of r over the root of the noise ceiling; 0 below a ceiling of 5 %."""
+    """Return the difference of r, divided by the root of the noise ceiling; 0 below a ceiling of 5 %."""
     first, last = _predicted(train, test, (0, -1))
 
     def statistic(rows):
@@ -62,7 +62,7 @@ def preference(train, test, rng):
 
 
 def first_alone(train, test, _rng):
-    """Return r of the first set alone, with p-values: where it predicts, the vertex is called low-level."""
+    """Return r of the first set alone, with p-values; vertices that it predicts are called low-level."""
     r = encoding.correlation(_predicted(train, test, (0,))[0], test.betas)
     p = encoding.p_values(r, len(test.betas), test.image_ids)
     return {"preference": r, "p": p}
@@ -80,17 +80,17 @@ def _unique(train, test, rng, combine, score=encoding.signed_r2, kind="preferenc
 
 
 def unique_of_first(train, test, rng):
-    """Return the unique variance of the first set, by signed R2 of the joint model less the last set."""
+    """Return the unique variance of the first set: signed R2 of the joint model minus that of the last."""
     return _unique(train, test, rng, lambda first, _last: first)
 
 
 def unique_of_last(train, test, rng):
-    """Return the unique variance of the last set, with a minus."""
+    """Return the negative unique variance of the last set."""
     return _unique(train, test, rng, lambda _first, last: -last)
 
 
 def share_of_unique(train, test, rng):
-    """Return the first set's part of both unique variances, by out-of-sample R2."""
+    """Return the share of the first set in both unique variances, by out-of-sample R2."""
     return _unique(train, test, rng, lambda *of: _share(np.array(of)), encoding.out_of_sample_r2, "share")
 
 
@@ -116,19 +116,19 @@ def _split(train, test, rng, shares, measure):
 
 
 def banded_product(train, test, rng):
-    """Return the first set's part of the R2 of banded ridge, by the product measure."""
+    """Return the share of the first set in the R2 of banded ridge, by the product measure."""
     shares = encoding.draw_shares(len(train.features), N_CANDIDATES, rng)
     return _split(train, test, rng, shares, encoding.product_measure)
 
 
 def banded_weights(train, test, rng):
-    """Return the first set's part of the R2 of banded ridge, by relative weights."""
+    """Return the share of the first set in the R2 of banded ridge, by relative weights."""
     shares = encoding.draw_shares(len(train.features), N_CANDIDATES, rng)
     return _split(train, test, rng, shares, encoding.relative_weights)
 
 
 def plain_product(train, test, rng):
-    """Return the first set's part of the R2 of one ridge regression of one penalty."""
+    """Return the share of the first set in the R2 of one ridge regression with one penalty."""
     shares = encoding.draw_shares(len(train.features), 1, rng)
     return _split(train, test, rng, shares, encoding.product_measure)
 
@@ -148,12 +148,12 @@ def _residual(train, test, rng, order):
 
 
 def residual_first(train, test, rng):
-    """Return R2 of the first set minus what the last adds to it, fitted on the residuals."""
+    """Return R2 of the first set minus the R2 that the last adds, fitted to the residuals."""
     return _residual(train, test, rng, (0, -1))
 
 
 def residual_last(train, test, rng):
-    """Return what the first set adds to the last, fitted on its residuals, minus R2 of the last."""
+    """Return the R2 that the first set adds, fitted to residuals of the last, minus R2 of the last."""
     return _residual(train, test, rng, (-1, 0))
 
 
@@ -175,7 +175,7 @@ def stacking(train, _test, rng):
 
 
 def argmax(train, test, rng):
-    """Return the set of the largest r."""
+    """Return the set with the largest r."""
     predicted = _predicted(train, test)
 
     def statistic(rows):
@@ -186,7 +186,7 @@ def argmax(train, test, rng):
 
 
 def largest_weight(train, _test, rng):
-    """Return the set of the largest sum of squared weights in one ridge regression on all sets."""
+    """Return the set with the largest sum of squared weights in one ridge regression on all sets."""
     shares = encoding.draw_shares(len(train.features), 1, rng)
     encoder = BandedEncoder(shares).fit(train.features, train.betas, train.image_ids, train.n_repeats)
     size = [
@@ -198,7 +198,7 @@ def largest_weight(train, _test, rng):
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A method with the sets of features that it is given, a name for readers and a source."""
+    """Hold a method with its feature sets, a name for readers and a source."""
 
     function: Callable
     sets: str

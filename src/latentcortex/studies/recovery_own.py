@@ -1,4 +1,4 @@
-"""The scores of a reader's own method in the recovery benchmark, which are kept by the text of its files."""
+"""Score a reader's own method in the recovery benchmark, and keep scores by the text of its files."""
 
 import ast
 import dataclasses
@@ -18,7 +18,9 @@ from latentcortex.studies.recovery_worlds import realised_correlation
 
 
 def collect(study, own, args, sizes):
-    """Score a method in all cells asked for, on its features and on the planted ones; parts are kept.
+    """Return the scores of a method in all cells asked for, on its features and on planted features.
+
+    Parts are kept.
 
     Parameters
     ----------
@@ -31,7 +33,7 @@ def collect(study, own, args, sizes):
     Returns
     -------
     dict of str to array (n_worlds, n_noise, n_seeds, ...)
-        See `recovery_scores.score_cell`; without the axis of methods.
+        As in `recovery_scores.score_cell`, but without the axis of methods.
     """
     described = {
         "method": _source(own),
@@ -56,7 +58,7 @@ def collect(study, own, args, sizes):
 
 
 def realised(study, worlds, seeds, sizes):
-    """Return `recovery_worlds.realised_correlation` of worlds, means over seeds: array (n_worlds, 2)."""
+    """Return `recovery_worlds.realised_correlation` (n_worlds, 2) of worlds, averaged over seeds."""
     described = {"sizes": dataclasses.asdict(sizes)}
     shelf = Shelf("recovery-realised", keys.key_of([realised_correlation], described), described)
 
@@ -90,10 +92,10 @@ def _source(own):
 
 
 def files_of(file, root, package=""):
-    """Return a file of Python code and the files that it imports, directly or not, from one folder.
+    """Return a Python file and the files of one folder that it imports, directly or indirectly.
 
-    Imports are read from the source, also those inside functions. What is put together while the code runs
-    (such as by `importlib`) is not found.
+    Imports are read from the source, including imports inside functions. Dynamic imports, for example by
+    `importlib`, are not found.
 
     Parameters
     ----------
@@ -101,7 +103,7 @@ def files_of(file, root, package=""):
     root : path
         The folder that absolute imports start from.
     package : str
-        A folder in `root` that the files must lie in or under. Default: `root` itself.
+        A folder in `root` that must contain the files. By default `root` itself.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How a map compares with what was planted, in one cell and over cells."""
+"""Compare maps with the planted truth, in one cell and over cells."""
 
 import copy
 import itertools
@@ -36,13 +36,13 @@ WIDER = (1 + 1 / MORE) ** 0.5
 
 
 def cell_rows(study, world, noise, seed, sizes):
-    """Return what methods are given in a cell, and what was planted there.
+    """Return the data that methods get in a cell, and the planted truth.
 
     Returns
     -------
     given : callable
         ``given(sets, projection=None)`` returns `Rows` of training and test images with the features
-        ``"spaces"``, ``"layers"`` or ``"truth"``; a generator as `projection` draws another reduction.
+        ``"spaces"``, ``"layers"`` or ``"truth"``. A generator as `projection` draws another reduction.
     planted : pandas.DataFrame
         See `recovery_worlds.simulate`.
     """
@@ -69,9 +69,9 @@ def _few(raw, is_train, sizes, sets, seed, projection=None):
 
 
 def reference_rows(study, world, noise, seed, sizes, rows):
-    """Return what gives `MORE` times as many test images of a cell, all of which are new.
+    """Return a function that gives `MORE` times as many test images of a cell, all of which are new.
 
-    They are shown as often as those of the cell, in other trials, and their features are reduced by the
+    They are shown as often as the test images of the cell, in other trials. Their features are reduced by the
     training images of the cell.
 
     Parameters
@@ -105,7 +105,7 @@ def reference_rows(study, world, noise, seed, sizes, rows):
 
 
 def score_cell(study, methods, world, noise, seed, sizes):
-    """Score methods in one cell, on the features given and on the variables that were planted.
+    """Return the scores of methods in one cell, on the features given and on the planted variables.
 
     Parameters
     ----------
@@ -117,10 +117,10 @@ def score_cell(study, methods, world, noise, seed, sizes):
     Returns
     -------
     dict of str to array
-        The numbers of `score_method`, (n_methods, 2, ...): on the features given, and on the planted ones.
-        On the features given alone: those of `compare_with_reference`, (n_methods, ...), NaN in other
-        worlds than `REFERENCE_WORLDS` and at other noise than `REFERENCE_NOISE`; ``agreement`` of
-        `agreement`, (n_methods,), NaN elsewhere than `AGREEMENT_AT`.
+        The numbers of `score_method`, (n_methods, 2, ...): on the features given, and on the planted
+        features. On the features given there are also the numbers of `compare_with_reference`, (n_methods,
+        ...), and ``agreement`` (n_methods,) of `agreement`. The former are NaN in worlds outside
+        `REFERENCE_WORLDS` and at noise outside `REFERENCE_NOISE`. The latter is NaN outside `AGREEMENT_AT`.
     """
     given, planted = cell_rows(study, world, noise, seed, sizes)
     kinds = {method.sets for method in methods.values()}
@@ -152,7 +152,7 @@ def score_cell(study, methods, world, noise, seed, sizes):
 
 
 def score_method(method, name, rows, planted, rng):
-    """Run a method on a cell and score its map; see `score` for the numbers, and ``seconds``."""
+    """Run a method on a cell and return the scores of its map, as in `score`, and ``seconds``."""
     start = time.perf_counter()
     answer = ask(method, name, *rows, rng)
     seconds = time.perf_counter() - start
@@ -160,11 +160,11 @@ def score_method(method, name, rows, planted, rng):
 
 
 def called(answer):
-    """Return +1 where a map calls a vertex low-level, -1 semantic, 0 where it calls nothing.
+    """Return +1 where a map calls a vertex low-level, -1 where semantic, and 0 where it calls nothing.
 
-    By p-values where the method gives them, otherwise by the spread of the draws, at a false discovery rate
-    of `Q` over the vertices. Winners are always called, as they are in papers; so is a map that comes
-    without p-values and draws.
+    Calls use p-values if the method gives them, otherwise the spread of the draws, at a false discovery rate
+    of `Q` over the vertices. Winners are always called, as in papers. A map without p-values and draws is
+    also always called.
     """
     side = np.sign(answer.lowness)
     p = answer.p
@@ -176,7 +176,7 @@ def called(answer):
 
 
 def score(answer, planted):
-    """Score a map against the planted mixture.
+    """Return the scores of a map against the planted mixture.
 
     Parameters
     ----------
@@ -186,11 +186,12 @@ def score(answer, planted):
     Returns
     -------
     dict of str to float or array
-        ``spearman`` with the mixture, over visual vertices whose ceiling is at least `LOWEST_CEILING` (all,
-        where no vertex has one). By region of `PLACES`: ``n_vertices``; ``n_called``; ``n_clear``, vertices
-        that are clearly low-level or semantic; ``n_right`` and ``n_wrong`` of those by the sign called;
-        ``mean`` of the map. ``difference`` and ``standard_error`` (NaN without draws) of early minus ventral
-        cortex; ``pair_difference`` and ``pair_error`` of all `PAIRS` of regions.
+        ``spearman`` is the correlation with the mixture, over visual vertices with a ceiling of at least
+        `LOWEST_CEILING` (over all if no vertex has one). For each region of `PLACES` there are
+        ``n_vertices``, ``n_called`` and the ``mean`` of the map. ``n_clear`` counts vertices that are clearly
+        low-level or semantic, and ``n_right`` and ``n_wrong`` count them by the sign called. ``difference``
+        and ``standard_error`` (NaN without draws) are those of early minus ventral cortex.
+        ``pair_difference`` and ``pair_error`` are those of all `PAIRS` of regions.
     """
     mixture, regions = planted["mixture"].to_numpy(), planted["region"].to_numpy()
     calls, asked = called(answer), vertices_asked(planted)
@@ -221,27 +222,27 @@ def score(answer, planted):
 
 
 def compare_with_reference(method, name, answer, rows, planted, rng):
-    """Ask a method, trained as before, for the map of many more test images, and how often intervals hold it.
+    """Return a method's map over many more test images, and how often intervals contain it.
 
     Parameters
     ----------
     method, name
         As of `recovery.ask`.
     answer : recovery.Answer
-        The map of the cell's own test images.
+        The map over the cell's own test images.
     rows : tuple of Rows
         The training images of the cell, and `reference_rows`.
     planted : pandas.DataFrame
     rng : numpy.random.Generator
-        As it was when `answer` was given, so that training repeats itself.
+        The generator in the state before `answer` was computed, so that training is repeated exactly.
 
     Returns
     -------
     dict of str to array
-        ``pair_reference``, the difference of all `PAIRS` of regions in the map of more images; by region of
-        `PLACES` ``n_asked`` vertices (`vertices_asked`) and ``n_covered``, those whose 95 % interval holds
-        the value of that map. As of `no_reference` where the method gives no draws, or a map that does not
-        depend on the test images.
+        ``pair_reference`` holds the differences of all `PAIRS` of regions in the map over more images. For
+        each region of `PLACES`, ``n_asked`` is the number of `vertices_asked`. ``n_covered`` counts vertices
+        whose 95 % interval contains the value of that map. The result is that of `no_reference` if the method
+        gives no draws, or if its map does not depend on the test images.
     """
     if answer.draws is None:
         return no_reference()
@@ -267,18 +268,18 @@ def no_reference():
 
 
 def agreement(methods, given, sets, planted, seed):
-    """Return how often what a map calls agrees between random projections of the features.
+    """Return how often the calls of a map agree between random projections of the features.
 
-    Of winners, how often the winner itself agrees, of other maps the sign: the mean over pairs of
-    `N_REDUCTIONS` projections, and over visual vertices with a ceiling of at least `LOWEST_CEILING` (all
-    visual ones, where none has).
+    For winners this is agreement of the winner, and for other maps agreement of the sign. It is averaged over
+    pairs of `N_REDUCTIONS` projections and over visual vertices with a ceiling of at least `LOWEST_CEILING`
+    (over all if none has one).
 
     Parameters
     ----------
     methods : dict of str to callable
-        Which are given the same projections.
+        Methods, which all get the same projections.
     given, planted
-        Of `cell_rows`.
+        Results of `cell_rows`.
     sets : str
         The features of these methods.
     seed : int
@@ -302,7 +303,7 @@ def agreement(methods, given, sets, planted, seed):
 
 
 def vertices_asked(planted):
-    """Mark visual vertices whose ceiling is at least `LOWEST_CEILING`; all visual ones, where none has."""
+    """Return a mask of visual vertices with a ceiling of at least `LOWEST_CEILING`, or of all if none."""
     visual = planted["mixture"].notna().to_numpy()
     asked = visual & (planted["ceiling"].to_numpy() >= LOWEST_CEILING)
     return asked if asked.any() else visual

@@ -1,4 +1,4 @@
-"""The tables of the recovery benchmark: for readers, and by the command ``latentcortex recover``."""
+"""Make the tables of the recovery benchmark, for readers and for the command ``latentcortex recover``."""
 
 import shutil
 import textwrap
@@ -40,19 +40,19 @@ def add_arguments(parser):
 
 
 def run(args, sizes=None):
-    """Print the tables of a reader's method next to the built-in ones.
+    """Print and return the tables of a reader's method next to the built-in methods.
 
     Parameters
     ----------
     args : argparse.Namespace
         See `add_arguments`.
     sizes : recovery_worlds.Sizes, optional
-        Of a cell. The built-in methods are read from the product only if they are the default ones.
+        Sizes of a cell. The built-in methods are read from the product only if these are the default sizes.
 
     Returns
     -------
     tables : tuple of list of tuple of str
-        The rows printed: of `tabulate`, `by_region` and `by_world`.
+        The printed rows of `tabulate`, `by_region` and `by_world`.
     """
     for name, values, lowest in (("--seeds", args.seeds, 0), ("--noise", args.noise, 1e-6)):
         if not all(lowest <= value < np.inf for value in values):
@@ -121,7 +121,7 @@ LEGENDS = (
 
 
 def shipped():
-    """Return the product of the built-in methods that belongs to this code, or None."""
+    """Return the product of the built-in methods if it belongs to this code, otherwise None."""
     for folder in results.folders():
         for path in sorted(folder.glob(f"{SCRIPT}-mini-*.npz")):
             script = results.shipped_folder("data_scripts") / f"{SCRIPT}.py"
@@ -131,9 +131,9 @@ def shipped():
 
 
 def of_product(product, args):
-    """Return the arrays of each built-in method of the sets asked for, as `collect` does.
+    """Return the arrays of each built-in method with the sets asked for, as `collect` does.
 
-    Empty where the product does not hold the worlds, noise levels and seeds asked for.
+    The result is empty if the product lacks the worlds, noise levels or seeds asked for.
     """
     axes, names = product.provenance, ("worlds", "noise", "seeds")
     asked = [list(getattr(args, name)) for name in names]
@@ -148,14 +148,14 @@ def of_product(product, args):
 
 
 def tabulate(found, worlds):
-    """Return the rows of the first table, words, the heading first.
+    """Return the rows of the first table as texts, starting with the heading.
 
     Parameters
     ----------
     found : dict of str to dict
-        By method: arrays as `collect` returns them.
+        Arrays by method, as `collect` returns them.
     worlds : sequence of str
-        The first axis of the arrays.
+        Names along the first axis of the arrays.
     """
     numbers = ("recovery", "of truth", "right", "wrong", "outside", "covered", "at vertices")
     rows = [("method", *numbers, *worlds, "seconds")]
@@ -173,9 +173,10 @@ def _words(value):
 
 
 def by_region(found, worlds):
-    """Return the rows of the second table: what each method calls rightly and wrongly in each region.
+    """Return the rows of the second table, with correct and wrong calls of each method by region.
 
-    In ``standard``; dashes where that is not among the worlds. Parameters are those of `tabulate`.
+    The calls are those in ``standard``. There are dashes if this is not among the worlds. Parameters are
+    those of `tabulate`.
     """
     rows, worlds = [("method", *PLACES)], list(worlds)
     for name, arrays in found.items():
@@ -195,14 +196,14 @@ def by_region(found, worlds):
 
 
 def by_world(found, worlds, correlated):
-    """Return the rows of the third table: agreement over projections, and the realised correlation.
+    """Return the rows of the third table, with agreement over projections and realised correlation.
 
     Parameters
     ----------
     found, worlds
         As of `tabulate`.
     correlated : array (n_worlds, 2)
-        Of `recovery_own.realised`.
+        Result of `recovery_own.realised`.
     """
     rows = [("agreement over projections", *worlds)]
     for name, arrays in found.items():
@@ -216,16 +217,16 @@ def by_world(found, worlds, correlated):
 
 
 def summarise(arrays, worlds):
-    """Return the numbers of one method over its cells.
+    """Return summary numbers of one method over its cells.
 
     Returns
     -------
     dict
-        ``recovery`` and ``of truth`` (in ``standard``), ``right`` and ``wrong`` (shares of the clearly tuned
-        vertices in ``standard``), ``outside`` (share of the vertices called where nothing is planted, in any
-        world), ``covered`` and ``at vertices`` (of `coverage`, over all worlds that have a reference),
-        ``seconds``, and for each world how many cells are as `EXPECTED`, and of how many; the first is -1
-        where the method has no intervals.
+        ``recovery`` and ``of truth`` are those in ``standard``. ``right`` and ``wrong`` are shares of the
+        clearly tuned vertices in ``standard``. ``outside`` is the share of vertices called where nothing is
+        planted, in any world. ``covered`` and ``at vertices`` come from `coverage`, over all worlds that have
+        a reference. ``seconds`` is the time. For each world there are the number of cells that are as
+        `EXPECTED` and the number of cells. The former is -1 if the method has no intervals.
     """
     worlds = list(worlds)
     place, null = PLACES.index(OUTSIDE), worlds.index("null") if "null" in worlds else None
@@ -257,17 +258,18 @@ def summarise(arrays, worlds):
 
 
 def coverage(arrays):
-    """Return how often 95 % intervals over test images hold the value of many more test images.
+    """Return how often 95 % intervals over test images contain the value over many more test images.
 
     Parameters
     ----------
     arrays : dict of str to array
-        As of `collect`; NaN where a method has no intervals or a cell no reference.
+        As in `collect`. NaN if a method has no intervals or a cell has no reference.
 
     Returns
     -------
     of_pairs, of_vertices : float, in [0, 1]
-        Of the differences of two regions, and of single vertices of visual cortex. NaN if there are none.
+        Coverage of differences between two regions, and of single vertices of visual cortex. NaN if there are
+        none.
     """
     difference, error = (arrays[f"pair_{of}"][..., 0, :] for of in ("difference", "error"))
     distance = np.abs(difference - arrays["pair_reference"])

@@ -1,9 +1,9 @@
-"""The worlds of the recovery benchmark: simulated responses in memory, with the truth next to them.
+"""Simulate the worlds of the recovery benchmark in memory, with the planted truth.
 
-A cell is one world at one noise level with one seed. Scenes are rendered for the benchmark and kept;
-responses come from `mini.cortex`, unchanged. The fifth world, ``correlated``, is the standard cortex over
-images in which low-level and semantic variables go together. More test images of a cell, which change nothing
-in it, serve as a reference for intervals.
+A cell is one world at one noise level with one seed. Scenes are rendered for the benchmark and kept.
+Responses come from `mini.cortex`, unchanged. The fifth world, ``correlated``, is the standard cortex over
+images in which low-level and semantic variables are correlated. Additional test images of a cell serve as a
+reference for intervals and do not change the cell.
 """
 
 import copy
@@ -33,7 +33,7 @@ SEED_OF_MORE = 10_000  # added to a seed: other scenes, and another part of the 
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Sizes of a cell: images and vertices of each region (three times as many outside)."""
+    """Hold the sizes of a cell: images, and vertices of each region (three times as many outside)."""
 
     n_train: int = 700
     n_test: int = 200
@@ -44,19 +44,20 @@ class Sizes:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Training or test images, as a method is given them.
+    """Hold training or test images, as a method gets them.
 
     Attributes
     ----------
     features : dict of str to float32 array (n_images, n_features)
-        Sets of features in order: the first is the low-level one, the last the semantic one.
+        Feature sets in order. The first is low-level, and the last is semantic.
     betas : float32 array (n_images, n_vertices)
-        Z-scored by session and averaged over repeats.
+        Betas z-scored by session and averaged over repeats.
     image_ids : int array (n_images,)
     n_repeats : int array (n_images,)
-        Trials in each average.
+        Number of trials in each average.
     noise_ceiling : array (n_vertices,)
-        R2 of averages over the test images' repeats, in [0, 1], estimated from the training trials.
+        Ceiling on R2 of averages over the repeats of test images, in [0, 1], estimated from the training
+        trials.
     """
 
     features: dict
@@ -67,11 +68,12 @@ class Rows:
 
 
 def draw_scenes(correlated, seed, n):
-    """Return n scenes of a seed; if `correlated`, those in which looks follow from what is there.
+    """Return n scenes of a seed; if `correlated`, appearance depends on content.
 
-    In `correlated` the time of day and the ground each follow from the setting, and the colour of a thing
-    from its kind, each in `DEGREE` of the cases and at random in the others. The other variables are those
-    of the uncorrelated scene of the same seed. Held-back combinations stay out.
+    In `correlated` scenes the setting determines the time of day and the ground, and the kind of a thing
+    determines its colour. Each holds in a share `DEGREE` of the cases. In all other cases the value is
+    random. All other variables are those of the uncorrelated scene of the same seed. Held-back combinations
+    do not occur.
     """
     drawn = scenes.sample_scenes(n, np.random.default_rng([seed, 0]))
     if not correlated:
@@ -100,7 +102,7 @@ def _follow(scene, rng):
 
 @functools.lru_cache(maxsize=2)  # those of a cell and of its reference
 def pictures(study, correlated, seed, n):
-    """Return the scenes of a seed, and their images, uint8 (n, 64, 64, 3), which are kept."""
+    """Return the scenes of a seed and their images, uint8 (n, 64, 64, 3); images are kept."""
     drawn = draw_scenes(correlated, seed, n)
     shelf = study.shelf("recovery-images", [draw_scenes, scenes.render], {})
     made = shelf.get((correlated, seed, n), lambda: {"images": scenes.render(drawn)})
@@ -110,15 +112,16 @@ def pictures(study, correlated, seed, n):
 def planted_features(images, drawn, is_train):
     """Return the variables that simulated vertices are tuned to, each (n_images, n_features).
 
-    Low-level maps pooled to 8 x 8 places; what is in the scene, and how much of each of 6 x 6 fields of the
-    picture a thing of each kind fills. Scaled as the simulated cortex scales them.
+    The low-level variables are maps pooled to 8 x 8 places. The semantic variables are the contents of the
+    scene, and how much of each of 6 x 6 fields of the picture a thing of each kind fills. They are scaled as
+    in the simulated cortex.
 
     Parameters
     ----------
     images : uint8 array (n_images, h, w, 3)
     drawn : list of scenes.Scene
     is_train : bool array (n_images,)
-        The rows whose statistics are used.
+        Mask of the rows whose statistics are used.
     """
     maps = tuning.low_level_maps(images)
     n, channels, side, _ = maps.shape
@@ -169,7 +172,7 @@ def _features_of_networks(study, drawn, images, seed):
 
 
 def reduced(values, is_train, n_components, projection=None):
-    """Return features in few dimensions, in their own axes: float32 (n_images, n_features).
+    """Return features reduced to few dimensions, in their original axes, float32 (n_images, n_features).
 
     With a generator as `projection`, a random projection to `N_PROJECTED` dimensions comes first.
     """
@@ -179,7 +182,7 @@ def reduced(values, is_train, n_components, projection=None):
 
 
 def chosen_vertices(seed, n_vertices):
-    """Return vertices of every region and outside, and the region of each: the same in all worlds."""
+    """Return vertices of every region and outside, and the region of each, the same in all worlds."""
     areas = cortex.area_of_vertices()
     rng = np.random.default_rng([seed, 33])
     found = [rng.choice(np.flatnonzero(areas == name), n_vertices, replace=False) for name in REGIONS]
@@ -202,14 +205,14 @@ def respond(body, signal, noise, shown, vertices, first=1):
     Parameters
     ----------
     body : cortex.Cortex
-        It is left as it was.
+        The simulated subject, which is not changed.
     signal : array (n_images, n_vertices of visual cortex)
     noise : float
     shown : sequence of int arrays
-        For each session, the row of `signal` of each trial.
+        Row of `signal` of each trial, for each session.
     vertices : int array
     first : int
-        Number of the first session. The number sets the noise of a session.
+        Number of the first session. The number of a session determines its noise.
     """
     planted = body.planted["ncsnr"].copy()
     body.planted["ncsnr"] = noise * planted
@@ -221,11 +224,11 @@ def respond(body, signal, noise, shown, vertices, first=1):
 
 
 def simulate(study, world, noise, seed, sizes):
-    """Return one cell: averaged betas of training and test images, and what was planted.
+    """Return one cell: averaged betas of training and test images, and the planted truth.
 
-    Every image has three showings, but the subject stops before all were shown, so that some averages are
-    over one or two. Test images are all seen. The noise of a trial depends on the seed alone, so that
-    worlds and noise levels share it, and a difference between them is theirs.
+    Every image should have three repeats, but the subject stops early, so some averages are over one or two.
+    All test images are seen. The noise of a trial depends only on the seed. So worlds and noise levels share
+    the same noise, and it cannot explain differences between them.
 
     Returns
     -------
@@ -233,7 +236,8 @@ def simulate(study, world, noise, seed, sizes):
         Image ids are rows of the features of `raw_features`.
     noise_ceiling : array (n_vertices,)
     planted : pandas.DataFrame
-        One row a vertex: ``region``, ``mixture`` (NaN outside), ``ceiling`` (R2 of the test averages).
+        One row per vertex, with ``region``, ``mixture`` (NaN outside) and ``ceiling`` (R2 of the test
+        averages).
     """
     if world not in WORLDS:
         raise ValueError(f"No world {world!r}. There are: {', '.join(WORLDS)}.")
@@ -257,18 +261,18 @@ def simulate(study, world, noise, seed, sizes):
 
 
 def simulate_more(study, world, noise, seed, sizes, n_repeats):
-    """Return the averaged betas of further test images, which the same subject sees after those of a cell.
+    """Return averaged betas of additional test images, which the subject sees after those of a cell.
 
-    The scenes are others of the same kind. Scenes, trials and noise of the cell itself do not change. As in
-    the cell, the signal has mean 0 and variance 1 over its images; each session is z-scored by all of its
-    trials, since none of them trains.
+    The scenes are new scenes of the same kind. Scenes, trials and noise of the cell itself do not change. As
+    in the cell, the signal has mean 0 and variance 1 over its images. Each session is z-scored by all of its
+    trials, because none of them is used for training.
 
     Parameters
     ----------
     study, world, noise, seed, sizes
         As of `simulate`.
     n_repeats : int array (n_images,)
-        How often each image is shown.
+        Number of times that each image is shown.
 
     Returns
     -------
@@ -293,15 +297,15 @@ def simulate_more(study, world, noise, seed, sizes, n_repeats):
 
 
 def realised_correlation(study, correlated, seed, sizes):
-    """Return how strongly low-level and semantic variables really go together over the images of a seed.
+    """Return how strongly low-level and semantic variables are correlated over the images of a seed.
 
     Returns
     -------
     explained : float
-        Share of the variance of the planted scene variables that the planted low-level variables explain
-        linearly, in test images.
+        Share of variance of planted scene variables that planted low-level variables explain linearly, in
+        test images.
     between_terms : float
-        Mean over vertices of the absolute correlation, over images, of the two tuned terms of a vertex.
+        Mean over vertices of the absolute correlation over images between the two tuned terms of a vertex.
     """
     n = sizes.n_train + sizes.n_test
     drawn, images = pictures(study, correlated, seed, n)

@@ -1,4 +1,4 @@
-"""z_c of images, kept by image id: noise is added to the true z and removed again under the true c."""
+"""Compute z_c of images, by adding noise to the true z and removing it under the true c."""
 
 from dataclasses import dataclass
 
@@ -12,19 +12,19 @@ from latentcortex.studies.targets import targets
 
 @dataclass(frozen=True)
 class Removal:
-    """How noise is added to z and removed again.
+    """Set how noise is added to z and removed again.
 
     Attributes
     ----------
     n_removed : int
-        Steps that are taken, the last ones of `n_steps`. Noise is added at the first of them.
+        Number of steps taken, which are the last of `n_steps`. Noise is added at the first of them.
     n_steps : int
         Steps from pure noise to an image.
     guidance_scale : float
     draw : int
-        Of the noise. It is that of `noisy_features.noise_of`.
+        Number of the draw of noise, as in `noisy_features.noise_of`.
     with_text : bool
-        Whether it is removed under the true c, or under the empty caption.
+        Whether noise is removed under the true c. Otherwise it is removed under the empty caption.
     """
 
     n_removed: int
@@ -34,7 +34,7 @@ class Removal:
     with_text: bool = True
 
     def timesteps(self, scheduler):
-        """Return the timesteps that are passed through, most noise first."""
+        """Return the timesteps of the removal, from most noise to least."""
         return sampler.denoising_timesteps(scheduler, self.n_steps)[-self.n_removed :]
 
     def share(self, scheduler):
@@ -44,10 +44,10 @@ class Removal:
 
 @torch.no_grad()
 def remove(study, removal, image_ids):
-    """Return what is there at each step of a removal: float16 tensors (n, 4, h, w).
+    """Return the latents at each step of a removal, float16 tensors (n, 4, h, w) by name.
 
-    ``z_t K`` is the latent before step K, ``x0 K`` the guess of the latent without noise at step K, and
-    ``z_c`` the end.
+    ``z_t K`` is the latent before step K, ``x0 K`` is the estimate of the noise-free latent at step K, and
+    ``z_c`` is the final latent.
     """
     z, c = targets(study, "zc", image_ids).values()
     model, found = study.model, {}
@@ -76,14 +76,15 @@ def remove(study, removal, image_ids):
 
 
 def removed(study, removal, names, image_ids):
-    """Return z_c, or what is there on the way, for images; that of new images is made and kept first.
+    """Return z_c or intermediate latents of images; latents of new images are computed and kept first.
 
     Parameters
     ----------
     study : Study
     removal : Removal
     names : sequence of str
-        Of ``"z_c"``, ``"x0 0"`` to ``"x0 K"`` and ``"z_t 1"`` to ``"z_t K"``, with K = n_removed - 1.
+        Names among ``"z_c"``, ``"x0 0"`` to ``"x0 K"`` and ``"z_t 1"`` to ``"z_t K"``, with K = n_removed -
+        1.
     image_ids : int array (n,)
 
     Returns
@@ -93,7 +94,7 @@ def removed(study, removal, names, image_ids):
     Raises
     ------
     ValueError
-        For a name that there is not.
+        If a name does not exist.
     """
     steps = range(removal.n_removed)
     known = ["z_c", *(f"x0 {k}" for k in steps), *(f"z_t {k}" for k in steps[1:])]

@@ -1,4 +1,4 @@
-"""The responses of a subject, read once per process and kept."""
+"""Read the responses of a subject once per process."""
 
 import functools
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ SEED_OF_SUBSAMPLES = (5, 2)
 
 
 def streams(*names):
-    """Return a region of the atlas ``streams``, as `Responses` takes it."""
+    """Return a region of the atlas ``streams`` in the form that `Responses` takes."""
     return "streams", tuple(names)
 
 
 def matched_voxels(sizes, number=0):
-    """Draw as many voxels of each region as the smallest one has.
+    """Return random voxels of each region, as many as the smallest region has.
 
     Parameters
     ----------
     sizes : dict of str to int
-        Number of voxels of each region. The order of the regions decides which voxels are drawn.
+        Number of voxels of each region. The order of the regions determines which voxels are drawn.
     number : int
-        Of the subsample: another number draws other voxels.
+        Number of the subsample. Another number draws other voxels.
 
     Returns
     -------
     dict of str to int array (n_voxels,)
-        Columns among those of the region, in ascending order.
+        Columns within the region, in ascending order.
     """
     n = min(sizes.values())
     rngs = [np.random.default_rng([*SEED_OF_SUBSAMPLES, number, k]) for k in range(len(sizes))]
@@ -41,17 +41,17 @@ def matched_voxels(sizes, number=0):
 
 @dataclass(frozen=True)
 class Responses:
-    """Single trials of a subject, z-scored session by session with the training trials' statistics.
+    """Hold single trials of a subject, z-scored session by session with statistics of training trials.
 
     Attributes
     ----------
     table : pandas.DataFrame
         Of `nsd.trials`.
     betas : float32 array (n_trials, n_read)
-        Of the voxels that were read.
+        Betas of the voxels that were read.
     root, subject, space : see `nsd.betas`
     voxels : bool array
-        Which voxels of the space were read.
+        Mask of the voxels of the space that were read.
     """
 
     table: pd.DataFrame
@@ -67,38 +67,38 @@ class Responses:
         return self.table["image_id"].to_numpy()
 
     def mask(self, region):
-        """Mark the voxels of a region, (atlas, names), among those that were read: bool (n_read,)."""
+        """Return a mask (n_read,) of the voxels of a region, (atlas, names), among all that were read."""
         atlas, names = region
         return nsd.roi_mask(self.root, atlas, list(names), self.space, self.subject)[self.voxels]
 
     def single(self, region):
-        """Return the single trials of a region: betas (n_trials, n_voxels)."""
+        """Return the betas (n_trials, n_voxels) of single trials of a region."""
         return np.ascontiguousarray(self.betas[:, self.mask(region)])
 
     def averages(self, region):
-        """Return training and test averages as `nsd.image_responses`, of one region.
+        """Return training and test averages of one region, as in `nsd.image_responses`.
 
-        Two tuples of betas (n_images, n_voxels), image_ids and n_repeats.
+        The result is two tuples of betas (n_images, n_voxels), image_ids and n_repeats.
         """
         shared = self.table["shared"].to_numpy()
         betas = self.single(region)
         return tuple(nsd.average_repeats(betas[rows], self.image_ids[rows]) for rows in (~shared, shared))
 
     def showings(self, region, which, image_ids):
-        """Return averages over some showings of images.
+        """Return averages over some repeats of images.
 
         Parameters
         ----------
         region : (str, tuple of str)
         which : {"all", "first", "others", "two", "third"}
-            All showings, the first alone, all but the first; of images that were shown three times the
-            first two, or the third.
+            All repeats, only the first, or all but the first. ``"two"`` and ``"third"`` are the first two and
+            the third repeat of images that were shown three times.
         image_ids : int array (n,)
 
         Returns
         -------
         betas : float32 array (n, n_voxels)
-            NaN for an image without such showings.
+            NaN for an image without such repeats.
         """
         number = self.table.groupby("image_id").cumcount().to_numpy()
         thrice = np.isin(self.image_ids, self.image_ids[number == 2])
@@ -119,7 +119,7 @@ class Responses:
 
 @functools.lru_cache(maxsize=8)  # subjects of a study; one of NSD on fsaverage takes about 5 GB
 def read(root, subject, space):
-    """Return the `Responses` of a subject, in all of visual cortex and all streams."""
+    """Return the `Responses` of a subject in all of visual cortex and all streams."""
     masks = [nsd.roi_mask(root, *VISUAL_CORTEX, space, subject), nsd.roi(root, "streams", space, subject) > 0]
     voxels = np.any(masks, axis=0)
     table, betas = nsd.scaled_betas(root, subject, space, mask=voxels)

@@ -1,4 +1,4 @@
-"""Products: what takes too long for a chapter, found by name and held against what a page computes."""
+"""Find products, which take too long for a chapter, by name, and compare them with a page's numbers."""
 
 import functools
 import json
@@ -24,24 +24,24 @@ STATISTICS = {
 
 
 def shipped_folder(name):
-    """Return a folder that lies beside the package in a clone and inside it in a wheel."""
+    """Return a folder that is next to the package in a clone and inside it in a wheel."""
     inside = _PACKAGE / name
     return inside if inside.is_dir() else _CLONE / name
 
 
 def folders():
-    """List where products are looked for: in a clone its own, else the reader's before those shipped."""
+    """Return the folders of products: in a clone its own, otherwise the reader's before the shipped one."""
     shipped = shipped_folder("results")
     return [shipped] if shipped == _CLONE / "results" else [store.cache_folder() / "results", shipped]
 
 
 def folder_to_write(job):
-    """Return where a job's product goes: to where it is looked for first, or, of a slice, to its parts."""
+    """Return the folder for a job's product: the first folder searched, or for a slice that of its parts."""
     return job.shelf.folder if job.is_slice else folders()[0]
 
 
 def products():
-    """Return the paths of all products; of two of one name the reader's own."""
+    """Return the paths of all products; of two with the same name, the reader's own."""
     found = {}
     for folder in reversed(folders()):
         found |= {path.name: path for path in folder.glob("ch*.npz")}
@@ -49,7 +49,7 @@ def products():
 
 
 def state(path, scripts):
-    """Return whether a product still belongs to the code, in words.
+    """Return in words whether a product still belongs to the code.
 
     Parameters
     ----------
@@ -74,19 +74,19 @@ def state(path, scripts):
 
 
 def label(preset, root):
-    """Return the end of a product's name: the data, and the preset where data don't name it."""
+    """Return the end of a product's name: the data, and the preset if the data do not name it."""
     identity = nsd.identity(root, preset.subject_names, preset.space)
     return identity if identity.startswith(preset.name) else f"{preset.name}-{identity}"
 
 
 @dataclass(frozen=True)
 class Product:
-    """The arrays of a product and their provenance; false where there is none.
+    """Hold the arrays of a product and their provenance; it is false if there is no product.
 
     Attributes
     ----------
     name : str
-        Of the script that makes it.
+        Name of the script that makes the product.
     path : Path or None
     """
 
@@ -107,25 +107,26 @@ class Product:
         return store.provenance(self.path)
 
     def __getitem__(self, name):
-        """Return an array; numbers of half precision as float64, since means of them need it."""
+        """Return an array; half precision becomes float64, because means need it."""
         values = self.arrays[name]
         return values.astype(float) if values.dtype == np.float16 else values
 
     def check(self, live, stored, statistics=None):
-        """Compare what a page has just computed with what the product holds, and say how they differ.
+        """Compare numbers that a page has just computed with the product, and print how they differ.
 
         Parameters
         ----------
         live, stored : dict of str to array
             The same rows of the same scores.
         statistics : sequence of str, optional
-            Of the difference, ``"largest"``, ``"median"``, ``"mean"``, ``"of 98 in 100"`` (the largest of
-            the 98 % that differ least). Default: all that the tolerance in the provenance has limits for.
+            Statistics of the difference: ``"largest"``, ``"median"``, ``"mean"``, and ``"of 98 in 100"``, the
+            largest among the 98 % that differ least. By default all that have a limit in the tolerance of the
+            provenance.
 
         Raises
         ------
         ValueError
-            If they differ by more, or by NaN on one side alone.
+            If they differ by more than the tolerance, or if only one side is NaN.
         """
         known = self.provenance.get("tolerance", {})
         asked = list(known) if statistics is None else list(statistics)
@@ -161,23 +162,23 @@ class Product:
 
 
 def product(name, root, ending="", preset=None):
-    """Find a product of a tree, or say which script makes it.
+    """Return a product of a tree, or print which script makes it.
 
     Parameters
     ----------
     name : str
-        Of the script, such as ``"ch09_measure_reconstructions"``.
+        Name of the script, such as ``"ch09_measure_reconstructions"``.
     root : path
         Of the tree.
     ending : str
-        Of the file, such as ``"-pictures"``, where a script writes several.
+        End of the file name, such as ``"-pictures"``, if a script writes several files.
     preset : Preset, optional
-        Default: `presets.get`.
+        By default `presets.get`.
 
     Returns
     -------
     Product
-        False in a condition where there is none; what is missing has been printed then.
+        The product. If there is none it is false in a condition, and a message has been printed.
     """
     preset = presets.get() if preset is None else preset
     file = f"{name}-{label(preset, root)}{ending}.npz"

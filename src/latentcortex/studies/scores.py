@@ -1,4 +1,4 @@
-"""Scores of drawings by the preset's protocol, and scores of decoded features: one function each."""
+"""Score drawings by the preset's protocol, and score decoded features."""
 
 import functools
 
@@ -12,7 +12,7 @@ from latentcortex.store import rows_of
 
 @functools.cache
 def instruments(preset):
-    """Load the networks that the preset's protocol of scores asks for, by name."""
+    """Return the networks that the preset's protocol asks for, by name."""
     asked = {score.network for score in metrics.PROTOCOLS[preset.protocol].scores}
     published = {
         name: metrics.load_network(name, download=True, device=preset.device)
@@ -23,7 +23,7 @@ def instruments(preset):
 
 
 class Scorer:
-    """The preset's protocol, prepared for drawings of some images.
+    """Score drawings of some images by the preset's protocol.
 
     Parameters
     ----------
@@ -33,12 +33,12 @@ class Scorer:
     Attributes
     ----------
     true : dict
-        What `metrics.extract` finds in the originals.
+        The result of `metrics.extract` for the originals.
     groups : array (n,) or None
-        The setting that is read in each original, for distractors of the same setting; None where nobody
-        names settings, or where an image has a setting to itself.
+        The setting read in each original, for distractors of the same setting. None if no network names
+        settings, or if an image is alone in its setting.
     names : list of str
-        Of the scores that can be computed.
+        Names of the scores that can be computed.
     """
 
     def __init__(self, preset, originals):
@@ -58,28 +58,28 @@ class Scorer:
         return None
 
     def key(self, name):
-        """Return where `extract` keeps what a score compares."""
+        """Return the key under which `extract` keeps what a score compares."""
         return next(one.key for one in self.protocol.scores if one.name == name)
 
     def extract(self, images):
-        """Return what the protocol's networks find in images, see `metrics.extract`."""
+        """Return the features that the protocol's networks extract from images, as in `metrics.extract`."""
         return metrics.extract(self.protocol, images, self.networks)
 
     def __call__(self, images, mean_image, extracted=None):
-        """Score drawings of the originals, in their order.
+        """Return the scores of drawings of the originals, in their order.
 
         Parameters
         ----------
         images : tensor (n, 3, h, w) in [0, 1]
         mean_image : tensor (3, h, w)
-            Of the training images. Drawings that are the mean image itself get NaN for centred scores.
+            Mean of the training images. Drawings that equal it get NaN for centred scores.
         extracted : dict, optional
-            What `extract` has found in the drawings.
+            The result of `extract` for the drawings.
 
         Returns
         -------
         float32 array (n, n_scores)
-            In the order of `names`.
+            Scores in the order of `names`.
         """
         centre = None if torch.equal(images[0], mean_image) else mean_image
         features = None if extracted is None else [extracted]
@@ -90,21 +90,22 @@ class Scorer:
         return np.stack([found.get(name, undefined) for name in self.names], axis=1).astype(np.float32)
 
     def of_drawings(self, drawn, mean_image):
-        """Score several drawings of each original.
+        """Return the scores of several drawings of each original.
 
         Parameters
         ----------
         drawn : list of tensors (n, 3, h, w)
-            First drawings of all originals, second ones, and so on.
+            First drawings of all originals, second drawings, and so on.
         mean_image : see `__call__`
 
         Returns
         -------
         scores : float32 array (n, n_drawings, n_scores)
         consistency : array (n, 2)
-            Correlation of AlexNet(5) among the drawings of an original, and of them with it. NaN for one.
+            Correlation of AlexNet(5) features among the drawings of an original, and between drawings and
+            original. NaN for a single drawing.
         extracted : dict
-            What `extract` finds in the first drawings.
+            The result of `extract` for the first drawings.
         """
         extracted = [self.extract(images) for images in drawn]
         pairs = zip(drawn, extracted, strict=True)
@@ -118,32 +119,33 @@ class Scorer:
 
 @functools.lru_cache(maxsize=4)
 def scorer_of(study, image_ids=None):
-    """Return the scorer of a study's test images, or of those with the ids of a tuple."""
+    """Return the scorer of a study's test images, or of the images in a tuple of ids."""
     rows = slice(None) if image_ids is None else rows_of(study.image_ids, image_ids)
     return Scorer(study.preset, study.originals[rows])
 
 
 def varies(values):
-    """Mark the numbers (n_features,) that differ between rows: a caption's first token never does."""
+    """Return a mask (n_features,) of the numbers that differ between rows, unlike a caption's first token."""
     return values.std(0) > 1e-3 * values.std(0).max()
 
 
 def score_features(predicted, true, train_mean, projected=False):
-    """Score decoded against true features of images, both (n, ...).
+    """Return the scores of decoded features against true features, both (n, ...).
 
     Parameters
     ----------
     predicted, true : arrays (n, ...)
     train_mean : array (...)
-        Of the images trained on. It is subtracted, so that what all images share counts for nothing.
+        Mean over training images. It is subtracted, so that what all images share does not count.
     projected : bool
-        Whether the predictions are projections, which have no mean to be subtracted.
+        Whether the predictions are projections, which have no mean to subtract.
 
     Returns
     -------
     dict
-        ``r``: correlation over images, mean over the numbers that vary; and (n,) each: ``identified``
-        among two, ``images_retrieved`` and ``brains_retrieved`` among all by cosine.
+        ``r`` is the correlation over images, averaged over the numbers that vary. ``identified`` (n,) is
+        identification among two. ``images_retrieved`` and ``brains_retrieved`` (n,) are retrieval among all
+        by cosine.
     """
     predicted, true = (np.asarray(rows, np.float32) for rows in (predicted, true))
     predicted = predicted if projected else predicted - train_mean

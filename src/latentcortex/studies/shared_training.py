@@ -1,9 +1,9 @@
-"""Trainings of the shared space, and what they decode for the test images, kept on disk.
+"""Train the shared space, decode the test images, and keep both on disk.
 
-Images are split first: of each subject 100 of the training images validate (all their showings) and
-train nothing, in the first stage as in the second; the shared images test. Betas are z-scored session
-by session with the trials of images that are not shared. Test responses are means of all showings, in
-all sessions, however many sessions a decoder learns from.
+Images are split first. For each subject 100 training images with all their repeats are used for validation
+and never for training, in both stages. The shared images are for testing. Betas are z-scored session by
+session with the trials of images that are not shared. Test responses are means over all repeats in all
+sessions, regardless of how many sessions a decoder learns from.
 """
 
 import functools
@@ -37,15 +37,15 @@ SUFFIXES = dict(zip(FORMS, ("", "_rescaled", "_projected"), strict=True))
 
 @dataclass(frozen=True, eq=False)
 class Trainings:
-    """The trainings of a study under a plan.
+    """Hold the trainings of a study under a plan.
 
     Attributes
     ----------
     study : Study
     plan : Plan
     confused_but : str or None
-        A control: all subjects but this one answer to pictures that they did not see, each trial to
-        another picture of theirs.
+        For a control, the only subject whose trials keep their images. For all other subjects each trial is
+        assigned to another image of the same subject.
     """
 
     study: Study
@@ -54,7 +54,7 @@ class Trainings:
 
     @functools.cached_property
     def validation(self):
-        """Ids of the validation images of each subject, by name."""
+        """Return the ids of the validation images by subject."""
         chosen = {}
         for subject, number in zip(self.study.subjects, self.study.preset.subjects, strict=True):
             train_ids, rng = nsd.split(self.study.tables[subject])[0], np.random.default_rng([SEED, number])
@@ -63,9 +63,9 @@ class Trainings:
 
     @functools.cached_property
     def description(self):
-        """What all trainings depend on besides stages and sizes; JSON-able.
+        """Return everything that all trainings depend on besides stages and sizes (JSON-able).
 
-        What samplers and judges are set to changes nothing here.
+        Settings of samplers and judges do not matter here.
         """
         preset = self.study.preset
         return {
@@ -82,17 +82,17 @@ class Trainings:
         }
 
     def described(self):
-        """Return what products of several trainings depend on; JSON-able.
+        """Return everything that products of several trainings depend on (JSON-able).
 
         Raises
         ------
         ValueError
-            If the subjects saw different shared images: their scores can't be stacked.
+            If the subjects saw different shared images, because their scores cannot be stacked.
         """
         return {**self.description, "plan": asdict(self.plan), "n_images": len(self.study.image_ids)}
 
     def trials(self, subject, amount="all"):
-        """Return the trials of images that are not shared: betas (n, n_voxels), image_ids (n,)."""
+        """Return betas (n, n_voxels) and image_ids (n,) of the trials of images that are not shared."""
         read = decoding.read(self.study, subject)
         rows = ~read.table["shared"].to_numpy()
         if amount != "all":
@@ -106,42 +106,42 @@ class Trainings:
         return betas, known[metrics.shuffled_rows(len(known), rng)][store.rows_of(known, ids)]
 
     def test(self, subject):
-        """Return the test images: means of all showings (n, n_voxels), image_ids (n,)."""
+        """Return means (n, n_voxels) over all repeats of the test images, and image_ids (n,)."""
         return decoding.read(self.study, subject).averages(VISUAL_CORTEX)[1][:2]
 
     def averages(self, subject, amount):
-        """Return the images of those sessions that train, and those that validate.
+        """Return averaged responses to the training images and the validation images of some sessions.
 
-        Two pairs of means of their showings (n, n_voxels) and image_ids (n,).
+        The result is two pairs of means over repeats (n, n_voxels) and image_ids (n,).
         """
         betas, ids = self.trials(subject, amount)
         held = np.isin(ids, self.validation[subject])
         return [nsd.average_repeats(betas[rows], ids[rows])[:2] for rows in (~held, held)]
 
     def targets(self, group):
-        """Return the targets of a group for every image shown: (features (n, ...), ids) by name."""
+        """Return the targets of a group for every image shown, (features (n, ...), ids) by name."""
         return {name: _target(self.study, name) for name in GROUPS[group]}
 
     def true(self, name, image_ids):
-        """Return a target of images: float32 array (n, ...)."""
+        """Return a target of images, a float32 array (n, ...)."""
         values, known = _target(self.study, name)
         return values[store.rows_of(known, image_ids, name)]
 
     def ridge(self, subject, amount, name):
-        """Fit the linear decoder of a target on the same images as the networks, and its rescaling."""
+        """Return the linear decoder of a target, fitted and rescaled on the same images as the networks."""
         (betas, ids), (held, held_ids) = self.averages(subject, amount)
         decoder = LinearDecoder(self.study.preset.alphas, cv="gcv").fit(betas, self.true(name, ids), ids)
         return decoder.fit_rescaling(held, self.true(name, held_ids), held_ids)
 
     def network(self, subject, seed, method, amount, group, state=None):
-        """Train the network of a method (not ridge) for a group of targets, see `plans.GROUPS`.
+        """Return the trained network of a method (not ridge) for a group of targets in `plans.GROUPS`.
 
         Returns
         -------
         model : SharedSpace
         curves : dict of str to array
-            Over the epochs: ``last_loss`` (n_epochs,), ``last_retrieval`` (n_epochs, n_targets) of the
-            validation images, and ``first_loss``, ``first_retrieval`` of the first stage.
+            Curves over epochs: ``last_loss`` (n_epochs,) and ``last_retrieval`` (n_epochs, n_targets) of
+            validation images, and ``first_loss`` and ``first_retrieval`` of the first stage.
         """
         sizes, stages = self.plan.of(method, group)
         betas, ids = self.trials(subject, amount)
@@ -156,7 +156,7 @@ class Trainings:
         return model, curves | last
 
     def pretrained(self, subject, seed, group, sizes):
-        """Return the network trained on all other subjects, made where it is missing, and its curves."""
+        """Return the network trained on all other subjects and its curves; a missing network is trained."""
         settings = self.plan.pretraining[group]
         described = {**self.description, "sizes": asdict(sizes), "training": asdict(settings)}
         shelf, part = self.study.shelf("pretrained", [Trainings], described), (subject, seed, group)
@@ -212,14 +212,14 @@ class Trainings:
         }
 
     def predictions(self, subject, seed, method, amount, group):
-        """Return what a method decodes for the test images, trained and kept where it is missing.
+        """Return the predictions of a method for the test images; missing predictions are computed and kept.
 
         Returns
         -------
         dict of str to array
-            ``test_image_ids`` (n,); by target float16 (n, ...): ``c`` as predicted, ``c_rescaled``
-            brought to the targets' spread, ``c_projected`` what the contrastive loss has shaped (of
-            networks); and the curves of networks.
+            ``test_image_ids`` (n,), and float16 (n, ...) predictions by target. ``c`` is as predicted, and
+            ``c_rescaled`` is brought to the targets' spread. For networks there are also ``c_projected``,
+            which the contrastive loss has shaped, and the curves.
         """
         sizes, stages = self.plan.of(method, group)
         read = {"sizes": sizes and asdict(sizes), "stages": [asdict(settings) for settings in stages]}
@@ -252,14 +252,15 @@ class Trainings:
 
 @functools.cache
 def trainings_of(study, change=None, subject=None):
-    """Return the trainings of a study, or of a control; the same ones at each call.
+    """Return the trainings of a study or of a control, the same object at each call.
 
     Parameters
     ----------
     study : Study
     change : {None, "confused", "long", "short"}
-        ``"confused"``: the other subjects' responses belong to other pictures of theirs. ``"long"``: the
-        second stage takes as many steps as training from scratch does; ``"short"``: the reverse.
+        With ``"confused"`` the responses of all other subjects are assigned to other images of theirs. With
+        ``"long"`` the second stage takes as many steps as training from scratch. With ``"short"`` training
+        from scratch takes as many steps as the second stage.
     subject : str, optional
         The target subject of ``"confused"``.
     """
@@ -272,9 +273,9 @@ def trainings_of(study, change=None, subject=None):
 
 
 def decoded(study, subject, name, method, amount, rescaled=None):
-    """Return what the first training of a method decodes for the test images: tensor (n, ...).
+    """Return the predictions (n, ...) of the first training of a method for the test images.
 
-    ``rescaled`` is the preset's, by default.
+    By default ``rescaled`` is the preset's.
     """
     group = name if name in GROUPS else "g"
     arrays = trainings_of(study).predictions(subject, 0, method, amount, group)
@@ -284,13 +285,13 @@ def decoded(study, subject, name, method, amount, rescaled=None):
 
 
 def score(trainings, name, predicted, image_ids, subject, amount, projected=False):
-    """Score what was decoded for images from some of a subject's sessions, see `scores.score_features`."""
+    """Return the scores of predictions from some of a subject's sessions, as in `scores.score_features`."""
     mean = trainings.true(name, trainings.averages(subject, amount)[0][1]).mean(0)
     return score_features(predicted, trainings.true(name, image_ids), mean, projected)
 
 
 def add_seeds(parser):
-    """Add the option of scripts that can do with fewer trainings."""
+    """Add the option of scripts that can use fewer trainings."""
     text = f"trainings of each network; a product of another number than {N_SEEDS} stays in the cache"
     parser.add_argument("--seeds", type=int, choices=range(1, 100), default=N_SEEDS, metavar="N", help=text)
 

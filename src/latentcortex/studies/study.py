@@ -1,4 +1,4 @@
-"""One preset on one tree: subjects, test images and networks, loaded once per process."""
+"""Open one preset on one tree, with subjects, test images and networks loaded once per process."""
 
 import functools
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ DIFFUSION = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")  # the net
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A preset, the tree that it reads and the networks that it names. Made by `open_study`.
+    """Hold a preset, its tree and its networks; `open_study` makes it.
 
-    A study can be sent to another process, which opens it there: networks and data don't travel.
+    A study can be sent to another process, which opens it again. Networks and data are not sent.
 
     Attributes
     ----------
     preset : Preset
     root : Path
-        Of the tree.
+        Root folder of the tree.
     n_images : int or None
-        How many test images, drawn at random; None for all.
+        Number of test images, drawn at random. None for all.
     """
 
     preset: Preset
@@ -41,22 +41,22 @@ class Study:
 
     @property
     def subjects(self):
-        """Names of the subjects."""
+        """Return the names of the subjects."""
         return self.preset.subject_names
 
     @functools.cached_property
     def identity(self):
-        """Name of the data, wherever they lie."""
+        """Return the name of the data, which does not depend on their folder."""
         return nsd.identity(self.root, self.subjects, self.preset.space)
 
     @functools.cached_property
     def tables(self):
-        """Table of trials by subject."""
+        """Return the table of trials by subject."""
         return {subject: nsd.trials(self.root, subject) for subject in self.subjects}
 
     @functools.cached_property
     def image_ids(self):
-        """Ids of the test images (n,), the same for all subjects."""
+        """Return the ids (n,) of the test images, which are the same for all subjects."""
         tests = {tuple(nsd.split(table)[1].tolist()) for table in self.tables.values()}
         if len(tests) != 1:
             raise ValueError(
@@ -73,47 +73,49 @@ class Study:
 
     @functools.cached_property
     def originals(self):
-        """Test images as the model sees them, tensor (n, 3, h, w) in [0, 1]."""
+        """Return the test images at the model's size, a tensor (n, 3, h, w) in [0, 1]."""
         return torch.from_numpy(nsd.images(self.root, self.image_ids, self.preset.image_size))
 
     @functools.cached_property
     def model(self):
-        """Latent diffusion model."""
+        """Return the latent diffusion model."""
         preset = self.preset
         return features.load_latent_diffusion(preset.model, preset.revision, preset.dtype, preset.device)
 
     @functools.cached_property
     def guide(self):
-        """CLIP image encoder of g."""
+        """Return the CLIP image encoder of g."""
         return features.load_clip_image_encoder(self.preset.guide, self.preset.device)
 
     @functools.cached_property
     def decoders(self):
-        """What a guide may look through, by name: the VAE (``"full"``), and ``"tiny"`` if there is one."""
+        """Return the decoders that a guide may use: the VAE (``"full"``), and ``"tiny"`` if there is one."""
         tiny, device = self.preset.tiny_vae, self.preset.device
         return {"full": self.model.vae} | (
             {} if tiny is None else {"tiny": features.load_tiny_vae(tiny, device)}
         )
 
     def weights(self, *networks):
-        """Return the hash of some of the networks, see `keys.weights_hash`."""
+        """Return the hash of some networks, as in `keys.weights_hash`."""
         return keys.weights_hash(self.preset, *networks)
 
     def shelf(self, name, functions, described):
-        """Return the `kept.Shelf` of what some functions compute from this study.
+        """Return the `kept.Shelf` for results that some functions compute from this study.
 
         Parameters
         ----------
         name : str
         functions : sequence of function or class
-            Those that decide what is kept, with the classes of the objects that they are given.
+            Functions that determine the results, and the classes of their arguments.
         described : dict
-            JSON-able: all that it depends on besides the code.
+            Everything that the results depend on besides the code (JSON-able).
         """
         return Shelf(name, keys.key_of([*functions, Study], described), described)
 
     def description(self, *networks, ignoring=(), **more):
-        """Return what a result of this study depends on, JSON-able: data, networks, settings and `more`.
+        """Return everything that a result of this study depends on (JSON-able).
+
+        These are data, networks, settings and `more`.
 
         ``ignoring`` names fields of the preset that the result does not depend on.
         """
@@ -127,15 +129,15 @@ class Study:
 
 
 def open_study(preset, root=None, n_images=None):
-    """Return the study of a preset, the same one at each call.
+    """Return the study of a preset, the same object at each call.
 
     Parameters
     ----------
     preset : Preset
     root : path, optional
-        Default: the tree that the preset opens.
+        By default the tree that the preset opens.
     n_images : int, optional
-        Only so many test images, drawn at random.
+        Number of test images, drawn at random. By default all.
     """
     return _open(preset, preset.open() if root is None else Path(root).resolve(), n_images)
 

@@ -1,4 +1,4 @@
-"""True features of images (z, c, g), computed once and kept on disk by image id."""
+"""Compute true features of images (z, c, g) once, and keep them on disk by image id."""
 
 import functools
 
@@ -20,26 +20,26 @@ KINDS = {
 
 
 def image_parts(preset, root, image_ids, n=N_IN_FILE):
-    """Yield images (n, 3, h, w) of the model's size, few at a time: NSD's would fill 30 GB."""
+    """Yield images (n, 3, h, w) of the model's size, few at a time, because all of NSD needs 30 GB."""
     for start in range(0, len(image_ids), n):
         yield torch.from_numpy(nsd.images(root, image_ids[start : start + n], preset.image_size))
 
 
 def mean_image(preset, root, image_ids):
-    """Return the mean of images, tensor (3, h, w)."""
+    """Return the mean (3, h, w) of images."""
     total = sum(part.double().sum(0) for part in image_parts(preset, root, image_ids))
     return (total / len(image_ids)).float()
 
 
 @functools.cache
 def train_mean_image(study, subject):
-    """Return the mean of a subject's training images, tensor (3, h, w)."""
+    """Return the mean (3, h, w) of a subject's training images."""
     return mean_image(study.preset, study.root, nsd.split(study.tables[subject])[0])
 
 
 @torch.no_grad()
 def encode(study, kind, image_ids):
-    """Compute the features of a kind: float32 tensors (n, ...) by name."""
+    """Return the features of a kind, float32 tensors (n, ...) by name."""
     preset = study.preset
     if kind == "captions":
         model, captions = study.model, nsd.captions(study.root, image_ids)
@@ -52,15 +52,15 @@ def encode(study, kind, image_ids):
 
 
 def targets(study, names, image_ids):
-    """Return true features of images, in the order of the ids; those that are new are computed.
+    """Return true features of images in the order of the ids; new features are computed.
 
     Parameters
     ----------
     study : Study
     names : sequence of str
-        Of ``"z"``, ``"c"``, ``"g1"`` to ``"g6"``.
+        Names among ``"z"``, ``"c"``, ``"g1"`` to ``"g6"``.
     image_ids : int array (n,)
-        Repeats are fine.
+        Images, with repeats allowed.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def targets(study, names, image_ids):
 
 
 def target(study, name, image_ids):
-    """Return one kind of true features of images, see `targets`."""
+    """Return one kind of true features of images, as in `targets`."""
     return targets(study, [name], image_ids)[name]
 
 

@@ -1,4 +1,4 @@
-"""Choose settings on validation images: training images that train nothing, split off by image."""
+"""Choose settings on validation images, which are training images left out of training."""
 
 import functools
 
@@ -19,15 +19,15 @@ CRITERIA = ("centred PixCorr", "low-level identification", "kinds", "setting")
 
 
 class Validation:
-    """Validation images of a subject, and what decoders fitted on the other training images make of them.
+    """Hold validation images of a subject, and decode them by decoders fitted on other training images.
 
-    No test image is looked at. Made by `validation_of`.
+    No test image is used. `validation_of` makes it.
 
     Attributes
     ----------
     image_ids : int array (n,), sorted
     mean_image : tensor (3, h, w)
-        Of the images that train.
+        Mean of the remaining training images.
     scorer : scores.Scorer
     """
 
@@ -46,12 +46,12 @@ class Validation:
 
     @functools.lru_cache(maxsize=16)  # noqa: B019 - the few validations that there are live long
     def decoded(self, name, rescale):
-        """Decode z, c or a layer of g: tensor (n, ...)."""
+        """Return decoded z, c or a layer of g, a tensor (n, ...)."""
         fitted = decoding.fit(self.study, self.subject, name, self.fit_ids, rescale)
         return decoding.decode(self.study, self.subject, fitted, self.image_ids)
 
     def targets(self, whose):
-        """Return g to guide towards, ``"decoded"`` or ``"true"``: `sampler.FeatureTargets`."""
+        """Return ``"decoded"`` or ``"true"`` g as guide targets, a `sampler.FeatureTargets`."""
         if whose == "true":
             g = {k: target(self.study, f"g{k}", self.image_ids) for k in LAYERS}
         else:
@@ -59,14 +59,14 @@ class Validation:
         return sampler.FeatureTargets(g, self.image_ids, self.study.guide.name)
 
     def criteria(self, images):
-        """Score drawings of the validation images by CRITERIA: (n, n_criteria)."""
+        """Return the scores (n, n_criteria) of drawings of the validation images by CRITERIA."""
         scores = pd.DataFrame(self.scorer(images, self.mean_image), columns=self.scorer.names)
         scores[CRITERIA[1]] = scores[list(LOW_LEVEL)].mean(axis=1)
         return scores[list(CRITERIA)].to_numpy()
 
 
 class NetworkValidation(Validation):
-    """Validation images of the networks of the shared space, decoded by them."""
+    """Hold validation images of the shared-space networks, and decode them by these networks."""
 
     def __init__(self, study, subject, n_images):
         self.study, self.subject = study, subject
@@ -84,33 +84,34 @@ class NetworkValidation(Validation):
         self._prepare(ids[some])
 
     def decoded(self, name, rescale):  # noqa: ARG002 - as the networks are used: see above
-        """Return z, c or a layer of g as the networks decode them: tensor (n, ...)."""
+        """Return z, c or a layer of g decoded by the networks, a tensor (n, ...)."""
         return self._decoded[name]
 
 
 @functools.lru_cache(maxsize=1)
 def validation_of(study, subject, n_images=N_VALIDATION, by_network=False):
-    """Return the `Validation` of a subject; the last one is kept."""
+    """Return the `Validation` of a subject; the last one is cached."""
     return (NetworkValidation if by_network else Validation)(study, subject, n_images)
 
 
 def rank(cells, means, order, loss=None):
-    """Rank the cells of a grid by their mean rank over CRITERIA, the chosen cell first.
+    """Return the cells of a grid ranked by their mean rank over CRITERIA, the chosen cell first.
 
     Parameters
     ----------
     cells : DataFrame
-        The settings of each cell; the index of the table returned counts its rows.
+        The settings of each cell. The index of the returned table refers to these rows.
     means : array (n_cells, n_criteria)
     order : list of str
-        Columns of `cells`: of equal cells the one with the smaller values comes first.
+        Columns of `cells`. If cells are tied, the cell with smaller values comes first.
     loss : array (n_cells, ..., n_images), optional
-        Then the cells come first whose loss falls below that of the first cell in the most images.
+        If given, the cells whose loss is below that of the first cell in the most images come first.
 
     Returns
     -------
     DataFrame
-        With ``mean_rank`` and, with `loss`, ``falls``: the share of images in which the loss falls.
+        `cells` with the column ``mean_rank``. With `loss` there is also ``falls``, the share of images in
+        which the loss falls.
     """
     table = cells.copy()
     table[list(CRITERIA)] = means
@@ -124,13 +125,13 @@ def rank(cells, means, order, loss=None):
 
 
 def asked(study, args, default):
-    """Return the names of the subjects that settings are chosen on, and whether they or the images are fewer.
+    """Return the subjects on which settings are chosen, and whether subjects or images were reduced.
 
     Parameters
     ----------
     study : Study
     args : argparse.Namespace
-        Of `add_options`.
+        Arguments of `add_options`.
     default : sequence of int
         Numbers of the subjects.
     """

@@ -1,4 +1,4 @@
-"""What each vertex of a subject prefers: where it looks, its best images, its words."""
+"""Describe what each vertex of a subject prefers: its receptive field, best images and words."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def channels(images):
 
 
 def answers_to_words(captions, betas):
-    """Return the words of captions and the mean response to the images that have each of them.
+    """Return the words of captions, and the mean response to the images with each word.
 
     Parameters
     ----------
@@ -32,10 +32,10 @@ def answers_to_words(captions, betas):
     Returns
     -------
     words : list of str
-        In alphabetical order: those of at least LEAST_IMAGES images and of at most half of them, without
-        SMALL_WORDS.
+        Words in alphabetical order. Each occurs for at least LEAST_IMAGES images and at most half of all
+        images. SMALL_WORDS are left out.
     answers : array (n_vertices, n_words)
-        In the unit of `betas`.
+        Mean responses in the unit of `betas`.
     """
     texts = [set(" ".join(five).lower().split()) for five in captions]
     there = {word: np.array([word in text for text in texts]) for word in sorted(set.union(*texts))}
@@ -47,18 +47,19 @@ def answers_to_words(captions, betas):
 
 
 def describe(study, subject, areas):
-    """Return the cards of a subject's vertices, by the names that `plotting.VertexCards` takes.
+    """Return the arguments of `plotting.VertexCards` for a subject's vertices, by name.
 
-    All vertices of visual cortex with a noise ceiling of at least LOWEST_CEILING have one. Receptive fields
-    are fitted to the training images, and `field_r` is how they predict the test images. Best images are the
-    training images with the largest mean response, measured, and words are those of their captions.
+    All vertices of visual cortex with a noise ceiling of at least LOWEST_CEILING have a card. Receptive
+    fields are fitted to the training images, and `field_r` is their correlation on test images. The best
+    images are the training images with the largest measured mean response. The words come from captions of
+    training images.
 
     Parameters
     ----------
     study : Study
     subject : str
     areas : dict of str to bool array (n_vertices,)
-        The vertex of each with the highest ceiling becomes an example; an area without a card has none.
+        Areas. In each, the vertex with the highest ceiling becomes an example, unless no vertex has a card.
 
     Returns
     -------
