@@ -7,7 +7,6 @@ public docstrings of the package are counted instead, per folder.
 
 import argparse
 import ast
-import inspect
 import itertools
 import json
 import re
@@ -105,7 +104,7 @@ def docstrings(code):
 
 def prose_of(docstring):
     """Return a docstring without headings, tables, names and types, examples and literal blocks."""
-    plain = re.sub(r"^=+ +=.*^=[= ]+$", "", inspect.cleandoc(docstring), flags=re.DOTALL | re.MULTILINE)
+    plain = re.sub(r"^=+ +=.*^=[= ]+$", "", docstring, flags=re.DOTALL | re.MULTILINE)
     found, section, is_literal = [], "", False
     for line, following in itertools.pairwise([*plain.splitlines(), ""]):
         is_heading = re.fullmatch(r"-{3,}", following)

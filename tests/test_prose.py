@@ -85,6 +85,74 @@ def test_whatever_draws_counts_as_a_figure(code, is_figure):
     assert bool(prose.FIGURES.search(code)) == is_figure
 
 
+LONG = "word " * 31 + "end."
+CODE = f'''"""Say what the module does.
+
+========  =====
+a table   of no
+========  =====
+"""
+
+
+class Shown:
+    """Hold a thing. Nothing else.
+
+    Parameters
+    ----------
+    name : str, which is no sentence
+        The name; *one* of several.
+    Raises
+    ------
+    ValueError
+        {LONG}
+
+    Examples
+    --------
+    >>> Shown("not counted")
+    """
+
+    def method(self):
+        """Return as follows::
+
+            literal. And not counted.
+
+        That is all.
+        """
+
+    def _hidden(self):
+        """Not counted."""
+
+
+def function():
+    """Return one."""
+
+    def inner():
+        """Not counted."""
+'''
+
+
+def test_public_docstrings_are_counted_by_folder(tmp_path):
+    (tmp_path / "module.py").write_text(CODE)
+    (tmp_path / "empty.py").write_text("")
+    numbers, long_ones = prose.docstring_report(tmp_path)
+    # The module and the function have one sentence, the method two, the class two and two descriptions.
+    assert numbers == {"docstrings": 4, "sentences": 8, "over 30": 1}
+    assert long_ones == [(32, LONG)]
+    assert numbers == prose.docstring_report(tmp_path / "module.py")[0]
+
+
+@pytest.mark.parametrize(
+    ("docstring", "expected"),
+    [
+        ("Return a.\n\nReturns\n-------\nint\n    A number.", ["Return a.", "A number."]),
+        ("Return a.\n\nNotes\n-----\nKept. Too.", ["Return a.", "Kept.", "Too."]),
+        ("Return a::\n\n    not(this)\n\nBut this.", ["Return a::", "But this."]),
+    ],
+)
+def test_prose_of_a_docstring_is_what_is_read(docstring, expected):
+    assert prose.sentences(prose.prose_of(docstring)) == expected
+
+
 def test_all_pages_are_there():
     names = [path.stem for path in prose.pages()]
     assert names[0] == "intro" and "10_encode_voxels" in names and len(names) == len(set(names)) > 15

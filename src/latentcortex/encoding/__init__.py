@@ -1,9 +1,9 @@
 """Fit voxelwise encoding models from features to betas, score them and test their significance.
 
-A map is made in this order: fit a `VoxelwiseEncoder` on training images, take the `correlation` between
-predicted and measured betas of test images, divide by the noise ceiling with `normalised_correlation`, and
-test with `p_values` and `fdr`. NaN marks a vertex for which a number is not defined, and it stays NaN in all
-these steps. Masked and infinite values raise an error.
+A map takes four steps. Fit a `VoxelwiseEncoder` on training images. Compute the `correlation` between
+predicted and measured betas of test images. Divide it by the noise ceiling with `normalised_correlation`.
+Test it with `p_values` and `fdr`. NaN marks a vertex for which a number is not defined, and it stays NaN in
+all these steps. Masked and infinite values raise an error.
 
 `permutation_p_values` tests without assuming a distribution, also within clusters of similar images.
 `BandedEncoder` fits several feature spaces at once, and `partition` measures what each space contributes.

@@ -135,8 +135,8 @@ def fit_reduction(features, n_components=None, rng=None, n_projected=None, max_b
     computed in float64.
 
     Besides the features the exact method needs about 24 min(n, p)^2 + 4 p n_components bytes, at its peak
-    twice as much. If that exceeds `max_bytes`, a `SparseProjection` to `n_projected` dimensions comes first,
-    which takes 4 n n_projected + 24 min(n, n_projected)^2 bytes, and 8 p bytes for each of 64 rows at a time.
+    twice as much. If that exceeds `max_bytes`, a `SparseProjection` to `n_projected` dimensions comes first.
+    It takes 4 n n_projected + 24 min(n, n_projected)^2 bytes, and 8 p bytes for each of 64 rows at a time.
 
     Parameters
     ----------

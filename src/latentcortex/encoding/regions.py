@@ -35,10 +35,10 @@ def region_summary(values, draws, regions, rng, n_used=None, n_subsamples=200, l
     -------
     pandas.DataFrame
         One row per subject and region, in their order. The columns are subject, region, n_vertices (with a
-        value), n_used, mean, low, high, subsample_low and subsample_high. low and high vary over images and
-        subsamples, because each draw of images has its own subsample. subsample_low and subsample_high vary
-        over subsamples of the same images. A region with fewer than `n_used` vertices is kept, with n_used 0
-        and NaN.
+        value), n_used, mean, low, high, subsample_low and subsample_high. The interval from ``low`` to
+        ``high`` covers images and subsamples, because each draw of images has its own subsample. The interval
+        from ``subsample_low`` to ``subsample_high`` covers subsamples of the same images. A region with fewer
+        than `n_used` vertices is kept, with n_used 0 and NaN.
 
     Raises
     ------

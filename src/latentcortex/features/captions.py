@@ -15,7 +15,7 @@ def encode_captions(text_encoder, tokenizer, captions, batch_size=64):
     """Return c: token states of the text encoder, averaged over an image's captions.
 
     As in Stable Diffusion, captions are padded or cut to the tokenizer's length, and no attention mask is
-    used. c holds the states of all tokens after the final layer norm.
+    used. The states of all tokens after the final layer norm are kept.
 
     Parameters
     ----------

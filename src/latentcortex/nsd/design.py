@@ -36,10 +36,11 @@ def trials(root, subject, sessions=None):
     Returns
     -------
     pandas.DataFrame
-        One row per trial, in the order of the betas. The columns subject, session, run and trial say which
-        trial it is; numbers are 1-based. image_id is 0-based. repeat is 0 for the first showing to this
-        subject. shared (bool) marks images that all subjects see. is_old (bool) marks repeats. correct is 0
-        or 1, or NaN if no button was pressed. reaction_time is in ms, or NaN.
+        One row per trial, in the order of the betas. The columns ``subject``, ``session``, ``run`` and
+        ``trial`` identify the trial, with 1-based numbers. ``image_id`` is 0-based. ``repeat`` is 0 for the
+        first showing to this subject. ``shared`` (bool) marks images that all subjects see. ``is_old`` (bool)
+        marks images shown before. ``correct`` is 0 or 1, or NaN if no button was pressed. ``reaction_time``
+        is in ms, or NaN.
 
     Raises
     ------

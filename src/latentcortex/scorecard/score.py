@@ -9,9 +9,9 @@ Both folders hold pictures, one per file, as PNG, JPEG or npy in any mixture:
 Files are matched by the ids in their names (00042.png, img_42.npy, subj01_00042.png, nsd00042.jpg,
 42_recon.png). How the names were read is shown. If the guess is wrong, set it with --id. A second number is
 that of the drawing (00042_003.png). Each id may have several drawings, the same number for every id, and one
-original. The scores of drawings are averaged as in the protocol. Ids that only one side has are an error, and
-so are files with another ending or without a number. With --only-common they are left out and named in the
-report.
+original. The scores of drawings are averaged as in the protocol. Ids that only one side has are an error.
+With --only-common they are left out and named in the report. Files with another ending or without a number
+are always left out and named.
 
 All originals have one size, and so have all reconstructions. The published protocols resize both by their own
 rules. Protocols that do not resize (mini) need equal sizes. Reconstructions are then resized to the size of
