@@ -17,12 +17,13 @@ EXERCISES = {"Predict": 5, "Change": 10, "Project": 30, "Grades": 15}  # by how 
 EXERCISE = 10  # one of no level
 FOLDED = {"hide-cell", "hide-input", "remove-cell", "remove-input"}
 RULE = (
-    f"The rule: {WORDS} words of text or {LINES} lines of visible code a minute, {PICTURE} minute for each "
-    f"picture, slider or table, {EXERCISES['Predict']} minutes for an exercise of the level *predict before "
-    f"you run*, {EXERCISES['Change']} for *change one thing*, {EXERCISES['Project']} for a *project*, "
-    f"{EXERCISES['Grades']} for one that grades itself, and {EXERCISE} for one without a level. Folded "
-    "code, such as the set-up, and the section *All numbers* count as nothing. The minutes were not measured "
-    "on readers: plan half as much again for a first lesson."
+    f"The minutes are computed by a rule. A minute is enough for {WORDS} words of text or for {LINES} lines of "
+    f"visible code. Each picture, slider or table takes {PICTURE} minute. An exercise of the level *predict "
+    f"before you run* takes {EXERCISES['Predict']} minutes, *change one thing* takes {EXERCISES['Change']}, and "
+    f"a *project* takes {EXERCISES['Project']}. An exercise that grades itself takes {EXERCISES['Grades']} "
+    f"minutes, and an exercise without a level takes {EXERCISE}. Folded code, such as the set-up, and the "
+    "section *All numbers* do not count. These minutes were not measured on readers, so plan half as much "
+    "again for a first lesson."
 )
 
 
