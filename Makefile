@@ -71,6 +71,7 @@ lint: environment
 
 report-prose: environment
 	@.venv/bin/python book/prose.py
+	@.venv/bin/python book/prose.py --docstrings
 
 # On Python 3.11, the lowest one, because newer ones lack wheels of some lowest versions.
 test-floors:
