@@ -13,7 +13,7 @@ def correlation(predicted, measured, image_ids=None):
     predicted, measured : array of shape (n_images, n_vertices)
         Betas of images that were not used for fitting.
     image_ids : array of int, shape (n_images,), optional
-        Of these rows: several rows of one image are then an error.
+        The image of each row. Several rows of one image are then an error.
 
     Returns
     -------
@@ -23,7 +23,7 @@ def correlation(predicted, measured, image_ids=None):
     Raises
     ------
     ValueError
-        For shapes that differ, masked or infinite values, or repeats in `image_ids`.
+        If shapes differ, values are masked or infinite, or `image_ids` has repeats.
     """
     predicted, measured = paired(predicted, measured, image_ids)
     counts = np.ones((1, len(predicted)), dtype=predicted.dtype)
@@ -44,7 +44,7 @@ def bootstrap_correlation(predicted, measured, rng, n_draws=200, image_ids=None)
     n_draws : int
         At least 1.
     image_ids : array of int, shape (n_images,), optional
-        Of these rows: several rows of one image are then an error.
+        The image of each row. Several rows of one image are then an error.
 
     Returns
     -------

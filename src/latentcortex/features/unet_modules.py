@@ -126,7 +126,7 @@ def chosen_layers(layers, known):
     layers : sequence of str
         Names of layers. Repeated names count once.
     known : dict of str to UNetLayer
-        From `unet_layers`.
+        Layers from `unet_layers`.
 
     Returns
     -------

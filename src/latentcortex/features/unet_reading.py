@@ -61,7 +61,7 @@ def each_activation(
     Parameters
     ----------
     unet : UNet2DConditionModel
-        In evaluation mode.
+        The network, in evaluation mode.
     noised : dict of int to array or tensor (n, 4, h, w)
         Latents with the noise of each timestep, for example from `noised_latents`.
     encoder_hidden_states : array or tensor (n, n_tokens, d), or None

@@ -120,7 +120,7 @@ def roi_mask(root, atlas, names, space="fsaverage", subject=None):
     Parameters
     ----------
     root, atlas, space, subject
-        As for `roi`.
+        As in `roi`.
     names : str or sequence of str
         Names of `roi_names`, such as ``"early"`` or ``["V1v", "V1d"]``.
 

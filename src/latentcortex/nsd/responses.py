@@ -119,7 +119,7 @@ def scaled_betas(root, subject, space="fsaverage", sessions=None, mask=None):
     Returns
     -------
     table : pandas.DataFrame
-        Of `trials`.
+        The table of `trials`.
     values : float32 array (n_trials, n_voxels)
         One row for each row of the table.
     """

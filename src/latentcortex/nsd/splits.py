@@ -139,7 +139,7 @@ def distance_quantiles(found, quantiles=(0, 0.1, 0.5, 0.9, 1)):
     Parameters
     ----------
     found : dict of str to Split
-        From `splits`.
+        Result of `splits`.
     quantiles : sequence of float
         Each in [0, 1].
 

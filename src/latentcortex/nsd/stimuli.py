@@ -76,9 +76,9 @@ def read_images(path, brick, indices, size):
     Parameters
     ----------
     path : pathlib.Path
-        For error messages.
+        Path for error messages.
     brick : dataset
-        From `open_stimuli`.
+        Dataset from `open_stimuli`.
     indices : int array (n,)
     size : int or None
         As for `images`.

@@ -74,7 +74,7 @@ def read_session(path, n_trials, mask, out):
     Parameters
     ----------
     path : pathlib.Path
-        From `find_session`.
+        Path from `find_session`.
     n_trials : int
         The number of trials that the log of responses leads to expect.
     mask : bool array (nx, ny, nz)

@@ -174,9 +174,9 @@ def draw_flat(ax, colours_of, box, masks):
     colours_of : callable
         ``colours_of(side, faces)`` returns the colours (n_faces, 3 or 4) of the faces of a side, 0 or 1.
     box : (float, float, float, float)
-        As from `window`.
+        Part to show, from `window`.
     masks : dict of str to pair of bool arrays
-        As from `region_masks`.
+        Masks from `region_masks`.
     """
     size = font_size(ax)
     for side, (xy, faces, sulci) in enumerate(flat_hemispheres()):

@@ -173,7 +173,7 @@ def offered_candidates(answers, n_candidates, n_ways, rng):
         Rows of the correct candidates.
     n_candidates : int
     n_ways : sequence of int
-        From 2 to `n_candidates`.
+        Numbers from 2 to `n_candidates`.
     rng : numpy.random.Generator
 
     Returns

@@ -18,7 +18,7 @@ def gcv_scores(decomposition, projected, total, mean, weights, alphas):
     ----------
     decomposition : Decomposition
     projected, mean : tensors (rank, n_block), (n_block,)
-        From `project`.
+        Results of `project`.
     total : tensor (n_block,)
         The sum of squares of each centred target.
     weights : float64 tensor (n_samples,)
@@ -50,7 +50,7 @@ def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
     weights : float64 tensor (n_samples,)
     alphas : float64 tensor (n_alphas,)
     blocks : list of slice
-        Of targets.
+        Slices of targets.
     folds : list of (train, test)
         Indices of rows.
     zscore : bool

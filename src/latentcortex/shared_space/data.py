@@ -129,7 +129,7 @@ class TrainingData:
     ----------
     model : SharedSpace
     trials : dict of str to (betas (n_trials, n_voxels), image_ids (n_trials,))
-        By subject.
+        Arrays by subject.
     targets : dict of str to (features (n_images, ...), image_ids (n_images,))
     validation_image_ids : int array
 
@@ -202,7 +202,7 @@ class TrainingData:
         Returns
         -------
         betas : dict of str to float32 tensor (per_subject, n_voxels)
-            By subject.
+            Arrays by subject.
         features : dict of str to float32 tensor (n_subjects * per_subject, ...)
             Features by target, with the rows of all subjects concatenated.
         """

@@ -132,7 +132,7 @@ class SharedSpace(nn.Module):
         Parameters
         ----------
         betas : dict of str to tensor (n_trials, n_voxels)
-            By subject.
+            Betas by subject.
 
         Returns
         -------

@@ -37,7 +37,7 @@ def predict(model, betas, subject, *, rescale=False, projected=False, image_ids=
     Returns
     -------
     dict of str to float32 array (n_trials, ...)
-        By target.
+        Features by target.
 
     Raises
     ------

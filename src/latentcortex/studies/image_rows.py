@@ -27,7 +27,7 @@ def kept_by_setting(study, name, compute, setting, names, image_ids):
     setting : dataclass
         The setting. Each setting has its own shelf.
     names : sequence of str
-        Of the arrays that are read.
+        Names of the arrays that are read.
     image_ids : int array (n,)
         Repeats are fine.
 
@@ -65,7 +65,7 @@ def read_rows(shelf, compute, image_ids, names, n_in_file):
     image_ids : int array (n,)
         Each once.
     names : sequence of str
-        Of the arrays that are read.
+        Names of the arrays that are read.
     n_in_file : int
         Images per file, and number of images computed at a time.
 

@@ -77,7 +77,7 @@ def reference_rows(study, world, noise, seed, sizes, rows):
     Parameters
     ----------
     study, world, noise, seed, sizes
-        As of `cell_rows`.
+        As in `cell_rows`.
     rows : tuple of Rows
         Training and test images of the cell.
 
@@ -112,7 +112,7 @@ def score_cell(study, methods, world, noise, seed, sizes):
     study : Study
     methods : dict of str to recovery_methods.Method
     world, noise, seed, sizes
-        As of `cell_rows`.
+        As in `cell_rows`.
 
     Returns
     -------
@@ -227,7 +227,7 @@ def compare_with_reference(method, name, answer, rows, planted, rng):
     Parameters
     ----------
     method, name
-        As of `recovery.ask`.
+        As in `recovery.ask`.
     answer : recovery.Answer
         The map over the cell's own test images.
     rows : tuple of Rows

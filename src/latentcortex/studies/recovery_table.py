@@ -201,7 +201,7 @@ def by_world(found, worlds, correlated):
     Parameters
     ----------
     found, worlds
-        As of `tabulate`.
+        As in `tabulate`.
     correlated : array (n_worlds, 2)
         Result of `recovery_own.realised`.
     """

@@ -270,7 +270,7 @@ def simulate_more(study, world, noise, seed, sizes, n_repeats):
     Parameters
     ----------
     study, world, noise, seed, sizes
-        As of `simulate`.
+        As in `simulate`.
     n_repeats : int array (n_images,)
         Number of times that each image is shown.
 

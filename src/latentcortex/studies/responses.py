@@ -46,7 +46,7 @@ class Responses:
     Attributes
     ----------
     table : pandas.DataFrame
-        Of `nsd.trials`.
+        The table of `nsd.trials`.
     betas : float32 array (n_trials, n_read)
         Betas of the voxels that were read.
     root, subject, space : see `nsd.betas`

@@ -55,7 +55,7 @@ def state(path, scripts):
     ----------
     path : path
     scripts : dict of str to path
-        By name.
+        Paths of the scripts by name.
     """
     try:
         provenance = store.provenance(path)
@@ -169,7 +169,7 @@ def product(name, root, ending="", preset=None):
     name : str
         Name of the script, such as ``"ch09_measure_reconstructions"``.
     root : path
-        Of the tree.
+        Root folder of the tree.
     ending : str
         End of the file name, such as ``"-pictures"``, if a script writes several files.
     preset : Preset, optional
