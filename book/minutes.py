@@ -17,13 +17,13 @@ EXERCISES = {"Predict": 5, "Change": 10, "Project": 30, "Grades": 15}  # by how 
 EXERCISE = 10  # one of no level
 FOLDED = {"hide-cell", "hide-input", "remove-cell", "remove-input"}
 RULE = (
-    f"The minutes are computed by a rule. A minute is enough for {WORDS} words of text or for {LINES} lines of "
-    f"visible code. Each picture, slider or table takes {PICTURE} minute. An exercise of the level *predict "
-    f"before you run* takes {EXERCISES['Predict']} minutes, *change one thing* takes {EXERCISES['Change']}, and "
-    f"a *project* takes {EXERCISES['Project']}. An exercise that grades itself takes {EXERCISES['Grades']} "
-    f"minutes, and an exercise without a level takes {EXERCISE}. Folded code, such as the set-up, and the "
-    "section *All numbers* do not count. These minutes were not measured on readers, so plan half as much "
-    "again for a first lesson."
+    f"The minutes are computed by a rule. A minute is enough for {WORDS} words of text or for {LINES} lines "
+    f"of visible code. Each picture, slider or table takes {PICTURE} minute. An exercise of the level "
+    f"*predict before you run* takes {EXERCISES['Predict']} minutes, *change one thing* takes "
+    f"{EXERCISES['Change']}, and a *project* takes {EXERCISES['Project']}. An exercise that grades itself "
+    f"takes {EXERCISES['Grades']} minutes, and an exercise without a level takes {EXERCISE}. Folded code, "
+    "such as the set-up, and the section *All numbers* do not count. These minutes were not measured on "
+    "readers, so plan half as much again for a first lesson."
 )
 
 
