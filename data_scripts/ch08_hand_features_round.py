@@ -1,9 +1,10 @@
 """Why decoded g corrects so little: hand the decoded features round among the subjects.
 
-Two reasons are possible. Decoded g may be too inaccurate. Or it may be redundant: z, c and g are read from one
-brain, so where decoded z and c are wrong, decoded g is wrong in the same way. To separate the two, each subject's
-drawings are also guided by the g decoded from the *next* subject's responses to the same image. Over all
-subjects these are the same features, so they are exactly as accurate, but their errors come from another brain.
+Two reasons are possible. Decoded g may be too inaccurate. Or it may be redundant: z, c and g are read from
+one brain, so where decoded z and c are wrong, decoded g is wrong in the same way. To separate the two, each
+subject's drawings are also guided by the g decoded from the *next* subject's responses to the same image.
+Over all subjects these are the same features, so they are exactly as accurate, but their errors come from
+another brain.
 
 - own, next: g decoded from the subject's own responses, and from the next subject's.
 - others: the mean of what all other subjects decode, which is more accurate as well.
