@@ -199,7 +199,7 @@ def gather(study, load):
     guided = jobs.stacked(lambda *how: load("drawings", *how), subjects, strengths, WHOSE)["scores"]
     plain = jobs.stacked(lambda subject: load("drawings", subject), subjects)["scores"]
     arrays = {
-        "image_ids": asked(study),
+        "drawn_ids": asked(study),
         "guided": guided.transpose(3, 0, 1, 2, 4),
         "unguided": plain.transpose(1, 0, 2),
         "test_image_ids": study.image_ids,
@@ -209,6 +209,7 @@ def gather(study, load):
         "subjects": subjects,
         "lenders": {whose: [lenders(subjects, s, whose) for s in subjects] for whose in DECODED},
         "strengths": strengths,
+        "strength_names": list(strengths),
         "whose": WHOSE,
         "scores": SCORES,
         "n_folds": N_FOLDS,

@@ -154,5 +154,6 @@ def test_the_product_holds_each_part_where_its_axes_say():
     assert arrays["guided"][7, 3, 1, 2, 4] == np.float16(322.407)
     assert arrays["unguided"][7, 3, 4] == np.float16(300.407)
     np.testing.assert_array_equal(arrays["accuracy"], np.arange(4)[:, None] * np.ones(3))
+    assert described["strength_names"] == ["gentle", "firm"]  # a dictionary is sorted when it is kept
     assert described["lenders"]["next"] == [["subj02"], ["subj03"], ["subj04"], ["subj01"]]
-    assert len(set(arrays["image_ids"])) == 50 and set(arrays["image_ids"]) <= set(study.image_ids)
+    assert len(set(arrays["drawn_ids"])) == 50 and set(arrays["drawn_ids"]) <= set(study.image_ids)
