@@ -25,7 +25,8 @@ DOORS = {
     "encoding": {"ridge", "metrics"},
     "plotting": set(),
     "mini": {"nsd", "store"},
-    "command": {"scorecard", "store", "studies", "teaching"},
+    "prebuilt": {"mini", "presets", "store"},
+    "command": {"prebuilt", "scorecard", "store", "studies", "teaching"},
     "studies": {
         *("presets", "store", "nsd", "features", "decoders", "shared_space", "sampler", "metrics"),
         *("encoding", "mini", "ridge"),

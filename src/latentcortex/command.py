@@ -1,4 +1,4 @@
-"""The console command ``latentcortex``: score, run studies, test maps, tidy the cache, teach."""
+"""The console command ``latentcortex``: score, run studies, test maps, fetch data, tidy the cache, teach."""
 
 import argparse
 import runpy
@@ -139,6 +139,30 @@ def _student(args):
     teaching.run(args)
 
 
+def _add_fetch_world(parser):
+    from latentcortex.prebuilt import fetching
+
+    fetching.add_arguments(parser)
+
+
+def _fetch_world(args):
+    from latentcortex.prebuilt import fetching
+
+    fetching.run(args)
+
+
+def _add_pack_world(parser):
+    from latentcortex.prebuilt import publishing
+
+    publishing.add_arguments(parser)
+
+
+def _pack_world(args):
+    from latentcortex.prebuilt import publishing
+
+    publishing.run(args)
+
+
 def _print_table(rows):
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     for row in rows:
@@ -155,6 +179,8 @@ COMMANDS = {
     "recover": (_add_recover, _recover, "ask how well a method of mapping recovers simulated truth"),
     "results": (_no_options, _results, "list the products, and whether they still belong to the code"),
     "student": (_add_student, _student, "write the chapters as notebooks for students"),
+    "fetch-world": (_add_fetch_world, _fetch_world, "fetch a simulated world where that beats building it"),
+    "pack-world": (_add_pack_world, _pack_world, "make an archive of a simulated world, to publish it"),
     "cache": (_add_cache, _cache, "list what lies in the cache, and remove what is named"),
 }
 
