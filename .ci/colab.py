@@ -136,7 +136,10 @@ def _text(cell):
 
 def _kinds(cell):
     names = {"display_data": "picture or table", "execute_result": "picture or table", "stream": "text"}
-    return {names[o["output_type"]] for o in cell["outputs"] if o["output_type"] in names}
+    # A bar that shows how far the building of the data has come: there is none where they were built before.
+    bar = "application/vnd.jupyter.widget-view+json"
+    shown = [o for o in cell["outputs"] if bar not in o.get("data", {})]
+    return {names[o["output_type"]] for o in shown if o["output_type"] in names}
 
 
 def run_chapter(path, folder, versions):
@@ -148,7 +151,7 @@ def run_chapter(path, folder, versions):
         run(PYTHON, "-c", EXECUTE, path, out, cwd=place)
     except RuntimeError as error:
         return [str(error)]
-    built = ROOT / "book" / "_build" / "source" / path.name
+    built = ROOT / "book" / "_build" / "jupyter_execute" / path.name
     in_clone = json.loads(built.read_text(encoding="utf-8")) if built.exists() else None
     notebook = json.loads(out.read_text(encoding="utf-8"))
     faults = faults_of(notebook, in_clone)

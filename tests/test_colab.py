@@ -64,6 +64,14 @@ def test_a_cell_that_shows_less_than_in_the_clone_is_named():
     assert fault == "code cell 2 shows no picture or table and no text as it does in the clone"
 
 
+def test_a_bar_that_showed_how_the_data_were_built_is_not_asked_for():
+    bar = code("display_data")
+    bar["outputs"][0]["data"] = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "drawing"}
+    assert colab.faults_of(notebook(code()), notebook(bar)) == []
+    bar["outputs"][0]["data"] = {"image/png": ""}
+    assert len(colab.faults_of(notebook(code()), notebook(bar))) == 1
+
+
 def test_only_cells_of_equal_source_are_compared():
     here = notebook(code(name="a"), code(name="b"), code(name="c"))
     there = notebook(code("stream", name="c"), code("stream", name="a", source="older"))
