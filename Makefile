@@ -19,7 +19,7 @@ export OMP_WAIT_POLICY
 
 # Nothing is fetched, and nothing is read from or written to the home folder, while the tests and
 # the book run. Given in the recipes, not exported: pip should keep its own cache.
-SEALED := env HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/.cache/huggingface" \
+SEALED := env HF_HUB_OFFLINE=1 LATENTCORTEX_OFFLINE=1 HF_HOME="$(CURDIR)/.cache/huggingface" \
 	TORCH_HOME="$(CURDIR)/.cache/torch" MPLCONFIGDIR="$(CURDIR)/.cache/matplotlib" \
 	NILEARN_DATA="$(CURDIR)/.cache/nilearn" IPYTHONDIR="$(CURDIR)/.cache/ipython" \
 	JUPYTER_CONFIG_DIR="$(CURDIR)/.cache/jupyter/config" \
@@ -29,13 +29,14 @@ SEALED := env HF_HUB_OFFLINE=1 HF_HOME="$(CURDIR)/.cache/huggingface" \
 # No script of .venv/bin is called: each names the folder it was installed in, and a clone can be moved.
 RUN := .venv/bin/python -m
 
-.PHONY: help environment book slides check-pages test lint report-prose test-floors test-colab \
+.PHONY: help environment book slides world-archive check-pages test lint report-prose test-floors test-colab \
 	test-solutions lab constraints clean
 
 help:
 	@echo "make book         build the book into book/_build/html (executes every chapter)"
 	@echo "make check-pages  open every page of the built book in a real browser (PAGES='intro api': these alone)"
-	@echo "make slides       write one deck of slides per chapter into book/_build/slides (after make book)"
+	@echo "make slides       write the slides of the last built book again, after a change of book/teach.md"
+	@echo "make world-archive pack the scenes of the simulated world into dist/, to be published (4 minutes)"
 	@echo "make test         run the tests"
 	@echo "make lint         check style, formatting and spelling"
 	@echo "make report-prose print words, long sentences, tables and figures of each page"
@@ -60,6 +61,10 @@ check-pages: environment
 # From the executed chapters of the last built book: nothing is computed again.
 slides: environment
 	@.venv/bin/python book/slides.py
+
+# The archive that readers may fetch instead of drawing the scenes, and its entry in the table.
+world-archive: environment
+	@$(SEALED) $(RUN) latentcortex.command pack-world dist
 
 test: environment
 	$(SEALED) $(RUN) pytest

@@ -187,9 +187,17 @@ def check_pages(html):
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
 
 
+def finish_pages(html):
+    """Write the slides into built pages, which link them, and return whether the pages pass their tests."""
+    import slides
+
+    slides.write_decks(html.parent / "jupyter_execute", html / "slides")
+    return check_pages(html)
+
+
 def main():
     """Build the book and say at the end where it lies, or what failed and where its pages lie."""
-    failures = build(ROOT, check_pages)
+    failures = build(ROOT, finish_pages)
     if not failures:
         print("The book is whole: book/_build/html/index.html")
         return 0

@@ -1,8 +1,9 @@
 """Write one deck of slides per chapter, from the executed notebooks of the last built book.
 
-Run by ``make slides``. Reads ``book/_build/jupyter_execute`` and the questions of ``book/teach.md``; writes
-``book/_build/slides``: one file per deck, which needs no other file and no network, and a page that lists
-them. Nothing is computed here, so a slide shows what the page of the chapter shows.
+Run by ``make book`` and, after a change of ``book/teach.md``, by ``make slides``. Reads
+``book/_build/jupyter_execute`` and the questions of ``book/teach.md``; writes ``slides/`` into the built
+pages, so that they are published with the book: one file per deck, which needs no other file and no network,
+and a page that lists them. Nothing is computed here, so a slide shows what the page of the chapter shows.
 """
 
 import html
@@ -16,7 +17,7 @@ import slides_pictures
 import slides_text
 
 BOOK = Path(__file__).parent
-EXECUTED, SLIDES = BOOK / "_build" / "jupyter_execute", BOOK / "_build" / "slides"
+EXECUTED, SLIDES = BOOK / "_build" / "jupyter_execute", BOOK / "_build" / "html" / "slides"
 MOST_FRAMES = 12
 # Bytes of what moves (sliders); a larger one would make the deck slow to open.
 LARGEST = 700_000

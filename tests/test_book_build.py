@@ -92,6 +92,18 @@ def test_a_book_whose_pages_fail_their_checks_does_not_take_the_place(builder, s
     assert not (small / "book" / "_build").exists()
 
 
+def test_slides_are_among_the_pages_before_these_are_checked(builder, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "book")
+    html, executed = tmp_path / "html", tmp_path / "jupyter_execute"
+    executed.mkdir()
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Ask\n\n**Who?** We.")])
+    nbformat.write(notebook, executed / "05_ask_it.ipynb")
+    found = []
+    monkeypatch.setattr(builder, "check_pages", lambda html: found.extend((html / "slides").iterdir()))
+    builder.finish_pages(html)
+    assert {path.name for path in found} == {"05.html", "index.html"}
+
+
 INTERRUPTED = """
 import importlib.util, signal, sys
 from pathlib import Path
