@@ -226,7 +226,8 @@ def deck(name, shown):
 
 def _page(title, body, script=""):
     style = (BOOK / "slides.css").read_text(encoding="utf-8")
-    footer = f'<footer><span>Latent Cortex: {title}. Simulated data.</span> <span id="page"></span></footer>'
+    where = f'<span><span class="title">Latent Cortex: {title}.</span> Simulated data.</span>'
+    footer = f'<footer>{where} <span id="page"></span></footer>'
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -267,9 +268,11 @@ def write_decks(executed=EXECUTED, folder=SLIDES, book=BOOK):
         notebook = json.loads(path.read_text(encoding="utf-8"))
         shown = frames(notebook, cite, asked.get(path.stem, ""))
         number = path.stem.split("_")[0]
-        written.append(folder / f"{number if number.isdigit() else path.stem}.html")
+        is_chapter = number.isdigit()
+        written.append(folder / f"{number if is_chapter else path.stem}.html")
         written[-1].write_text(deck(path.stem, shown), encoding="utf-8")
-        rows.append(f'<li><a href="{written[-1].name}">{shown[0].heading}</a> ({len(shown)} slides)</li>')
+        name = f"Chapter {int(number)}: {shown[0].heading}" if is_chapter else shown[0].heading
+        rows.append(f'<li><a href="{written[-1].name}">{name}</a> ({len(shown)} slides)</li>')
     help_ = "<p>Arrow keys turn the page, D describes a figure, a click enlarges it. Print for a handout.</p>"
     body = f'<section class="list"><h1>Slides</h1>{help_}<ul>{"".join(rows)}</ul></section>'
     (folder / "index.html").write_text(_page("Slides", body), encoding="utf-8")
