@@ -154,6 +154,11 @@ def test_setup_cell_installs_from_the_one_address_and_only_if_the_import_fails(p
     assert 0 <= order[0] < order[1]
 
 
+def test_the_setup_cell_is_the_same_in_all_notebooks_and_keeps_nothing_on_drive_unasked():
+    (text,) = {source(cells(path, "code")[0]) for path in TO_RUN}
+    assert "\nKEEP_ON_DRIVE = False" in text and "\nprebuilt.set_up(KEEP_ON_DRIVE)" in text
+
+
 @each_to_run
 def test_setup_cell_installs_the_tag_of_this_version(path):
     # A chapter of a release meets the package that it was written for, whatever main has become.
