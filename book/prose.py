@@ -20,7 +20,7 @@ PACKAGE = BOOK.parent / "src/latentcortex"
 LONG = 30  # words of a sentence; longer ones should be the exception
 FIGURES = re.compile(
     r"\b(subplots|subplot_mosaic|image_grid|roi_bars|flatmap|compared_flatmaps|cortex_viewer|film|"
-    r"\w*sliders?|\w+_quiz|picture_composer|winner_map|two_dimensional_map)\("
+    r"\w*sliders?|\w+_quiz|picture_composer|study_planner|winner_map|two_dimensional_map)\("
 )
 TYPED = ("Parameters", "Returns", "Yields", "Raises", "Warns", "Attributes")  # sections of numpydoc
 TABLES = re.compile(r"\bset_caption\(|^\|[ :|-]+\|$", re.MULTILINE)

@@ -73,6 +73,7 @@ def test_a_page_is_counted_up_to_its_exercises(tmp_path):
         ("plotting.identification_quiz(", True),
         ("plotting.brain_quiz(", True),
         ("plotting.picture_composer(choices, pictures)", True),
+        ("plotting.study_planner(chances, factors, findings, hours)", True),
         ("ax = plotting.winner_map(of_field, names)", True),
         ("ax, _ = plotting.two_dimensional_map(*whole)", True),
         ("plotting.film(frames, captions, alt)", True),

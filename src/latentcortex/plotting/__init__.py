@@ -15,6 +15,7 @@ These functions only draw what was passed in. They compute nothing that a chapte
 `linked_slider`         points, curves and pictures that one slider moves together
 `identification_quiz`   which image was seen? readers against chance and rivals
 `picture_composer`      pictures of all combinations of a few choices
+`study_planner`         chances of studies that were simulated, by their design
 `brain_quiz`            which of these needed a brain? readers against chance
 `film`                  frames that run in a loop, until they are paused
 `region_style`          colour, marker and line of a region, the same on all pages
@@ -31,6 +32,7 @@ from .images import image_grid
 from .linked import Curves, Pictures, Points, linked_slider
 from .maps import compared_flatmaps, flatmap, inflated
 from .palettes import region_style, use_distinct_colours
+from .planner import study_planner
 from .quiz import brain_quiz, identification_quiz
 from .sliders import frame_slider, grid_slider
 from .viewer import VertexMap, cortex_viewer
@@ -55,6 +57,7 @@ __all__ = [
     "picture_composer",
     "region_style",
     "roi_bars",
+    "study_planner",
     "two_dimensional_map",
     "use_distinct_colours",
     "winner_map",

@@ -1,0 +1,217 @@
+"""Virtual studies: small simulated experiments in memory, to see how often a finding would be found.
+
+Several virtual subjects see the same test images and training images of their own. Sessions do not drift, and
+the noise of an average over repeats is drawn at once. The ridge regressions are those of chapters 5 and 10,
+written so that all levels of signal to noise share their products.
+"""
+
+from math import sqrt
+
+import numpy as np
+import torch
+
+from latentcortex import encoding, metrics, nsd, ridge
+from latentcortex.mini.cortex import SPECIFIC_SHARE
+from latentcortex.ridge.cross_validation import gcv_scores
+from latentcortex.ridge.decomposition import Decomposition, eigenvectors
+from latentcortex.studies.maps import LOWEST_CEILING
+from latentcortex.studies.virtual_subjects import bodies, pool
+
+FINDINGS = ("early minus ventral", "V1 minus V2", "z decoded", "nothing planted")
+SIGNAL = (0.5, 0.7, 1.0, 1.4)  # factors of the planted ncsnr
+N_SUBJECTS = 8  # simulated for each set of images
+N_ALONE = 2  # of them have an interval over images
+N_DRAWS = 200  # of test images, for these intervals
+TEST_SHARE, MOST_TEST = 0.2, 200  # of the images; the book's subjects have 200 of 1,000
+
+
+def fit_ridge(eigen, cross, total, n_rows, alphas):
+    """Return ridge coefficients, each target at the penalty that generalised cross-validation likes best.
+
+    Parameters
+    ----------
+    eigen : tuple of float64 tensors (p,), (p, p)
+        Eigenvalues and eigenvectors of the products of the centred columns.
+    cross : float64 tensor (p, n_targets)
+        Products of columns with centred targets.
+    total : float64 tensor (n_targets,)
+        Sums of squares of the centred targets.
+    n_rows : int
+    alphas : float64 tensor (n_alphas,)
+
+    Returns
+    -------
+    float64 tensor (p, n_targets)
+    """
+    values, vectors = eigen
+    projected = vectors.T @ cross
+    decomposed = Decomposition(None, values, vectors, None, False, None)
+    weights = torch.ones(n_rows, dtype=torch.float64)
+    scores, _ = gcv_scores(decomposed, projected, total, torch.zeros_like(total), weights, alphas)
+    return vectors @ (projected / (values[:, None] + alphas[scores.argmax(0)]))
+
+
+class Seen:
+    """Responses of one virtual subject to training and test images, as signal and noise.
+
+    Parameters
+    ----------
+    body : virtual_subjects.Body
+    train, test : int arrays
+        Rows of the pool.
+    n_repeats : int
+        Trials in the average of each image.
+    rng : numpy.random.Generator
+    """
+
+    def __init__(self, body, train, test, n_repeats, rng):
+        self.body, self.train, self.test, self.n_repeats = body, train, test, n_repeats
+        rows, n = np.concatenate([train, test]), len(body.ncsnr)
+        white = rng.standard_normal((2, len(rows), n), dtype=np.float32)
+        signal = sqrt(1 - SPECIFIC_SHARE) * body.tuned[rows]
+        signal += sqrt(SPECIFIC_SHARE) * (white[0] @ body.specific)
+        parts = signal, white[1] @ body.noise / np.float32(sqrt(n_repeats))
+        self.signal, self.noise = (of[: len(train)] - of[: len(train)].mean(0) for of in parts)
+        self.test_signal, self.test_noise = (of[len(train) :] for of in parts)
+
+    def tested(self, ncsnr):
+        """Return averaged betas of the test images, in standard deviations of a trial's noise."""
+        return ncsnr * self.test_signal + self.test_noise
+
+    def encode(self, features, alphas, levels):
+        """Yield predicted betas (n_test, n_vertices) for each array ncsnr (n_vertices,) of `levels`.
+
+        Parameters
+        ----------
+        features : float32 array (n_images of the pool, n_features)
+        alphas : float64 tensor (n_alphas,)
+        levels : sequence of float32 arrays (n_vertices,)
+        """
+        mean = features[self.train].mean(0)
+        columns, test = features[self.train] - mean, features[self.test] - mean
+        eigen = eigenvectors(torch.from_numpy(columns.T @ columns).double())
+        parts = columns.T @ self.signal, columns.T @ self.noise
+        pairs = ((self.signal, self.signal), (self.noise, self.noise), (self.signal, self.noise))
+        of_signal, of_noise, of_both = ((a * b).sum(0) for a, b in pairs)
+        for ncsnr in levels:
+            cross = torch.from_numpy(ncsnr * parts[0] + parts[1]).double()
+            total = torch.from_numpy(ncsnr**2 * of_signal + of_noise + 2 * ncsnr * of_both).double()
+            yield test @ fit_ridge(eigen, cross, total, len(columns), alphas).float().numpy()
+
+    def decode(self, features, levels):
+        """Yield features (n_test, n_features) decoded from early cortex for each array of `levels`.
+
+        They are centred on the mean of the training images. Arguments as of `encode`.
+        """
+        early, n = self.body.areas["early"], len(self.train)
+        known = features[self.train] - features[self.train].mean(0)
+        signal, noise = self.signal[:, early], self.noise[:, early]
+        of_signal, of_noise, of_both = signal.T @ signal, noise.T @ noise, signal.T @ noise
+        parts, total = (signal.T @ known, noise.T @ known), torch.from_numpy((known**2).sum(0)).double()
+        alphas = torch.from_numpy(ridge.alpha_grid(int(early.sum())))
+        for ncsnr in levels:
+            a = ncsnr[early][:, None]
+            gram = a * a.T * of_signal + of_noise + a * of_both + a.T * of_both.T
+            scale = np.sqrt(np.diag(gram) / n)[:, None]  # the responses are z-scored
+            eigen = eigenvectors(torch.from_numpy(gram / scale / scale.T).double())
+            cross = torch.from_numpy((a * parts[0] + parts[1]) / scale).double()
+            coef = fit_ridge(eigen, cross, total, n, alphas).float().numpy()
+            yield self.tested(ncsnr)[:, early] / scale.T @ coef
+
+
+def differences(preference, areas, half):
+    """Return the means of the regions that are compared, first less second: (..., 3).
+
+    Parameters
+    ----------
+    preference : array (..., n_vertices)
+        NaN where the ceiling is too low.
+    areas : dict of str to bool array (n_vertices,)
+    half : bool array (n_vertices,)
+        A random half of early cortex, which is compared with the other half.
+    """
+    early = areas["early"]
+    pairs = (early, areas["ventral"]), (areas["V1"], areas["V2"]), (half, early & ~half)
+    asked = np.isfinite(preference).reshape(-1, preference.shape[-1]).all(0)
+
+    def mean(mask):
+        chosen = preference[..., mask & asked]
+        return chosen.mean(-1) if chosen.shape[-1] else np.full(chosen.shape[:-1], np.nan)
+
+    return np.stack([mean(a) - mean(b) for a, b in pairs], axis=-1)
+
+
+def estimates(seen, found, rng, alone):
+    """Return what one subject finds at each level of signal to noise, and its intervals over images.
+
+    Parameters
+    ----------
+    seen : Seen
+    found : virtual_subjects.Pool
+    rng : numpy.random.Generator
+    alone : bool
+        Whether intervals are asked for; else there are none.
+
+    Returns
+    -------
+    of_level : array (n_levels, n_findings)
+    intervals : array (n_levels, n_findings, 2)
+    """
+    levels = [np.float32(factor) * seen.body.ncsnr for factor in SIGNAL]
+    early = np.flatnonzero(seen.body.areas["early"])
+    half = np.isin(np.arange(len(levels[0])), rng.choice(early, len(early) // 2, replace=False))
+    predicted = [seen.encode(found.spaces[name], found.alphas[name], levels) for name in "zc"]
+    true = found.decoded[seen.test] - found.decoded[seen.train].mean(0)
+    of_level, intervals, seed = [], [], int(rng.integers(2**31))
+    for ncsnr, decoded, *pair in zip(levels, seen.decode(found.decoded, levels), *predicted, strict=True):
+        betas, ceiling = seen.tested(ncsnr), nsd.noise_ceiling(ncsnr, seen.n_repeats)
+
+        def compare(r_z, r_c, ceiling=ceiling):
+            preference = encoding.preference(r_z, r_c, ceiling, LOWEST_CEILING)
+            return differences(preference, seen.body.areas, half)
+
+        of_pairs = compare(*(encoding.correlation(of, betas) for of in pair))
+        scores = metrics.identification(true, decoded) - 0.5
+        of_level.append([*of_pairs[:2], scores.mean(), of_pairs[2]])
+        if alone:
+            # The same seed draws the same images for both spaces.
+            draws = [
+                encoding.bootstrap_correlation(of, betas, np.random.default_rng(seed), N_DRAWS) for of in pair
+            ]
+            ends = np.quantile(compare(*draws), [0.025, 0.975], axis=0).T
+            of_scores = metrics.bootstrap_mean(scores, np.random.default_rng(seed))
+            intervals.append([*ends[:2], (of_scores.low, of_scores.high), ends[2]])
+    return np.array(of_level), np.array(intervals)
+
+
+def simulate(study, n_trials, n_repeats, seed):
+    """Simulate N_SUBJECTS subjects that see the same test images.
+
+    Parameters
+    ----------
+    study : Study
+    n_trials : int
+        Of each subject, for training and test images together.
+    n_repeats : int
+        Showings of each image.
+    seed : int
+
+    Returns
+    -------
+    estimates : float32 array (N_SUBJECTS, n_levels, n_findings)
+    intervals : float32 array (N_ALONE, n_levels, n_findings, 2)
+        95 %, over images, of the first subjects.
+    """
+    found, rng = pool(study), np.random.default_rng([seed, n_trials, n_repeats])
+    order = rng.permutation(len(found.decoded))
+    n_images = n_trials // n_repeats
+    n_test = min(MOST_TEST, round(TEST_SHARE * n_images))
+    test, others = order[:n_test], order[n_test:]
+    of_subjects, intervals = [], []
+    for k, which in enumerate(rng.choice(len(bodies(study)), N_SUBJECTS, replace=False)):
+        train = rng.choice(others, n_images - n_test, replace=False)
+        seen = Seen(bodies(study)[which], train, test, n_repeats, rng)
+        of_level, ends = estimates(seen, found, rng, k < N_ALONE)
+        of_subjects.append(of_level)
+        intervals += [ends] * (k < N_ALONE)
+    return np.array(of_subjects, np.float32), np.array(intervals, np.float32)

@@ -1,0 +1,114 @@
+"""The chance of a finding: known answers, and the fit to a reader's ceilings."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from latentcortex import nsd
+from latentcortex.studies import power
+
+N_SETS = 400
+
+
+def of_normal(rng, effect, sd=1.0, n_sets=N_SETS):
+    return rng.normal(effect, sd, (n_sets, 8))
+
+
+@pytest.mark.parametrize("n", [2, 4, 8])
+def test_where_nothing_is_planted_the_t_interval_keeps_its_promise(n, rng):
+    found = power.rates(*power.studies_of(of_normal(rng, 0), n))
+    assert found["found"] == pytest.approx(0.05, abs=4 * found["found_se"])
+    assert found["right"] == pytest.approx(0.025, abs=4 * found["right_se"])
+    assert found["estimate"] == pytest.approx(0, abs=0.06)
+
+
+@pytest.mark.parametrize("n", [2, 4, 8])
+def test_power_is_that_of_the_noncentral_t(n, rng):
+    effect = 0.8
+    found = power.rates(*power.studies_of(of_normal(rng, effect), n))
+    limit, shift = stats.t.ppf(0.975, n - 1), effect * n**0.5
+    expected = stats.nct.sf(limit, n - 1, shift)
+    assert found["right"] == pytest.approx(expected, abs=4 * found["right_se"])
+    assert found["found"] - found["right"] == pytest.approx(stats.nct.cdf(-limit, n - 1, shift), abs=0.01)
+
+
+def test_a_large_difference_is_always_found_at_its_size_and_a_small_one_exaggerated(rng):
+    large = power.rates(*power.studies_of(of_normal(rng, 50), 4))
+    assert large["found"] == large["right"] == 1 and large["found_se"] == 0
+    assert large["exaggeration"] == pytest.approx(1)
+    small = power.rates(*power.studies_of(of_normal(rng, 0.3), 4))
+    assert small["exaggeration"] > 1.5
+
+
+def test_of_a_study_a_choice_of_subjects_has_its_own_interval():
+    estimates = np.array([[1.0, 2.0, 4.0]])
+    mean, low, high = power.studies_of(estimates, 2)
+    np.testing.assert_allclose(mean[0], [1.5, 2.5, 3.0])
+    half = stats.t.ppf(0.975, 1) * np.array([0.5, 1.5, 1.0])  # half the difference is the standard error
+    np.testing.assert_allclose(high[0] - mean[0], half)
+    np.testing.assert_allclose(mean[0] - low[0], half)
+
+
+def test_a_study_without_a_number_has_found_nothing():
+    mean = np.array([[1.0, np.nan], [1.0, 1.0]])
+    found = power.rates(mean, mean - 0.5, mean + 0.5)
+    assert found["found"] == 0.75 and found["estimate"] == 1
+    assert np.isnan(found["exaggeration"]), "of fewer than ten studies"
+
+
+def test_the_wrong_sign_is_counted_as_found_and_not_as_right():
+    mean = np.repeat([[1.0], [-1.0], [0.0]], 20, axis=1)
+    found = power.rates(mean, mean - 0.5, mean + 0.5)
+    assert found["found"] == pytest.approx(2 / 3) and found["right"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("n", [1, 9])
+def test_a_number_of_subjects_that_was_not_simulated_is_refused(n):
+    with pytest.raises(ValueError, match="n_subjects: expected 2 to 8"):
+        power.studies_of(np.zeros((3, 8)), n)
+
+
+def test_the_interval_of_a_chance_is_wilsons():
+    low, high = power.chance_interval([0.0, 1.0, 0.5], [0, 0, 0.5 / 96**0.5], 96)
+    expected = [stats.binomtest(k, 96).proportion_ci(method="wilson") for k in (0, 96, 48)]
+    np.testing.assert_allclose(np.transpose([low, high]), expected, atol=1e-9)
+    # A smaller standard error is that of more studies.
+    narrow = power.chance_interval(0.5, 0.5 / 400**0.5, 96)
+    np.testing.assert_allclose(narrow, stats.binomtest(200, 400).proportion_ci(method="wilson"), atol=1e-9)
+
+
+def test_the_fit_gives_back_a_planted_gamma_and_its_level(rng):
+    ratios = np.concatenate([rng.gamma(8, 0.05, 4000), np.zeros(1000)])
+    fit = power.fit_ncsnr(nsd.noise_ceiling(ratios, 3), 3, (0.5, 0.7, 1.0, 1.4), 0.38 / 0.7)
+    assert fit.none == pytest.approx(0.2, abs=0.01)
+    assert fit.shape == pytest.approx(8, rel=0.1) and fit.scale == pytest.approx(0.05, rel=0.1)
+    assert fit.median == pytest.approx(0.384, rel=0.02)
+    assert fit.level == 0.7 and fit.fits
+
+
+def test_repeats_of_the_ceilings_do_not_matter(rng):
+    ratios = rng.gamma(8, 0.05, 500)
+    fits = [power.fit_ncsnr(nsd.noise_ceiling(ratios, n), n, (0.5, 1.0), 0.4) for n in (1, 3)]
+    np.testing.assert_allclose(fits[0], fits[1], rtol=1e-6)
+
+
+def test_ceilings_far_from_every_level_do_not_fit():
+    ratios = np.full(50, 0.15) + np.linspace(0, 0.01, 50)
+    fit = power.fit_ncsnr(nsd.noise_ceiling(ratios, 1), 1, (0.5, 1.0), 0.45)
+    assert fit.level == 0.5 and not power.fit_ncsnr(nsd.noise_ceiling(ratios, 1), 1, (1.0, 2.0), 0.45).fits
+    assert fit.fits == (0.225 / np.median(ratios) <= 2**0.5)
+
+
+@pytest.mark.parametrize(
+    ("ceilings", "n_repeats", "message"),
+    [
+        (np.array([20.0, 35.0]), 3, "Divide percent by 100"),
+        (np.array([0.2, -0.1]), 3, "expected shares of variance from 0"),
+        (np.array([0.2, np.nan]), 3, "1 values are missing or infinite"),
+        (np.zeros(100), 3, "only 0 of 100 vertices"),
+        (np.full(100, 0.2), 0, "n_repeats: expected the trials in each average, at least 1; got 0"),
+    ],
+)
+def test_ceilings_that_can_not_be_fitted_are_refused(ceilings, n_repeats, message):
+    with pytest.raises(ValueError, match=message):
+        power.fit_ncsnr(ceilings, n_repeats, (0.5, 1.0), 0.45)
