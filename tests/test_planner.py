@@ -15,7 +15,7 @@ SHAPE = (2, 2, 3, 2)
 
 
 def chances(**changes):
-    found = np.linspace(0.1, 0.9, np.prod(SHAPE)).reshape(SHAPE)
+    found = (0.2 + 0.03 * np.arange(24)).reshape(SHAPE)
     given = {"found": found, "right": 0.8 * found, "low": 0.7 * found, "high": found}
     given["exaggeration"] = np.where(np.arange(24).reshape(SHAPE) == 2, np.nan, 1.25)
     return given | changes
@@ -24,9 +24,8 @@ def chances(**changes):
 def page(**changes):
     given = {"chances": chances(), "factors": FACTORS, "findings": FINDINGS, "hours": (1, 2, 4)} | changes
     words = {"title": given.pop("title", "Plan <it>"), "first": given.pop("first", (1, 0, 1))}
-    return plotting.study_planner(
-        *(given.pop(n) for n in ("chances", "factors", "findings", "hours")), **words, **given
-    ).data
+    places = [given.pop(name) for name in ("chances", "factors", "findings", "hours")]
+    return plotting.study_planner(*places, **words, **given).data
 
 
 def test_every_chance_travels_at_its_place():

@@ -55,7 +55,7 @@ function start(box) {
     const one = findings[state.finding], now = cell(state.at);
     const asked = one.planted ? now.right : now.found, lines = [el('p', {}, el('strong', {},
       one.planted ? `Found and right: ${percent(asked)} of the studies.` : `False alarms: ${percent(asked)} of the studies.`))];
-    const ends = `${Math.round(100 * now.low)} to ${Math.round(100 * now.high)} %`;
+    const ends = `${Math.round(100 * now.low)} and ${Math.round(100 * now.high)} %`;
     lines.push(el('p', {}, `The simulation leaves this chance between ${ends} (95 % interval).`));
     if (one.planted) {
       const wrong = now.found > 0 ? (now.found - now.right) / now.found : 0;
@@ -66,7 +66,7 @@ function start(box) {
         ? 'Too few studies found it to say how much they exaggerate.'
         : `An estimate that was found is ${now.exaggeration.toFixed(2)} times as large as the average estimate.`));
     } else {
-      lines.push(el('p', {}, 'There is nothing to find. A test that keeps its promise is wrong in 5 %.'));
+      lines.push(el('p', {}, 'Nothing is planted. A test that keeps its promise is wrong in 5 %.'));
     }
     const [n, each] = [+factors[setup.subjects].labels[state.at[setup.subjects]], hours[state.at[along]]];
     lines.push(el('p', {}, `Cost: ${n} × ${each} = ${+(n * each).toFixed(1)} hours of scanning, without breaks and set-up.`));

@@ -32,23 +32,24 @@ def fit_ridge(eigen, cross, total, n_rows, alphas):
     ----------
     eigen : tuple of float64 tensors (p,), (p, p)
         Eigenvalues and eigenvectors of the products of the centred columns.
-    cross : float64 tensor (p, n_targets)
+    cross : tensor (p, n_targets)
         Products of columns with centred targets.
-    total : float64 tensor (n_targets,)
+    total : tensor (n_targets,), of the same dtype
         Sums of squares of the centred targets.
     n_rows : int
     alphas : float64 tensor (n_alphas,)
 
     Returns
     -------
-    float64 tensor (p, n_targets)
+    tensor (p, n_targets), of the dtype of `cross`
     """
     values, vectors = eigen
+    vectors = vectors.to(cross.dtype)
     projected = vectors.T @ cross
     decomposed = Decomposition(None, values, vectors, None, False, None)
     weights = torch.ones(n_rows, dtype=torch.float64)
     scores, _ = gcv_scores(decomposed, projected, total, torch.zeros_like(total), weights, alphas)
-    return vectors @ (projected / (values[:, None] + alphas[scores.argmax(0)]))
+    return vectors @ (projected / (values[:, None] + alphas[scores.argmax(0)]).to(cross.dtype))
 
 
 class Seen:
@@ -94,29 +95,29 @@ class Seen:
         pairs = ((self.signal, self.signal), (self.noise, self.noise), (self.signal, self.noise))
         of_signal, of_noise, of_both = ((a * b).sum(0) for a, b in pairs)
         for ncsnr in levels:
-            cross = torch.from_numpy(ncsnr * parts[0] + parts[1]).double()
-            total = torch.from_numpy(ncsnr**2 * of_signal + of_noise + 2 * ncsnr * of_both).double()
-            yield test @ fit_ridge(eigen, cross, total, len(columns), alphas).float().numpy()
+            cross = torch.from_numpy(ncsnr * parts[0] + parts[1])
+            total = torch.from_numpy(ncsnr**2 * of_signal + of_noise + 2 * ncsnr * of_both)
+            yield test @ fit_ridge(eigen, cross, total, len(columns), alphas).numpy()
 
     def decode(self, features, levels):
-        """Yield features (n_test, n_features) decoded from early cortex for each array of `levels`.
+        """Yield features (n_test, n_features) decoded from V1 for each array of `levels`.
 
         They are centred on the mean of the training images. Arguments as of `encode`.
         """
-        early, n = self.body.areas["early"], len(self.train)
+        v1, n = self.body.areas["V1"], len(self.train)
         known = features[self.train] - features[self.train].mean(0)
-        signal, noise = self.signal[:, early], self.noise[:, early]
+        signal, noise = self.signal[:, v1], self.noise[:, v1]
         of_signal, of_noise, of_both = signal.T @ signal, noise.T @ noise, signal.T @ noise
-        parts, total = (signal.T @ known, noise.T @ known), torch.from_numpy((known**2).sum(0)).double()
-        alphas = torch.from_numpy(ridge.alpha_grid(int(early.sum())))
+        parts, total = (signal.T @ known, noise.T @ known), torch.from_numpy((known**2).sum(0))
+        alphas = torch.from_numpy(ridge.alpha_grid(int(v1.sum())))
         for ncsnr in levels:
-            a = ncsnr[early][:, None]
+            a = ncsnr[v1][:, None]
             gram = a * a.T * of_signal + of_noise + a * of_both + a.T * of_both.T
             scale = np.sqrt(np.diag(gram) / n)[:, None]  # the responses are z-scored
             eigen = eigenvectors(torch.from_numpy(gram / scale / scale.T).double())
-            cross = torch.from_numpy((a * parts[0] + parts[1]) / scale).double()
-            coef = fit_ridge(eigen, cross, total, n, alphas).float().numpy()
-            yield self.tested(ncsnr)[:, early] / scale.T @ coef
+            cross = torch.from_numpy((a * parts[0] + parts[1]) / scale)
+            coef = fit_ridge(eigen, cross, total, n, alphas).numpy()
+            yield self.tested(ncsnr)[:, v1] / scale.T @ coef
 
 
 def differences(preference, areas, half):
