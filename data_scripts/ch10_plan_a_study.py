@@ -32,7 +32,7 @@ from latentcortex.studies import jobs, power, virtual_studies, virtual_subjects
 SUBJECTS = (1, 2, 4, 8)
 TRIALS = (375, 750, 1500, 3000, 6000)  # half a session of 750 to eight of them
 REPEATS = (1, 2, 3)
-N_BLOCKS, N_IN_BLOCK = 8, 8  # of sets of subjects who see the same test images
+BLOCKS, N_IN_BLOCK = range(4, 10), 8  # of sets of subjects who see the same test images; they set the seeds
 
 
 def make(study, n_trials, n_repeats, block):
@@ -45,7 +45,7 @@ def make(study, n_trials, n_repeats, block):
 
 def gather(study, load):
     """Turn the estimates into chances, arrays (n_subjects, n_trials, n_repeats, n_levels, n_findings)."""
-    parts = jobs.stacked(load, TRIALS, REPEATS, range(N_BLOCKS))
+    parts = jobs.stacked(load, TRIALS, REPEATS, BLOCKS)
     # Blocks and sets become one axis, the first: (n_sets, n_simulated, n_trials, n_repeats, ...).
     joined = {name: np.moveaxis(of, (2, 3, 4), (0, 1, 2)) for name, of in parts.items()}
     estimates, intervals = (of.reshape(-1, *of.shape[2:]) for of in joined.values())
@@ -70,7 +70,7 @@ def gather(study, load):
 
 def make_job(study, _args):
     """Cut the work into parts."""
-    parts = [(n, r, block) for block in range(N_BLOCKS) for n in TRIALS for r in REPEATS]
+    parts = [(n, r, block) for block in BLOCKS for n in TRIALS for r in REPEATS]
     described = study.description(*virtual_subjects.NETWORKS)
     described["trees"] = [tree.identity for tree in virtual_subjects.trees(study)]
     return jobs.Job(study, parts, make, gather, described)

@@ -68,6 +68,7 @@ def test_nothing_comes_from_elsewhere():
         ({"ticks": "ab"}, "ticks: expected 3, one for each trials; got 2"),
         ({"first": (0, 0)}, "first: expected a place for each of 3 factors, got 2"),
         ({"first": (0, 3, 0)}, "Expected first from 0 to 2; got 3"),
+        ({"finding": 2}, "Expected finding from 0 to 1; got 2"),
         ({"title": ""}, "Expected title to be a text"),
     ],
 )

@@ -13,7 +13,7 @@ FOLDER = Path(__file__).parent
 SHARES = ("found", "right", "low", "high")
 
 
-def study_planner(chances, factors, findings, hours, *, title, first=None, ticks=None):
+def study_planner(chances, factors, findings, hours, *, title, first=None, finding=0, ticks=None):
     """Return a widget in which readers plan a study and see the chance that it finds what is there.
 
     The first factor is the number of subjects, the second how long each is scanned: the curve runs along it.
@@ -35,6 +35,8 @@ def study_planner(chances, factors, findings, hours, *, title, first=None, ticks
     title : str
     first : sequence of int, optional
         Where each slider stands first. Default: at its first value.
+    finding : int
+        The finding that is chosen first.
     ticks : sequence of str, optional
         Short labels of the second factor below the curve. Default: its values.
 
@@ -59,6 +61,7 @@ def study_planner(chances, factors, findings, hours, *, title, first=None, ticks
         raise ValueError(f"first: expected a place for each of {len(labels)} factors, got {len(places)}.")
     for place, of in zip(places, labels, strict=True):
         check_first(place, len(of))
+    check_first(finding, len(findings), "finding")
     ticks = labels[1] if ticks is None else [str(tick) for tick in ticks]
     for name, of in (("hours", hours), ("ticks", ticks)):
         if len(of) != shape[2]:
@@ -71,7 +74,7 @@ def study_planner(chances, factors, findings, hours, *, title, first=None, ticks
         "hours": [float(of) for of in hours],
         "ticks": ticks,
         "first": [int(place) for place in places],
-        "finding": 0,
+        "finding": int(finding),
         "subjects": 0,
         "along": 1,
     }
