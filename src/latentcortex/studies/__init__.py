@@ -8,6 +8,8 @@ fits linear decoders. `plans` and `shared_training` train the networks of the sh
 `recipes` defines how images are drawn, `guides` makes their guidance, and `drawings` draws and keeps them.
 `encoders` predicts responses. `scores` scores drawings and decoded features. `jobs` divides long work into
 parts, and `kept` keeps them under the `keys` of their code and settings. `results` finds the products.
+
+`virtual_studies` simulates small studies of `virtual_subjects`, and `power` counts what they find.
 """
 
 from latentcortex.studies.results import Product, product
