@@ -32,7 +32,8 @@ from latentcortex.studies import jobs, power, virtual_studies, virtual_subjects
 SUBJECTS = (1, 2, 4, 8)
 TRIALS = (375, 750, 1500, 3000, 6000)  # half a session of 750 to eight of them
 REPEATS = (1, 2, 3)
-BLOCKS, N_IN_BLOCK = range(4, 10), 8  # of sets of subjects who see the same test images; they set the seeds
+N_IN_BLOCK = 8  # sets of subjects who see the same test images
+BLOCKS = range(4, 10)  # their numbers set the seeds
 
 
 def make(study, n_trials, n_repeats, block):
