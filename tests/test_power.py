@@ -1,5 +1,7 @@
 """The chance of a finding: known answers, and the fit to a reader's ceilings."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -89,7 +91,7 @@ def test_the_fit_gives_back_a_planted_gamma_and_its_level(rng):
 def test_repeats_of_the_ceilings_do_not_matter(rng):
     ratios = rng.gamma(8, 0.05, 500)
     fits = [power.fit_ncsnr(nsd.noise_ceiling(ratios, n), n, (0.5, 1.0), 0.4) for n in (1, 3)]
-    np.testing.assert_allclose(fits[0], fits[1], rtol=1e-6)
+    np.testing.assert_allclose(*map(dataclasses.astuple, fits), rtol=1e-6)
 
 
 def test_ceilings_far_from_every_level_do_not_fit():

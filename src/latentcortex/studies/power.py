@@ -1,7 +1,7 @@
 """The chance that a study finds what is there, from many simulated studies; the level that fits a reader."""
 
 import itertools
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -100,7 +100,8 @@ def chance_interval(rate, standard_error, n_sets):
     return (middle - half).clip(0, 1), (middle + half).clip(0, 1)
 
 
-class SignalFit(NamedTuple):
+@dataclass(frozen=True)
+class SignalFit:
     """How strong the signal of a reader's own vertices is.
 
     Attributes
