@@ -4,10 +4,10 @@ They are drawn by image from the training images of each subject; the decoders a
 test image is looked at.
 
 The criterion, declared before the first run: each cell of the grid draws every validation image once under
-the condition "both"; the cells are ranked (1 is best, ties share their mean rank) by each of the four
-CRITERIA, averaged over images and subjects; the cell with the smallest mean rank is chosen, of equals the
-one with less guidance, then with less strength, then without rescaling. (A guidance scale of 8 joined the
-grid when 5, its end until then, had been chosen.) On two cores a subject takes some 20 minutes.
+the condition "both"; the cells are ranked (1 is best, ties share their mean rank) by each of the criteria
+of the preset's protocol, averaged over images and subjects; the cell with the smallest mean rank is chosen,
+of equals the one with less guidance, then with less strength, then without rescaling. (A guidance scale of 8
+joined the grid when 5, its end until then, had been chosen.) On two cores a subject takes some 20 minutes.
 """
 
 import itertools
@@ -38,6 +38,7 @@ def make(study, subject, n_images, cell):
 def make_job(study, args):
     """Cut the work into parts."""
     n_images = args.validation_images
+    criteria = validation.criteria_of(study.preset)
     subjects, is_slice = validation.asked(study, args, study.preset.subjects[:2])
     parts = [(subject, n_images, cell) for subject in subjects for cell in CELLS]
     # Cells don't depend on what the preset says of the settings to choose.
@@ -47,11 +48,11 @@ def make_job(study, args):
         scores = jobs.stacked(load, subjects, [n_images], CELLS)["scores"][:, 0].swapaxes(0, 1)
         scores, cells = scores.astype(np.float16), pd.DataFrame(CELLS, columns=COLUMNS)
         means = scores.mean(axis=(1, 2), dtype=float)
-        table = validation.rank(cells, means, ["guidance_scale", "strength", "rescale"])
+        table = validation.rank(cells, means, ["guidance_scale", "strength", "rescale"], criteria)
         print(table.to_string(index=False, float_format="{:.3f}".format))
         columns = {name: table[name].to_numpy() for name in table.columns}
         axes = {"scores": ["cell", "subject", "validation image", "criterion"]}
-        provenance = {"subjects": subjects, "criteria": validation.CRITERIA, "axes": axes}
+        provenance = {"subjects": subjects, "criteria": list(criteria), "axes": axes}
         return {"": ({**columns, "scores": scores[table.index]}, provenance)}
 
     return jobs.Job(study, parts, make, gather, described, is_slice)

@@ -7,8 +7,8 @@ where the networks of ch07 decode z, c and g, on their own validation images; an
 features with a limit of the relative step, guided in all steps.
 
 The criterion, declared before the first run, is that of ch06_choose_settings: each cell of the grid draws
-every validation image once; the cells, and drawing without a guide, are ranked by each of the four
-CRITERIA, averaged over images and subjects; the smallest mean rank is chosen, of equals the one that guides
+every validation image once; the cells, and drawing without a guide, are ranked by each of the protocol's
+criteria, averaged over images and subjects; the smallest mean rank is chosen, of equals the one that guides
 less. True features joined after the first run, in which decoded ones had hardly any effect: what the
 sampler can do with good features is not to be judged at a strength that suits bad ones. Of their cells only
 those are ranked that bring the most validation images closer to their features than drawing without a guide
@@ -73,13 +73,13 @@ def make(study, subject, n_images, whose, cell):
     }
 
 
-def gather_targets(whose, cells, parts):
+def gather_targets(whose, cells, parts, criteria):
     """Rank the cells of one grid; the arrays of parts are stacked (cell, subject, ...)."""
     settings = pd.DataFrame(cells, columns=COLUMNS).astype(float)
     settings["max_relative_step"] = settings["max_relative_step"].fillna(np.inf)
     means = parts["scores"].mean(axis=(1, 2), dtype=float)
     order = ["guided_share", "feature_scale", "max_relative_step"]
-    table = validation.rank(settings, means, order, parts["loss"] if whose == "true" else None)
+    table = validation.rank(settings, means, order, criteria, parts["loss"] if whose == "true" else None)
     table["relative_step"], table["largest_step"] = parts["relative_step"].mean(1)[table.index].T
     print(f"\n{whose} features\n{table.to_string(index=False, float_format='{:.4f}'.format)}")
     columns = {name: table[name].to_numpy() for name in table.columns}
@@ -90,7 +90,7 @@ def gather_targets(whose, cells, parts):
 
 def make_job(study, args):
     """Cut the work into parts."""
-    n_images, grid = args.validation_images, GRIDS[args.grid]
+    n_images, grid, criteria = args.validation_images, GRIDS[args.grid], validation.criteria_of(study.preset)
     # Networks are trained for each subject.
     default = study.preset.subjects[: 1 if args.grid == "network" else None]
     subjects, is_slice = validation.asked(study, args, default)
@@ -103,10 +103,10 @@ def make_job(study, args):
         for whose, cells in grid.items():
             parts = jobs.stacked(load, subjects, [n_images], [whose], cells)
             parts = {name: values[:, 0, 0].swapaxes(0, 1) for name, values in parts.items()}
-            arrays |= gather_targets(whose, cells, parts)
+            arrays |= gather_targets(whose, cells, parts, criteria)
         arrays["picture_ids"] = parts["validation_ids"][0, 0, :N_PICTURES]
         axes = {"..._scores": ["cell", "subject", "validation image", "criterion"]}
-        provenance = {"subjects": subjects, "criteria": validation.CRITERIA, "axes": axes}
+        provenance = {"subjects": subjects, "criteria": list(criteria), "axes": axes}
         return {"" if args.grid == "ridge" else f"-{args.grid}": (arrays, provenance)}
 
     return jobs.Job(study, parts, make, gather, described, is_slice)

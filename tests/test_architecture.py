@@ -89,7 +89,7 @@ def test_imports_keep_to_the_doors(path):
     assert used <= DOORS[room], f"{room} may import {DOORS[room] or 'nothing'}, imports {used}."
 
 
-@pytest.mark.parametrize("name", ["presets.py", "scorecard/score.py"])
+@pytest.mark.parametrize("name", ["presets/preset.py", "scorecard/score.py"])
 def test_the_miniature_world_is_opened_only_when_asked(name):
     path = PACKAGE / name
     tree = ast.parse(path.read_text())

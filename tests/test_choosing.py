@@ -12,6 +12,7 @@ from latentcortex.studies import decoding, shared_training, validation
 from latentcortex.studies.study import LAYERS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+CRITERIA = ("a", "b", "c", "d")
 ORDER = ["guided_share", "feature_scale", "max_relative_step"]
 
 
@@ -24,20 +25,20 @@ def test_the_cell_with_the_best_mean_rank_is_chosen_and_of_equals_the_one_that_g
     cells = guidance.GRIDS["ridge"]["decoded"]
     means = np.zeros((len(cells), 4))
     means[[3, 9]] = 1.0, 1.0, 1.0, 0.5
-    best = validation.rank(cells_of(cells), means, ORDER).iloc[0]
+    best = validation.rank(cells_of(cells), means, ORDER, CRITERIA).iloc[0]
     assert best.guided_share == min(cells[k][1] for k in (3, 9))
     assert (best.feature_scale, best.guided_share, None) in (cells[3], cells[9])
     means[0] = 2.0
     assert (
-        validation.rank(cells_of(cells), means, ORDER).iloc[0].feature_scale == 0
+        validation.rank(cells_of(cells), means, ORDER, CRITERIA).iloc[0].feature_scale == 0
     )  # no guide is one of them
 
 
 def test_of_equal_settings_the_one_with_less_guidance_then_less_strength_then_without_rescaling():
     cells = pd.DataFrame(settings.CELLS, columns=settings.COLUMNS)
-    best = validation.rank(cells, np.zeros((len(cells), 4)), ["guidance_scale", "strength", "rescale"]).iloc[
-        0
-    ]
+    best = validation.rank(
+        cells, np.zeros((len(cells), 4)), ["guidance_scale", "strength", "rescale"], CRITERIA
+    ).iloc[0]
     assert tuple(best[settings.COLUMNS]) == (False, 0.3, 1.5)
 
 
@@ -54,11 +55,11 @@ def test_the_cells_that_help_the_most_images_come_first_and_keep_their_order():
     loss = np.full((4, 2, 100), 1.0)  # cells, subjects, images; the first cell is unguided
     loss[1:] = 0.5
     loss[3, 0, :5] = 2.0
-    ranked = validation.rank(cells, means, ORDER, loss)
+    ranked = validation.rank(cells, means, ORDER, CRITERIA, loss)
     assert ranked["feature_scale"].tolist() == [100.0, 30.0, 300.0, 0.0]
     assert ranked["falls"].tolist() == [1.0, 1.0, 0.975, 0.0]
     loss[1:] = 1.0  # where none helps the order stays
-    assert validation.rank(cells, means, ORDER, loss)["feature_scale"].tolist() == [300, 100, 30, 0]
+    assert validation.rank(cells, means, ORDER, CRITERIA, loss)["feature_scale"].tolist() == [300, 100, 30, 0]
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def test_criteria_are_columns_of_the_protocol_and_low_level_the_mean_of_two(few)
     images = few.scorer.originals.flip(0)
     scores = pd.DataFrame(few.scorer(images, few.mean_image), columns=few.scorer.names)
     found = few.criteria(images)
-    for k, name in enumerate(validation.CRITERIA):
+    for k, name in enumerate(validation.criteria_of(few.study.preset)):
         low = scores[["colours in cells", "contrast energy"]].mean(axis=1)
         np.testing.assert_array_equal(found[:, k], low if name.startswith("low") else scores[name])
 

@@ -106,6 +106,29 @@ def test_an_encoder_of_open_clip_brings_its_own_mean_and_size(monkeypatch):
     assert {values.shape for values in features.values()} == {(1, 50, 768)}
 
 
+def test_the_weights_of_an_encoder_of_open_clip_can_be_pinned_to_a_commit(monkeypatch, tmp_path):
+    create, fetched, file = open_clip.create_model, [], tmp_path / "weights.safetensors"
+
+    def fetch(repository, filename, revision):
+        fetched.append((repository, filename, revision))
+        return str(file)
+
+    def build(name, pretrained, force_preprocess_cfg):
+        assert pretrained == str(file)
+        return create(name, force_preprocess_cfg=force_preprocess_cfg)
+
+    monkeypatch.setattr("open_clip.pretrained.download_pretrained_from_hf", fetch)
+    monkeypatch.setattr(open_clip, "create_model", build)
+    encoder = load_clip_image_encoder("ViT-B-16-SigLIP/webli", revision="0123456789abcdef")
+    assert fetched == [("timm/ViT-B-16-SigLIP", None, "0123456789abcdef")]
+    assert encoder.name == "ViT-B-16-SigLIP/webli@0123456789ab"
+    torch.testing.assert_close(encoder.mean.ravel(), torch.full((3,), 0.5))  # not those of OpenAI
+    with pytest.raises(ValueError, match="RN50-quickgelu/yfcc15m are not on the hub"):
+        known = {"url": "https://example.org/weights.pt"}
+        monkeypatch.setattr("open_clip.pretrained.get_pretrained_cfg", lambda *_: known)
+        load_clip_image_encoder("RN50-quickgelu/yfcc15m", revision="0123456789abcdef")
+
+
 def test_a_guide_that_is_not_there_is_explained(tmp_path):
     for guide in (tmp_path, tmp_path / "none", "ViT-B-32"):
         with pytest.raises(FileNotFoundError, match="config.json and visual.safetensors"):

@@ -242,3 +242,17 @@ def test_a_tiny_autoencoder_is_loaded_frozen_or_missed_by_name(tmp_path):
     torch.testing.assert_close(decode_latents(loaded, latents), expected)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_tiny_vae(tmp_path / "nowhere")
+
+
+def test_a_tiny_autoencoder_of_the_hub_is_loaded_at_its_commit_only(monkeypatch):
+    asked = []
+
+    def from_pretrained(name, **options):
+        asked.append((name, options["revision"]))
+        return make_tiny_vae()
+
+    monkeypatch.setattr("diffusers.AutoencoderTiny.from_pretrained", from_pretrained)
+    with pytest.raises(ValueError, match="'owner/tiny' needs `revision=`"):
+        load_tiny_vae("owner/tiny")
+    load_tiny_vae("owner/tiny", revision="0123abc")
+    assert asked == [("owner/tiny", "0123abc")]

@@ -17,11 +17,11 @@ from data_scripts import ch08_choose_guidance as ch08_choose
 from data_scripts import ch08_guide_the_sampler as ch08
 from data_scripts import ch10_encode_voxels as ch10
 from data_scripts import ch10_leave_more_out as more
-from latentcortex import sampler
+from latentcortex import presets, sampler
 from latentcortex.studies import validation
 
 CHOICE = {"validation_images": validation.N_VALIDATION, "subjects": None}
-N_CRITERIA = len(validation.CRITERIA)
+N_CRITERIA = len(validation.criteria_of(presets.get("mini")))
 
 
 def made_up(shapes):

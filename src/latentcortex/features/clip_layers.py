@@ -33,7 +33,7 @@ class ClipImageEncoder:
     name: str
 
 
-def load_clip_image_encoder(guide, device="cpu"):
+def load_clip_image_encoder(guide, device="cpu", revision=None):
     """Return the image encoder whose layers are the features g, in float32.
 
     Parameters
@@ -43,6 +43,8 @@ def load_clip_image_encoder(guide, device="cpu"):
         open_clip's `VisionTransformer`, and mean and std of the pixels. Or ``name/pretrained`` of open_clip,
         such as ``ViT-B-32-quickgelu/openai``, which open_clip downloads.
     device : str or torch.device
+    revision : str, optional
+        The commit of the hub to load the weights of ``name/pretrained`` from; by default the newest.
 
     Returns
     -------
@@ -75,7 +77,11 @@ def load_clip_image_encoder(guide, device="cpu"):
         encoder_name = str(guide)
         name, pretrained = encoder_name.split("/")
         _check_name(name, pretrained)
-        visual = open_clip.create_model(name, pretrained=pretrained).visual
+        weights, known = pretrained, None
+        if revision is not None:
+            weights, known = _fetched(name, pretrained, revision)
+            encoder_name += f"@{revision[:12]}"
+        visual = open_clip.create_model(name, pretrained=weights, force_preprocess_cfg=known).visual
         settings = visual.preprocess_cfg
         mean, std = (torch.tensor(settings[name]) for name in ("mean", "std"))
         size = settings["size"] if isinstance(settings["size"], int) else settings["size"][0]
@@ -110,6 +116,19 @@ def _check_name(name, pretrained):
                 f"{name!r} computes with {'GELU' if trained else 'QuickGELU'}: its features would be others. "
                 f"Use {right}/{pretrained}."
             )
+
+
+def _fetched(name, pretrained, revision):
+    """Return the file of a network's weights in a commit of the hub, and how its pixels are prepared."""
+    from open_clip.pretrained import download_pretrained_from_hf, get_pretrained_cfg
+
+    known = get_pretrained_cfg(name, pretrained)
+    if not known.get("hf_hub"):
+        raise ValueError(f"The weights {name}/{pretrained} are not on the hub, so they have no revision.")
+    owner_and_name, _, file = known["hf_hub"].rpartition("/")
+    path = download_pretrained_from_hf(owner_and_name, file or None, revision)
+    # A file, unlike a name, does not tell open_clip what pixels the network was trained on.
+    return path, {key: known[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in known}
 
 
 def encode_clip_layers(encoder, images, layers=range(1, 7), batch_size=32, clamped=True):

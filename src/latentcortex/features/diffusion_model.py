@@ -66,20 +66,9 @@ def load_latent_diffusion(model, revision=None, dtype=torch.float32, device="cpu
     ValueError
         If a hub id has no revision, or if the class of the text encoder is unknown.
     """
-    folder = Path(model)
-    if not folder.is_dir():
-        if isinstance(model, Path) or str(model).count("/") != 1:
-            raise FileNotFoundError(
-                f"Expected a diffusers folder or a hub id like 'owner/name', got {model}, which is "
-                "neither. Check the path, or the preset's `model`."
-            )
-        if revision is None:
-            raise ValueError(
-                f"The hub model {model!r} needs `revision=`, the commit to load: without it "
-                "the weights could change from one day to the next."
-            )
+    _check_place(model, revision, "a diffusers folder", "model")
     for part in ("text_encoder", "vae", "unet", "tokenizer", "scheduler"):
-        store.check_files(folder / part)
+        store.check_files(Path(model, part))
     where = {"pretrained_model_name_or_path": str(model), "revision": revision}
     weights = {**where, "use_safetensors": True}
 
@@ -109,14 +98,17 @@ def load_latent_diffusion(model, revision=None, dtype=torch.float32, device="cpu
     )
 
 
-def load_tiny_vae(folder, device="cpu"):
-    """Return a tiny autoencoder with the same latents, whose gradients cost less than the VAE's.
+def load_tiny_vae(folder, device="cpu", revision=None):
+    """Return a tiny autoencoder of the same latents, whose gradients cost less than the VAE's.
 
     Parameters
     ----------
     folder : str or Path
-        A local folder of diffusers' `AutoencoderTiny` (``config.json`` and safetensors).
+        A local folder of diffusers' `AutoencoderTiny` (``config.json`` and safetensors), or a hub id
+        ``owner/name``.
     device : str or torch.device
+    revision : str, optional
+        The commit of a hub id. It is required there, so that the weights can't change later.
 
     Returns
     -------
@@ -126,12 +118,35 @@ def load_tiny_vae(folder, device="cpu"):
     Raises
     ------
     FileNotFoundError
-        If there is no such folder.
+        If `folder` is no such folder and no hub id.
+    ValueError
+        If a hub id comes without revision.
     """
-    if not (Path(folder) / "config.json").is_file():
-        raise FileNotFoundError(f"Expected a folder of an AutoencoderTiny, got {folder}.")
+    _check_place(folder, revision, "a folder of an AutoencoderTiny", "tiny_vae")
+    if Path(folder).is_dir() and not Path(folder, "config.json").is_file():
+        raise FileNotFoundError(f"Expected a folder of an AutoencoderTiny, but {folder} has no config.json.")
     store.check_files(folder)
     tiny = AutoencoderTiny.from_pretrained(
-        folder, use_safetensors=True, torch_dtype=torch.float32, low_cpu_mem_usage=False
+        str(folder),
+        revision=revision,
+        use_safetensors=True,
+        torch_dtype=torch.float32,
+        low_cpu_mem_usage=False,
     )
     return tiny.to(device).eval().requires_grad_(False)
+
+
+def _check_place(model, revision, expected, field):
+    """Refuse what is neither a folder nor a hub id with the commit to load."""
+    if Path(model).is_dir():
+        return
+    if isinstance(model, Path) or model.count("/") != 1 or model[0] in "/.~":
+        raise FileNotFoundError(
+            f"Expected {expected} or a hub id like 'owner/name', got {model}, which is neither. Check the "
+            f"path, or the preset's `{field}`."
+        )
+    if revision is None:
+        raise ValueError(
+            f"The hub model {model!r} needs `revision=`, the commit to load: without it the weights could "
+            "change from one day to the next."
+        )

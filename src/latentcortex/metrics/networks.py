@@ -128,7 +128,7 @@ class Network:
         return found
 
 
-def load_network(name, folder=None, download=False, device="cpu"):
+def load_network(name, folder=None, download=False, device="cpu", revision=None):
     """Return one of the networks of the published scores.
 
     Parameters
@@ -142,6 +142,9 @@ def load_network(name, folder=None, download=False, device="cpu"):
         Whether weights that are not in `folder` may be downloaded from their authors' servers, into the cache
         of torch or of the hub. No code is downloaded.
     device : str or torch.device
+    revision : str, optional
+        The commit of the hub that the weights of a CLIP are downloaded from; by default the newest. The
+        others have files with a checksum in their name.
 
     Returns
     -------
@@ -166,8 +169,12 @@ def load_network(name, folder=None, download=False, device="cpu"):
     try:
         if name in _CLIP:
             import open_clip
+            from open_clip.pretrained import download_pretrained_from_hf, get_pretrained_cfg
 
             architecture, pretrained = _CLIP[name]
+            if path is None and revision is not None:
+                repository = get_pretrained_cfg(architecture, pretrained)["hf_hub"].rstrip("/")
+                path = download_pretrained_from_hf(repository, revision=revision)
             module = open_clip.create_model(architecture, pretrained=str(path or pretrained)).visual
         else:
             module = _load_torchvision(name, path)

@@ -1,6 +1,6 @@
 """Define named sets of scores, with the sizes, layers and preprocessing that make them comparable."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from latentcortex.metrics.images import colour_means, gabor_energy
 from latentcortex.metrics.networks import View
@@ -75,8 +75,10 @@ class Protocol:
     first : View
         How all images are prepared before anything else.
     repeated : bool
-        Whether the correlations of several drawings of an image are averaged. Otherwise their scores are
-        averaged.
+        Whether several drawings of an image are compared by the mean of their correlations; else
+        the scores of the drawings are averaged.
+    criteria : dict of str to tuple of str
+        What settings are chosen by: names, each with the scores that it is the mean of. More is better.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Protocol:
     scores: tuple[Score, ...]
     first: View = View()
     repeated: bool = False
+    criteria: dict[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     def left_out(self, networks=(), groups=None, mean_image=None):
         """Return what is missing for each score that cannot be computed, as a dict by name."""
@@ -110,6 +113,10 @@ def _seen(size, normalise="imagenet", **more):
     return View(size, normalise=normalise, **more)
 
 
+# One score of pixels, one of a network's early layers, two of what is shown.
+_CRITERIA = {name: (name,) for name in ("PixCorr", "AlexNet(2)", "Inception", "CLIP")}
+
+
 def _mindeye2():
     """Resize bilinearly, without antialiasing, as torchvision resized tensors before 0.17."""
     plain = {"antialias": False}
@@ -129,6 +136,7 @@ def _mindeye2():
             _distance("SwAV", "swav_resnet50", "avgpool", _seen(224, **plain)),
         ),
         View(256, **plain),
+        criteria=_CRITERIA,
     )
 
 
@@ -148,6 +156,7 @@ def _brain_diffuser():
             _distance("EfficientNet", "efficientnet_b1_v1", "avgpool", network),
             _distance("SwAV", "swav_resnet50", "avgpool", network),
         ),
+        criteria=_CRITERIA,
     )
 
 
@@ -170,6 +179,7 @@ def _takagi():
         "yu-takagi/StableDiffusionReconstruction, img2feat_decoded.py, identification.py",
         tuple(_identified(*layer, direction="original") for layer in layers),
         repeated=True,
+        criteria={name: (name,) for name in ("AlexNet pool 2", "Inception", "CLIP")},
     )
 
 
@@ -202,6 +212,12 @@ def _mini():
             Score("setting, second judge", "agreement", "classical_judge", "setting"),
             Score("kinds, second judge", "f1", "classical_judge", "kinds"),
         ),
+        criteria={
+            "centred PixCorr": ("centred PixCorr",),
+            "low-level identification": ("colours in cells", "contrast energy"),
+            "kinds": ("kinds",),
+            "setting": ("setting",),
+        },
     )
 
 

@@ -173,7 +173,8 @@ def weights_hash(preset, *networks):
         raise FileNotFoundError(f"No {missing[0]}. Look at the preset's model, guide and judge.")
     files = [path for folder in folders for path in sorted(folder.glob("*")) if path.is_file()]
     on_hub = [str(folder) for folder in folders if not folder.is_dir()]
-    return _hash_files(tuple(files), preset.revision, tuple(on_hub))
+    more = [getattr(preset, f"{name}_revision", None) for name in networks]
+    return _hash_files(tuple(files), preset.revision, tuple(on_hub), *filter(None, more))
 
 
 @functools.cache
@@ -185,7 +186,10 @@ def settings_of(preset, ignoring=()):
     """Return the fields of a preset that influence results (JSON-able), without the fields in `ignoring`."""
     fields = dataclasses.asdict(preset)
     # Networks are known by their hash, data by their identity, wherever they lie.
-    elsewhere = ("name", "data", "model", "revision", "tiny_vae", "guide", "judge")
+    elsewhere = ("name", "data", "model", "tiny_vae", "guide", "judge")
     no_result = ("n_threads", "expected_minutes")
-    kept = {name: value for name, value in fields.items() if name not in {*elsewhere, *no_result, *ignoring}}
+    left_out = {*elsewhere, *no_result, *ignoring, *(n for n in fields if n.endswith("revision"))}
+    # A field that was added later and is left at its default takes no part, so that older keys stay.
+    added = {of.name for of in dataclasses.fields(preset) if of.default is None and fields[of.name] is None}
+    kept = {name: value for name, value in fields.items() if name not in left_out | added}
     return {**kept, "dtype": str(preset.dtype)}

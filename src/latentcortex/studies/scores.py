@@ -15,7 +15,7 @@ def instruments(preset):
     """Return the networks that the preset's protocol asks for, by name."""
     asked = {score.network for score in metrics.PROTOCOLS[preset.protocol].scores}
     published = {
-        name: metrics.load_network(name, download=True, device=preset.device)
+        name: metrics.load_network(name, download=True, device=preset.device, revision=preset.judge_revision)
         for name in asked.intersection(metrics.NETWORKS)
     }
     own = networks.load_instruments() if asked & {"small_alexnet", "judge"} else {}

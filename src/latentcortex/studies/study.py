@@ -84,16 +84,17 @@ class Study:
 
     @functools.cached_property
     def guide(self):
-        """Return the CLIP image encoder of g."""
-        return features.load_clip_image_encoder(self.preset.guide, self.preset.device)
+        """CLIP image encoder of g."""
+        preset = self.preset
+        return features.load_clip_image_encoder(preset.guide, preset.device, preset.guide_revision)
 
     @functools.cached_property
     def decoders(self):
-        """Return the decoders that a guide may use: the VAE (``"full"``), and ``"tiny"`` if there is one."""
-        tiny, device = self.preset.tiny_vae, self.preset.device
-        return {"full": self.model.vae} | (
-            {} if tiny is None else {"tiny": features.load_tiny_vae(tiny, device)}
-        )
+        """What a guide may look through, by name: the VAE (``"full"``), and ``"tiny"`` if there is one."""
+        preset, found = self.preset, {"full": self.model.vae}
+        if preset.tiny_vae is not None:
+            found["tiny"] = features.load_tiny_vae(preset.tiny_vae, preset.device, preset.tiny_vae_revision)
+        return found
 
     def weights(self, *networks):
         """Return the hash of some networks, as in `keys.weights_hash`."""

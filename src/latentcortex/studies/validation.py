@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from latentcortex import nsd, sampler, shared_space
+from latentcortex import metrics, nsd, sampler, shared_space
 from latentcortex.studies import decoding, shared_training
 from latentcortex.studies.scores import Scorer
 from latentcortex.studies.study import LAYERS
@@ -14,8 +14,30 @@ from latentcortex.studies.targets import mean_image, target
 
 SEED = 60
 N_VALIDATION = 100
-LOW_LEVEL = ("colours in cells", "contrast energy")
-CRITERIA = ("centred PixCorr", "low-level identification", "kinds", "setting")
+
+
+def criteria_of(preset):
+    """Return what settings of a preset are chosen by: each criterion with the scores it is the mean of.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        Of the preset's protocol, see `metrics.Protocol`.
+
+    Raises
+    ------
+    ValueError
+        If the preset's ``criteria`` names one that its protocol does not have.
+    """
+    known = metrics.PROTOCOLS[preset.protocol].criteria
+    names = known if preset.criteria is None else preset.criteria
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"The preset {preset.name!r} has the criteria {', '.join(unknown)}, but its protocol "
+            f"{preset.protocol!r} has {', '.join(known)}. Change criteria or protocol in its file."
+        )
+    return {name: known[name] for name in names}
 
 
 class Validation:
@@ -43,6 +65,13 @@ class Validation:
         self.mean_image = mean_image(self.study.preset, self.study.root, self.fit_ids)
         images = nsd.images(self.study.root, image_ids, self.study.preset.image_size)
         self.scorer = Scorer(self.study.preset, torch.from_numpy(images))
+        asked = criteria_of(self.study.preset)
+        lacking = {score for scores in asked.values() for score in scores} - set(self.scorer.names)
+        if lacking:
+            raise ValueError(
+                f"Settings are chosen by {', '.join(asked)}, but {', '.join(sorted(lacking))} can't be "
+                f"computed for these images. Give the preset {self.study.preset.name!r} other criteria."
+            )
 
     @functools.lru_cache(maxsize=16)  # noqa: B019 - the few validations that there are live long
     def decoded(self, name, rescale):
@@ -59,10 +88,10 @@ class Validation:
         return sampler.FeatureTargets(g, self.image_ids, self.study.guide.name)
 
     def criteria(self, images):
-        """Return the scores (n, n_criteria) of drawings of the validation images by CRITERIA."""
+        """Score drawings of the validation images by the criteria of the preset: (n, n_criteria)."""
         scores = pd.DataFrame(self.scorer(images, self.mean_image), columns=self.scorer.names)
-        scores[CRITERIA[1]] = scores[list(LOW_LEVEL)].mean(axis=1)
-        return scores[list(CRITERIA)].to_numpy()
+        asked = criteria_of(self.study.preset)
+        return np.stack([scores[list(names)].mean(axis=1) for names in asked.values()], axis=1)
 
 
 class NetworkValidation(Validation):
@@ -94,8 +123,8 @@ def validation_of(study, subject, n_images=N_VALIDATION, by_network=False):
     return (NetworkValidation if by_network else Validation)(study, subject, n_images)
 
 
-def rank(cells, means, order, loss=None):
-    """Return the cells of a grid ranked by their mean rank over CRITERIA, the chosen cell first.
+def rank(cells, means, order, criteria, loss=None):
+    """Rank the cells of a grid by their mean rank over the criteria, the chosen cell first.
 
     Parameters
     ----------
@@ -103,7 +132,9 @@ def rank(cells, means, order, loss=None):
         The settings of each cell. The index of the returned table refers to these rows.
     means : array (n_cells, n_criteria)
     order : list of str
-        Columns of `cells`. If cells are tied, the cell with smaller values comes first.
+        Columns of `cells`: of equal cells the one with the smaller values comes first.
+    criteria : sequence of str
+        Their names, see `criteria_of`.
     loss : array (n_cells, ..., n_images), optional
         If given, the cells whose loss is below that of the first cell in the most images come first.
 
@@ -114,8 +145,9 @@ def rank(cells, means, order, loss=None):
         which the loss falls.
     """
     table = cells.copy()
-    table[list(CRITERIA)] = means
-    table["mean_rank"] = table[list(CRITERIA)].rank(ascending=False).mean(axis=1)
+    criteria = list(criteria)
+    table[criteria] = means
+    table["mean_rank"] = table[criteria].rank(ascending=False).mean(axis=1)
     table = table.sort_values(["mean_rank", *order])
     if loss is not None:
         table["falls"] = (loss < loss[0]).reshape(len(loss), -1).mean(axis=1)[table.index]

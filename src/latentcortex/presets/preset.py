@@ -1,20 +1,13 @@
-"""Hold the settings that differ between a laptop in class and a study on a GPU server.
+"""The fields of a preset, the values they may have, and what a chapter asks of it first."""
 
-The package has one code path. Everything that depends on scale, data or model is a field of `Preset`, a
-frozen dataclass. To change a field, write ``dataclasses.replace(presets.get(), strength=0.5)``.
-"""
-
+import math
 import os
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from threadpoolctl import threadpool_limits
 
 from latentcortex import store
-
-_MINI_MODEL = Path(__file__).parent / "mini" / "model"
 
 
 @dataclass(frozen=True)
@@ -34,7 +27,8 @@ class Preset:
     model, revision : str, str or None
         Folder or hub id of the latent diffusion model; the commit of a hub id.
     tiny_vae : str or None
-        Folder of a tiny autoencoder with the same latents. A guide that looks through it costs less.
+        Folder or hub id of a tiny autoencoder of the same latents, through which a guide may look at less
+        cost.
     guide, judge : str
         The CLIP image encoder whose features guide the sampler, and the network that judges reconstructions.
         Each is a folder, or ``name/pretrained`` of open_clip.
@@ -47,7 +41,8 @@ class Preset:
     n_tokens : int
         Tokens of c.
     dtype : torch.dtype
-        The dtype of the networks. Regression and metrics are always in float32.
+        Of the networks; regression and metrics are in float32 in any case. A file of settings may say
+        ``"auto"``, see `presets.get`.
     alphas : tuple of float or None
         Ridge penalties to choose from. None stands for the grid that follows from the number of voxels
         (`ridge.alpha_grid`).
@@ -70,6 +65,12 @@ class Preset:
         set.
     expected_minutes : str
         How long a chapter takes, in words.
+    sessions : tuple of int or None
+        1-based numbers of the sessions to read; None for all that are on disk.
+    criteria : tuple of str or None
+        Names of the protocol's criteria that settings are chosen by; None for all of them.
+    tiny_vae_revision, guide_revision, judge_revision : str or None
+        The commits of what is named by a hub id.
     """
 
     name: str
@@ -98,6 +99,23 @@ class Preset:
     batch_size: int
     n_threads: int | None
     expected_minutes: str
+    sessions: tuple[int, ...] | None = None
+    criteria: tuple[str, ...] | None = None
+    tiny_vae_revision: str | None = None
+    guide_revision: str | None = None
+    judge_revision: str | None = None
+
+    def __post_init__(self):
+        """Refuse values that no study can have; raise ValueError that names the field."""
+        for name, (is_possible, expected) in _POSSIBLE.items():
+            value = getattr(self, name)
+            if value is not None and not is_possible(value):
+                raise ValueError(f"{name} of the preset {self.name!r} is {value!r}: expected {expected}.")
+        if self.image_size % self.latent_shape[1]:
+            raise ValueError(
+                f"image_size of the preset {self.name!r} is {self.image_size}, which is no multiple of the "
+                f"height {self.latent_shape[1]} of latent_shape."
+            )
 
     @property
     def device(self):
@@ -176,103 +194,46 @@ class Preset:
             "Subjects": ", ".join(self.subject_names),
             "Minutes": self.expected_minutes,
         }
+        if self.sessions is not None:
+            lines["Sessions"] = ", ".join(map(str, self.sessions))
         for label, value in lines.items():
             print(f"{label + ':':<10}{value}")
+        if self.device == "cpu" and self.image_size > _LARGE:
+            print(
+                f"Advice:   drawing images of {self.image_size} pixels takes minutes each without a GPU. "
+                "Use a machine with one (Colab's T4 is enough), or the preset 'mini'."
+            )
 
 
-PRESETS = {
-    "mini": Preset(
-        name="mini",
-        data="mini",
-        subjects=(1, 2, 3, 4),
-        space="fsaverage",
-        z_rois=("early",),
-        c_rois=("ventral",),
-        model=str(_MINI_MODEL),
-        revision=None,
-        tiny_vae=str(_MINI_MODEL / "tiny_vae"),
-        guide=str(_MINI_MODEL / "guide"),
-        judge=str(_MINI_MODEL / "judge"),
-        protocol="mini",
-        image_size=64,
-        latent_shape=(4, 16, 16),
-        n_tokens=24,
-        dtype=torch.float32,
-        alphas=None,
-        # rescale, strength and guidance_scale: data_scripts/ch06_choose_settings.py, on validation
-        # images. The published strength of 0.8 would erase z: at equal noise a 16x16 latent loses
-        # what a 64x64 one keeps by averaging over space.
-        rescale=True,
-        strength=0.6,
-        n_steps=20,
-        guidance_scale=5.0,
-        # data_scripts/ch08_choose_guidance.py, on validation images; the published 300,000 would send
-        # the picture away by many times its own length.
-        feature_scale=100.0,
-        guided_share=0.2,
-        batch_size=32,
-        # Its networks are so small that threads wait for one another longer than they compute: chapters
-        # take no longer on one, and two processes at once leave each other a core.
-        n_threads=1,
-        expected_minutes="about 1 a chapter on two CPU cores; the first one builds the data (3)",
+_LARGE = 256  # pixels; a network that draws larger images is one for a GPU
+
+
+def _distinct_numbers(values):
+    return len(values) > 0 and len(set(values)) == len(values) and all(value >= 1 for value in values)
+
+
+# field: whether a value is possible, in bounds that NaN fails, and what is expected in words
+_POSSIBLE = {
+    "subjects": (_distinct_numbers, "different whole numbers from 1 on, such as [1, 2]"),
+    "sessions": (_distinct_numbers, "different whole numbers from 1 on, such as [1, 2]"),
+    "criteria": (len, "at least one name"),
+    "z_rois": (len, "at least one name of a region"),
+    "c_rois": (len, "at least one name of a region"),
+    "image_size": (lambda size: size >= 1, "pixels, at least 1"),
+    "latent_shape": (
+        lambda shape: len(shape) == 3 and min(shape) >= 1,
+        "three sizes: channels, height, width",
     ),
-    # Sampling as Takagi & Nishimoto (2023) publish it; feature guidance as NeuralDiffuser (2025).
-    "sd14": Preset(
-        name="sd14",
-        data="$LATENTCORTEX_NSD",
-        subjects=(1, 2, 5, 7),
-        space="fsaverage",
-        z_rois=("early",),
-        c_rois=("ventral",),
-        model="CompVis/stable-diffusion-v1-4",
-        revision="133a221b8aa7292a167afc5127cb63fb5005638b",
-        tiny_vae=None,
-        guide="ViT-B-32-quickgelu/openai",
-        judge="ViT-L-14-quickgelu/openai",
-        protocol="mindeye2",
-        image_size=512,
-        latent_shape=(4, 64, 64),
-        n_tokens=77,
-        dtype=torch.float16,
-        alphas=None,
-        rescale=False,
-        strength=0.8,
-        n_steps=50,
-        guidance_scale=5.0,
-        feature_scale=3e5,
-        guided_share=0.2,
-        batch_size=4,
-        n_threads=None,
-        expected_minutes="not measured yet; a GPU is needed",
+    "n_tokens": (lambda n: n >= 1, "at least 1"),
+    "alphas": (
+        lambda alphas: len(alphas) > 0 and all(0 < alpha < math.inf for alpha in alphas),
+        "penalties above 0",
     ),
+    "strength": (lambda share: 0 < share <= 1, "a share of the steps, above 0 and at most 1"),
+    "n_steps": (lambda n: n >= 1, "at least 1"),
+    "guidance_scale": (lambda scale: 1 <= scale < math.inf, "at least 1"),
+    "feature_scale": (lambda scale: 0 <= scale < math.inf, "at least 0"),
+    "guided_share": (lambda share: 0 <= share <= 1, "a share of the steps, from 0 to 1"),
+    "batch_size": (lambda n: n >= 1, "at least 1"),
+    "n_threads": (lambda n: n >= 1, "at least 1"),
 }
-
-
-def get(name=None):
-    """Return a preset by name, and set the number of CPU threads that it asks for.
-
-    Parameters
-    ----------
-    name : str, optional
-        By default the environment variable ``LATENTCORTEX_PRESET``, or ``"mini"`` if that is not set.
-
-    Returns
-    -------
-    Preset
-
-    Raises
-    ------
-    ValueError
-        If there is no preset with this name.
-    """
-    name = name or os.environ.get("LATENTCORTEX_PRESET") or "mini"
-    if name not in PRESETS:
-        raise ValueError(
-            f"There is no preset {name!r}. Presets: {', '.join(PRESETS)}. It comes from the "
-            "argument or from the environment variable LATENTCORTEX_PRESET."
-        )
-    preset = PRESETS[name]
-    if preset.n_threads is not None and "OMP_NUM_THREADS" not in os.environ:
-        threadpool_limits(preset.n_threads)  # of numpy's products
-        torch.set_num_threads(preset.n_threads)
-    return preset
