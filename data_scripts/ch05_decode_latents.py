@@ -33,7 +33,7 @@ def flat(study, image_ids, names=TARGETS):
     return {name: values.flatten(1).numpy() for name, values in targets(study, names, image_ids).items()}
 
 
-def decode(test, true, betas, known, image_ids, is_fit=None):
+def decode(test, true, betas, known, image_ids, is_fit=None, device=None):
     """Fit a decoder of `known` (n_train, n_features) on betas, and score it on the test images.
 
     `test` holds their betas and ids, `true` their features. Training images that are not `is_fit`, bool
@@ -42,7 +42,7 @@ def decode(test, true, betas, known, image_ids, is_fit=None):
     of the grid.
     """
     rows = np.ones(len(image_ids), bool) if is_fit is None else is_fit
-    decoder = LinearDecoder(cv="gcv").fit(betas[rows], known[rows], image_ids[rows])
+    decoder = LinearDecoder(cv="gcv", device=device).fit(betas[rows], known[rows], image_ids[rows])
     if is_fit is not None:
         decoder.fit_rescaling(betas[~rows], known[~rows], image_ids[~rows])
     scores = []
@@ -64,10 +64,13 @@ def from_region(study, subject, region):
     def scored(name, number):
         voxels = subsamples[number]
         shown = test[:, voxels], test_ids
-        (found,) = decode(shown, true_test[name], betas[:, voxels], true_train[name], ids)
+        of = shown, true_test[name], betas[:, voxels], true_train[name], ids
+        (found,) = decode(*of, device=study.preset.device)
         return found
 
-    scores = jobs.stacked(scored, TARGETS, range(N_SUBSAMPLES))
+    # All targets of the same voxels one after the other: they share the decomposition.
+    scores = jobs.stacked(lambda number, name: scored(name, number), range(N_SUBSAMPLES), TARGETS)
+    scores = {name: values.swapaxes(0, 1) for name, values in scores.items()}
     return {**scores, "n_voxels": np.array(min(sizes.values()))}
 
 
@@ -77,7 +80,10 @@ def from_all_voxels(study, subject):
     true_train, true_test, rng = flat(study, ids), flat(study, test[1]), np.random.default_rng([SEED, 1])
     is_fit = np.isin(ids, nsd.validation_split(ids, N_VALIDATION, rng=rng)[0])
     data = {name: (test[:2], true_test[name], betas, true_train[name], ids) for name in TARGETS}
-    scores = {name: [*decode(*of), *decode(*of, is_fit)] for name, of in data.items()}
+    scores = {name: [] for name in TARGETS}
+    for learned_by in (None, is_fit):  # the targets of the same rows share the decomposition
+        for name, of in data.items():
+            scores[name] += decode(*of, learned_by, study.preset.device)
     return jobs.stacked(lambda fit, name: scores[name][fit], range(len(FITS)), TARGETS)
 
 
@@ -110,7 +116,8 @@ def power(study, subject):
         rows = measured(read.table, sessions[: i + 1], k + 1)
         betas, ids = averages_of(read, rows)
         true = flat(study, ids, "zc")
-        r[i, k] = [decode(test, true_test[t], betas, true[t], ids)[0]["r"] for t in "zc"]
+        device = study.preset.device
+        r[i, k] = [decode(test, true_test[t], betas, true[t], ids, None, device)[0]["r"] for t in "zc"]
         n_trained[i, k] = len(ids), rows.sum()
     return {"power": r, "n_trained": n_trained}
 

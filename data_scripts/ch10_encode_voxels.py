@@ -72,7 +72,8 @@ def make(study, world, seed, subject):
     values = {name: of.flatten(1).numpy() for name, of in targets(study, "zc", ids).items()}
     if world != "measured":
         values |= planted_variables(root, train[1], test_ids)
-    predicted = {name: maps.predict(of, is_train, train, test_ids) for name, of in values.items()}
+    device = study.preset.device
+    predicted = {name: maps.predict(of, is_train, train, test_ids, device) for name, of in values.items()}
     r = {name: encoding.correlation(p, test_betas, test_ids) for name, p in predicted.items()}
     ceiling = nsd.noise_ceiling(nsd.ncsnr(root, subject, space), test_repeats)
     visual = nsd.roi_mask(root, "nsdgeneral", "nsdgeneral")

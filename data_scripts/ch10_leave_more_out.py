@@ -63,7 +63,8 @@ def score_split(study, split, train, test, masks, ceiling):
     for name, of in values.items():
         # The planted variables are not asked in the other worlds.
         n_asked = train[0].shape[1] if name in "zc" else n
-        predicted = maps.predict(of, is_train, (train[0][:, :n_asked], *train[1:]), test[1])
+        seen = (train[0][:, :n_asked], *train[1:])
+        predicted = maps.predict(of, is_train, seen, test[1], study.preset.device)
         r = encoding.correlation(predicted, test[0][:, :n_asked], test[1]).reshape(-1, n)
         if name in "zc":
             maps_of.append(r)
@@ -120,7 +121,8 @@ def call_vertices(study, subject):
         train, test = nsd.image_responses(of_world.root, subject, study.preset.space)
         clusters = kinds.loc[test[1]].to_numpy()
         for of in values.values():
-            called.append(count(maps.predict(of, is_train, train, test[1]), *test[:2], clusters, visual))
+            predicted = maps.predict(of, is_train, train, test[1], study.preset.device)
+            called.append(count(predicted, *test[:2], clusters, visual))
     return {"called": np.reshape(called, (-1, 2, len(TESTS), 2))}
 
 

@@ -18,20 +18,20 @@ from latentcortex.ridge.rows import (
 class LinearDecoder(ImageRidge):
     """Decode features from betas by ridge regression.
 
-    Voxels are z-scored with training statistics. Each number of the features has an intercept and, by
-    default, its own penalty. Features may be latents (n, 4, h, w) or token states (n, n_tokens, d).
-    Predictions have the kind (numpy or torch), the device and the trailing shape of the features that were
-    fitted. If features are tensors on a GPU, the regression runs there. Lists are converted to arrays.
-    Masked, missing and infinite values raise an error.
+    Voxels are z-scored with training statistics. Each number of the features has an intercept
+    and, by default, a penalty of its own. Predictions have the kind (numpy or torch), the device
+    and the trailing shape of the features fitted: latents (n, 4, h, w), token states
+    (n, n_tokens, d). Where features are tensors on a GPU, the regression runs there, and else on `device`.
+    Lists are taken as arrays. Masked, missing and infinite values are refused.
 
     Parameters
     ----------
     alphas : array of shape (n_alphas,) or None
         Penalties; None takes ``ridge.alpha_grid(n_voxels)``.
     cv : int or "gcv"
-        Number of folds, or generalised cross-validation. The repeats of an image stay in the same fold.
-        Generalised cross-validation needs one row per image, so it raises an error on repeats.
-    alpha_per_target, block_size, criterion
+        Number of folds, in which the repeats of an image stay together, or generalised
+        cross-validation, which takes one row per image and refuses repeats.
+    alpha_per_target, block_size, criterion, device
         See `latentcortex.ridge.Ridge`.
 
     Attributes

@@ -9,19 +9,19 @@ from latentcortex.ridge.rows import check_new_images, check_no_repeats, checked_
 class VoxelwiseEncoder(ImageRidge):
     """Predict the betas of every vertex from the features of the image, by ridge regression.
 
-    Features of any trailing shape are flattened and z-scored with training statistics. Every vertex has an
-    intercept and, by default, its own penalty. Predictions have the kind (numpy or torch) and the device of
-    the betas that were fitted, and the regression runs there. Lists are converted to arrays. Masked, missing
-    and infinite values raise an error.
+    Features of any trailing shape are flattened and z-scored with training statistics. Every
+    vertex has an intercept and, by default, a penalty of its own. Predictions have the kind
+    (numpy or torch) and the device of the betas fitted. The regression runs there, or on `device`. Lists are
+    taken as arrays. Masked, missing and infinite values are refused.
 
     Parameters
     ----------
     alphas : array of shape (n_alphas,) or None
         Penalties. None takes ``ridge.alpha_grid(n_features)``.
     cv : "gcv" or int
-        Generalised cross-validation, or the number of folds. Generalised cross-validation needs one row per
-        image, so it raises an error on repeats. The repeats of an image stay in the same fold.
-    alpha_per_target, block_size, criterion
+        Generalised cross-validation, which takes one row per image and refuses repeats, or the
+        number of folds, in which the repeats of an image stay together.
+    alpha_per_target, block_size, criterion, device
         See `latentcortex.ridge.Ridge`.
 
     Attributes
@@ -34,8 +34,16 @@ class VoxelwiseEncoder(ImageRidge):
         The shape of the features of one image.
     """
 
-    def __init__(self, alphas=None, cv="gcv", alpha_per_target=True, block_size=1024, criterion="predicted"):
-        super().__init__(alphas, cv, alpha_per_target, block_size, criterion)
+    def __init__(
+        self,
+        alphas=None,
+        cv="gcv",
+        alpha_per_target=True,
+        block_size=1024,
+        criterion="predicted",
+        device=None,
+    ):
+        super().__init__(alphas, cv, alpha_per_target, block_size, criterion, device)
 
     def fit(self, features, betas, image_ids, n_repeats=None):
         """Fit on training rows, which are averages of repeats or single trials.

@@ -68,8 +68,9 @@ def kfold_scores(X, Y, weights, alphas, blocks, folds, zscore):
         eigenvalues, Q, scores = _decompose_fold(X, weights, train, test, zscore)
         test_weights = weights[test].to(X.dtype)
         for block in blocks:
-            projected, _, mean = project(Q, Y[train, block], weights[train])
-            centred = Y[test, block] - mean
+            of_block = Y[:, block].to(X.device)
+            projected, _, mean = project(Q, of_block[train], weights[train])
+            centred = of_block[test] - mean
             error_of_mean[block] += test_weights @ centred**2
             rounding[block] += test_weights.sum() * rounding_variance(mean)
             residual = torch.empty_like(centred)
@@ -124,13 +125,13 @@ def kfold_scores_of_all_rows(decomposition, Y, weights, alphas, blocks, folds):
     u = root / root.norm()
     Q = Q - u[:, None] * (u @ Q)
     shrinkage = alphas[:, None] / (decomposition.eigenvalues + alphas[:, None])
-    to_residuals = Y.new_empty(len(alphas), *Q.shape)
+    to_residuals = Q.new_empty(len(alphas), *Q.shape, dtype=Y.dtype)
     for _, test in folds:
         of_test = Q[test]
         for matrix, shrunk in zip(to_residuals, of_test * shrinkage[:, None], strict=True):
             matrix[test] = (torch.linalg.inv(shrunk @ of_test.T) @ shrunk).to(Y.dtype)
-    error = Y.new_zeros(len(alphas), Y.shape[1])
-    error_of_mean, rounding = Y.new_zeros(2, Y.shape[1])
+    error = to_residuals.new_zeros(len(alphas), Y.shape[1])
+    error_of_mean, rounding = to_residuals.new_zeros(2, Y.shape[1])
     for block in blocks:
         projected, centred, mean = project(decomposition.Q, Y[:, block], weights)
         for i, matrix in enumerate(to_residuals):

@@ -16,6 +16,7 @@ float64, because forming X'X squares the condition number. Its factors are cast 
 multiplied with the targets.
 """
 
+import hashlib
 from typing import NamedTuple
 
 import torch
@@ -76,8 +77,29 @@ def gram(rows):
     return products
 
 
+_LAST = (None, None)  # what the last decomposition was made of, and the decomposition
+
+
 def decompose(X, weights, zscore):
-    """Return the decomposition of all rows."""
+    """Return the decomposition of all rows.
+
+    The last one is kept, so that targets that are fitted one after the other on the same rows share it. It
+    is known by a hash of the numbers, because arrays can be changed in place.
+    """
+    global _LAST
+    key = (_digest(X), _digest(weights), bool(zscore), X.dtype, X.device)
+    if key != _LAST[0]:
+        _LAST = (None, None)  # free its memory first
+        _LAST = (key, _decompose(X, weights, zscore))
+    return _LAST[1]
+
+
+def _digest(values):
+    array = values.detach().cpu().contiguous().numpy()
+    return array.shape, hashlib.blake2b(array.data).digest()
+
+
+def _decompose(X, weights, zscore):
     dtype = X.dtype
     X, mean, scale = standardise(X, weights, zscore)
     X *= weights.sqrt()[:, None]
@@ -95,7 +117,7 @@ def decompose(X, weights, zscore):
 
 
 def project(Q, Y, weights):
-    """Return the projection of a block of targets (n_samples, n_block).
+    """Return the projection of a block of targets (n_samples, n_block), on the device of Q.
 
     Returns
     -------
@@ -105,7 +127,7 @@ def project(Q, Y, weights):
         Y_c, which is exactly 0 for a target that never varies.
     mean : tensor (n_block,)
     """
-    weights = weights.to(Y.dtype)
+    Y, weights = Y.to(Q.device), weights.to(Y.dtype)
     # Sums of many large numbers are inexact in float32; those of their small differences aren't.
     centred = Y - Y[0]
     shift = weights @ centred / weights.sum()

@@ -16,11 +16,11 @@ from latentcortex.ridge.rows import (
 class ImageRidge(BaseEstimator):
     """Ridge regression of z-scored columns, whose rows belong to images.
 
-    If the targets are tensors on a GPU, the regression runs there.
+    Where the targets fitted are tensors on a GPU, the regression runs there, and else on `device`.
 
     Parameters
     ----------
-    alphas, cv, alpha_per_target, block_size, criterion
+    alphas, cv, alpha_per_target, block_size, criterion, device
         See `latentcortex.ridge.Ridge`.
 
     Attributes
@@ -32,12 +32,15 @@ class ImageRidge(BaseEstimator):
         The shape of the features of one image.
     """
 
-    def __init__(self, alphas=None, cv=5, alpha_per_target=True, block_size=1024, criterion="predicted"):
+    def __init__(
+        self, alphas=None, cv=5, alpha_per_target=True, block_size=1024, criterion="predicted", device=None
+    ):
         self.alphas = alphas
         self.cv = cv
         self.alpha_per_target = alpha_per_target
         self.block_size = block_size
         self.criterion = criterion
+        self.device = device
 
     def _check_training(self, image_ids, **rows):
         """Return the image ids of training rows as an int64 array, and the checked rows by name."""
@@ -56,6 +59,7 @@ class ImageRidge(BaseEstimator):
             zscore=True,
             block_size=self.block_size,
             criterion=self.criterion,
+            device=self.device,
         )
         ridge.fit(_like(inputs, targets), targets, groups=image_ids, sample_weight=n_repeats)
         self.ridge_, self.image_ids_, self.feature_shape_ = ridge, image_ids, tuple(feature_shape)

@@ -63,18 +63,16 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
     block_size : int
         Number of targets processed at a time. It limits memory and does not change the result.
     criterion : {"predicted", "variance_weighted", "uniform_average"}
-        How scores are combined to choose the penalty that all targets share. With ``alpha_per_target=True``
-        it is not used.
-
-        "predicted" weighs each target's scores by its best score over all penalties. The weight is 0 if no
-        penalty beats the mean, so unpredictable targets do not influence the choice.
-
-        "variance_weighted" adds up squared errors. Nearly constant targets then have little influence. But
-        units matter, and a single noisy target of large numbers can decide alone.
-
-        "uniform_average" is the mean score. Many targets of pure noise then make the penalty too large.
-
-        The last two are defined as in `sklearn.metrics.r2_score`.
+        Whose scores choose the penalty that all targets share. With ``alpha_per_target=True`` it is
+        not used. "predicted" weighs the score of each target by the best that any penalty gives it,
+        and by 0 where none beats the mean, so that targets that nothing predicts have no say.
+        "variance_weighted" adds up squared errors: nearly constant targets have little say, but
+        units matter, and one noisy target of large numbers decides alone. "uniform_average" is the
+        mean score: many targets of pure noise make the penalty too large. (The last two are those
+        of `sklearn.metrics.r2_score`.)
+    device : str, torch.device or None
+        Where the work is done; None for where X lies. X and one block of targets at a time are sent there,
+        and results come back to where X lies.
 
     Attributes
     ----------
@@ -98,6 +96,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         zscore=False,
         block_size=1024,
         criterion="predicted",
+        device=None,
     ):
         self.alphas = alphas
         self.cv = cv
@@ -105,6 +104,7 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
         self.zscore = zscore
         self.block_size = block_size
         self.criterion = criterion
+        self.device = device
 
     @torch.no_grad()
     def fit(self, X, Y, groups=None, sample_weight=None):
@@ -139,18 +139,20 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
             raise ValueError("Ridge requires y to be passed, but the target y is None.")
         given = X
         X, Y = self._check(X, Y)
-        one_target = Y.ndim == 1
-        alphas = self._check_alphas(X)
+        one_target, home = Y.ndim == 1, X.device
         X, Y, weights, groups = _weighted_rows(X, Y.reshape(len(Y), -1), sample_weight, groups)
+        # The targets stay at home: of the real ones few blocks have room on a GPU.
+        rows, weights = X.to(self.device or home), weights.to(self.device or home)
+        alphas = self._check_alphas(rows)
         blocks = [slice(i, i + self.block_size) for i in range(0, Y.shape[1], self.block_size)]
 
-        folds = self._folds(X, groups) if len(alphas) > 1 else []
-        scores, spread = X.new_zeros(len(alphas), Y.shape[1]), X.new_zeros(Y.shape[1])
-        decomposition = decompose(X, weights, self.zscore)
+        folds = self._folds(rows, groups) if len(alphas) > 1 else []
+        scores, spread = rows.new_zeros(len(alphas), Y.shape[1]), rows.new_zeros(Y.shape[1])
+        decomposition = decompose(rows, weights, self.zscore)
         if folds and decomposition.complete and not self.zscore:
             scores, spread = kfold_scores_of_all_rows(decomposition, Y, weights, alphas, blocks, folds)
         elif folds:
-            scores, spread = kfold_scores(X, Y, weights, alphas, blocks, folds, self.zscore)
+            scores, spread = kfold_scores(rows, Y, weights, alphas, blocks, folds, self.zscore)
         if folds is None and not self.alpha_per_target:
             for block in blocks:
                 projected, centred, mean = project(decomposition.Q, Y[:, block], weights)
@@ -158,17 +160,19 @@ class Ridge(MultiOutputMixin, RegressorMixin, BaseEstimator):
                 scores[:, block], spread[block] = gcv_scores(decomposition, *parts, weights, alphas)
         alpha = alphas[self._shared_merit(scores, spread).argmax()].repeat(Y.shape[1])
 
-        coef, y_mean = X.new_empty(X.shape[1], Y.shape[1]), X.new_empty(Y.shape[1])
+        coef, intercept = X.new_empty(X.shape[1], Y.shape[1]), X.new_empty(Y.shape[1])
         for block in blocks:
-            projected, centred, y_mean[block] = project(decomposition.Q, Y[:, block], weights)
+            projected, centred, y_mean = project(decomposition.Q, Y[:, block], weights)
             if self.alpha_per_target:
                 if folds is None:
-                    parts = projected, (centred**2).sum(0), y_mean[block]
+                    parts = projected, (centred**2).sum(0), y_mean
                     scores[:, block], _ = gcv_scores(decomposition, *parts, weights, alphas)
                 alpha[block] = alphas[scores[:, block].argmax(0)]
             shrunk = projected / (decomposition.eigenvalues[:, None] + alpha[block]).to(X.dtype)
-            coef[:, block] = decomposition.P @ shrunk
-        intercept = y_mean - decomposition.mean @ coef
+            of_block = decomposition.P @ shrunk
+            coef[:, block], intercept[block] = of_block, y_mean
+        intercept -= decomposition.mean.to(home) @ coef
+        alpha, scores, alphas = alpha.to(home), scores.to(home), alphas.to(home)
         _check_result(X, Y, coef, intercept, scores)
 
         # A constant target has the same score at every penalty and asks for none of them.

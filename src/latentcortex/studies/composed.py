@@ -90,7 +90,9 @@ def predicted(study, subject):
         values = torch.cat([known, new.flatten(1)]).numpy()
         parts.append(encoding.low_rank(values, np.arange(len(values)) < n, N_COMPONENTS))
     joint = np.hstack(parts)
-    encoder = encoding.VoxelwiseEncoder(cv="gcv").fit(joint[:n], betas, ids, n_repeats)
+    encoder = encoding.VoxelwiseEncoder(cv="gcv", device=study.preset.device).fit(
+        joint[:n], betas, ids, n_repeats
+    )
     return np.asarray(encoder.predict(joint[n:], image_ids(joint[n:])), dtype=np.float32)
 
 

@@ -84,7 +84,8 @@ def fit(study, subject, name, train_ids, rescale, answered=None):
     region = regions(study.preset).get(name, VISUAL_CORTEX)
     betas, known, _ = read(study, subject).averages(region)[0]
     betas = betas[rows_of(known, train_ids if answered is None else answered)]
-    true, decoder = target(study, name, train_ids), LinearDecoder(study.preset.alphas, cv="gcv")
+    true = target(study, name, train_ids)
+    decoder = LinearDecoder(study.preset.alphas, cv="gcv", device=study.preset.device)
     learns = np.isin(train_ids, fit_and_validation_ids(train_ids)[0]) if rescale else slice(None)
     decoder.fit(betas[learns], true[learns], train_ids[learns])
     if rescale:

@@ -32,8 +32,8 @@ AREAS = {
 }
 
 
-def predict(values, is_train, train, test_ids):
-    """Return betas (n_test, n_vertices) predicted by one feature set for test images.
+def predict(values, is_train, train, test_ids, device=None):
+    """Return betas (n_test, n_vertices) that one feature set predicts for test images.
 
     The features are reduced to N_COMPONENTS principal components of the training images and transformed back
     to their original axes, as chapter 10 explains.
@@ -45,9 +45,11 @@ def predict(values, is_train, train, test_ids):
         Mask of the training images, in the order of `train`. All other images are in the order of `test_ids`.
     train : tuple of (betas, image_ids, n_repeats)
     test_ids : int array (n_test,)
+    device : str, optional
+        Where the regression runs.
     """
     reduced = encoding.low_rank(values, is_train, N_COMPONENTS)
-    encoder = encoding.VoxelwiseEncoder(cv="gcv").fit(reduced[is_train], *train)
+    encoder = encoding.VoxelwiseEncoder(cv="gcv", device=device).fit(reduced[is_train], *train)
     return encoder.predict(reduced[~is_train], test_ids)
 
 
@@ -66,6 +68,8 @@ class Worlds:
     ceiling : array (n_worlds, n_vertices)
         Noise ceiling of the test averages, as a share of variance.
     areas : dict of str to bool array (n_vertices,)
+    device : str or None
+        Where regressions run.
     """
 
     image_ids: np.ndarray
@@ -74,6 +78,7 @@ class Worlds:
     test_betas: np.ndarray
     ceiling: np.ndarray
     areas: dict
+    device: str | None = None
 
     @property
     def is_train(self):
@@ -90,7 +95,7 @@ class Worlds:
             Number of worlds to predict, from the first on. By default all.
         """
         train = (self.train[0][:, : self.ceiling[:n_worlds].size], *self.train[1:])
-        return predict(values, self.is_train, train, self.image_ids[self.n_train :])
+        return predict(values, self.is_train, train, self.image_ids[self.n_train :], self.device)
 
     def correlate(self, predicted):
         """Return r of every vertex, (n_worlds, n_vertices), for the worlds that were predicted."""
@@ -179,4 +184,5 @@ def read_worlds(study, worlds, seed, subject):
         np.hstack([test[0] for _, test, _ in read]),
         np.stack([ceiling for _, _, ceiling in read]),
         areas,
+        study.preset.device,
     )

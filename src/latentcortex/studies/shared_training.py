@@ -130,7 +130,9 @@ class Trainings:
     def ridge(self, subject, amount, name):
         """Return the linear decoder of a target, fitted and rescaled on the same images as the networks."""
         (betas, ids), (held, held_ids) = self.averages(subject, amount)
-        decoder = LinearDecoder(self.study.preset.alphas, cv="gcv").fit(betas, self.true(name, ids), ids)
+        preset = self.study.preset
+        decoder = LinearDecoder(preset.alphas, cv="gcv", device=preset.device)
+        decoder.fit(betas, self.true(name, ids), ids)
         return decoder.fit_rescaling(held, self.true(name, held_ids), held_ids)
 
     def network(self, subject, seed, method, amount, group, state=None):
