@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "latentcortex"
 # room: the sibling rooms it may import from. A new module gets its line here.
 DOORS = {
     "__init__": set(),
-    "presets": {"mini", "store"},
+    "presets": {"mini", "nsd", "store"},
     "store": set(),
     "nsd": {"store"},
     "features": {"store"},

@@ -172,6 +172,21 @@ def test_the_report_names_what_a_chapter_runs_on(capsys):
     assert torch.__version__ in printed
 
 
+def test_the_report_says_how_many_sessions_are_on_disk(tmp_path, capsys):
+    preset = dataclasses.replace(presets.get("sd14"), data=str(tmp_path), subjects=(1, 2))
+    preset.report()
+    assert "Sessions: not found" in capsys.readouterr().out
+    for folder in ("nsddata", "nsddata_stimuli"):
+        (tmp_path / folder).mkdir()
+    for subject, n in ((1, 3), (2, 1)):
+        folder = tmp_path / f"nsddata_betas/ppdata/subj{subject:02d}/fsaverage/betas_fithrf_GLMdenoise_RR"
+        folder.mkdir(parents=True)
+        for session in range(1, n + 1):
+            (folder / f"lh.betas_session{session:02d}.mgh").touch()
+    preset.report()
+    assert "Sessions: 3 of subj01, 1 of subj02 on disk" in capsys.readouterr().out
+
+
 def test_mini_describes_the_model_that_is_shipped():
     preset = presets.get("mini")
     folder = Path(preset.model)

@@ -12,7 +12,7 @@ Every error names the file or argument that is wrong. `reading` checks files and
 """
 
 from latentcortex.nsd.captions import captions
-from latentcortex.nsd.design import trials
+from latentcortex.nsd.design import sessions_on_disk, trials
 from latentcortex.nsd.identity import identity
 from latentcortex.nsd.regions import roi, roi_mask, roi_names
 from latentcortex.nsd.repeats import (
@@ -52,6 +52,7 @@ __all__ = [
     "save_map",
     "scaled_betas",
     "sessions",
+    "sessions_on_disk",
     "split",
     "splits",
     "subjects",

@@ -30,8 +30,8 @@ def trials(root, subject, sessions=None):
     root : path
     subject : str
     sessions : int or sequence of int, optional
-        The number of sessions from the first on, or a list of 1-based numbers. Rows come in this order of
-        sessions. By default all sessions that the subject took part in.
+        The first so many, or 1-based numbers. Rows come in this order of sessions. By default the sessions
+        whose betas are on disk, in any space. NSD's log names all that the subject took part in.
 
     Returns
     -------
@@ -69,7 +69,12 @@ def trials(root, subject, sessions=None):
         )
     repeat = pd.Series(image_id).groupby(image_id).cumcount()
     _check_log(path, design_path, responses, design["stimpattern"], repeat)
-    _check_sessions_on_disk(root, subject, path, responses["SESSION"].max())
+    on_disk = sessions_on_disk(root, subject)
+    if on_disk and on_disk[-1] > responses["SESSION"].max():
+        raise ValueError(
+            f"{path} ends with session {responses['SESSION'].max()}, but betas of session {on_disk[-1]} lie "
+            f"in {root}. The log was cut short. {_AGAIN}"
+        )
     table = pd.DataFrame(
         {
             "subject": subject,
@@ -85,7 +90,7 @@ def trials(root, subject, sessions=None):
         }
     )
     if sessions is None:
-        return table
+        return table[table["session"].isin(on_disk)].reset_index(drop=True)
     chosen = _chosen_sessions(sessions, sorted(table["session"].unique().tolist()), subject)
     return pd.concat([table[table["session"] == s] for s in chosen], ignore_index=True)
 
@@ -182,16 +187,11 @@ def _check_log(path, design_path, log, pattern, repeat):
         )
 
 
-def _check_sessions_on_disk(root, subject, path, last):
-    """Refuse a log that ends before the last session whose betas lie on disk."""
+def sessions_on_disk(root, subject):
+    """Return the 1-based numbers of the sessions that have a file of betas in any space, sorted."""
     folder = existing_path(root, f"nsddata_betas/ppdata/{subject}")
     names = (file.name for file in folder.glob("*/betas_*/*betas_session*"))
-    found = [int(number) for name in names for number in re.findall(r"betas_session(\d+)", name)]
-    if max(found, default=0) > last:
-        raise ValueError(
-            f"{path} ends with session {last}, but betas of session {max(found)} lie in {folder}. The log "
-            f"was cut short. {_AGAIN}"
-        )
+    return sorted({int(number) for name in names for number in re.findall(r"betas_session(\d+)", name)})
 
 
 def _chosen_sessions(sessions, known, subject):

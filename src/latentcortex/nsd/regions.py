@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pandas as pd
 
-from latentcortex.nsd import surfaces, volumes
+from latentcortex.nsd import spheres, surfaces, volumes
 from latentcortex.nsd.arguments import file_names
-from latentcortex.nsd.reading import read_text
+from latentcortex.nsd.reading import read_labels, read_text
 from latentcortex.nsd.tree import existing_path
 
 _SPACES = (*surfaces.SPACES, "nativesurface", *volumes.SPACES)
@@ -56,11 +56,16 @@ def roi_names(root, atlas):
 
 def _path_of_names(root, atlas):
     folder = existing_path(root, "nsddata/freesurfer/fsaverage/label")
-    path = folder / f"{atlas}.mgz.ctab"
-    if not path.is_file():
-        known = sorted(path.name.removesuffix(".mgz.ctab") for path in folder.glob("*.mgz.ctab"))
-        raise FileNotFoundError(f"No atlas {atlas!r} in {folder}. There are: {', '.join(known)}.")
-    return path
+    # An atlas that was drawn for each subject has the same names in all of them.
+    folders = [folder, *sorted(folder.parents[1].glob("subj*/label"))]
+    for path in (one / f"{atlas}.mgz.ctab" for one in folders):
+        if path.is_file():
+            return path
+    known = {path.name.removesuffix(".mgz.ctab") for one in folders for path in one.glob("*.mgz.ctab")}
+    raise FileNotFoundError(
+        f"No atlas {atlas!r} in {folder} or in the subjects' own labels. There are: "
+        f"{', '.join(sorted(known))}."
+    )
 
 
 def roi(root, atlas, space="fsaverage", subject=None):
@@ -72,10 +77,12 @@ def roi(root, atlas, space="fsaverage", subject=None):
     atlas : str
         Such as ``"streams"`` or ``"prf-visualrois"``.
     space : {"fsaverage", "fsaverage5", "nativesurface", "func1pt8mm", "func1mm"}
-        On fsaverage all subjects have the same regions. In the other spaces each subject has its own regions.
-        On the native surface each subject also has its own number of vertices.
+        On fsaverage all subjects have the same regions, or each its own where an atlas was drawn for each
+        subject (NSD's ``prf-visualrois`` and ``floc-*``): these are brought there by the nearest vertex of
+        the subject's sphere. In the other spaces regions are the subject's own. The native surface has a number
+        of vertices of its own.
     subject : str, optional
-        Needed in a subject's own spaces.
+        Needed in a subject's own spaces, and on fsaverage for an atlas that was drawn for each subject.
 
     Returns
     -------
@@ -100,11 +107,19 @@ def roi(root, atlas, space="fsaverage", subject=None):
         files = volumes.find_regions(folder, atlas)
         codes = volumes.read_regions(files)
     else:
-        owner = "fsaverage" if space in surfaces.SPACES else subject
-        folder = existing_path(root, f"nsddata/freesurfer/{owner}/label")
         reader = surfaces.SPACES.get(space, surfaces.SPACES["fsaverage"])  # native: all vertices
+        is_own = space == "nativesurface" or not _is_common(root, atlas)
+        if is_own and not isinstance(subject, str):
+            raise ValueError(
+                f"{atlas} was drawn for each subject, so fsaverage has no labels of it: pass subject=, a "
+                "name such as 'subj01'."
+            )
+        folder = existing_path(root, f"nsddata/freesurfer/{subject if is_own else 'fsaverage'}/label")
         files = reader.find_regions(folder, atlas)
-        codes = reader.read_regions(files)
+        if is_own and space != "nativesurface":
+            codes = _brought_to_fsaverage(root, subject, files, reader)
+        else:
+            codes = reader.read_regions(files)
     nameless = np.setdiff1d(codes[codes > 0], known)
     if len(nameless):
         raise ValueError(
@@ -112,6 +127,33 @@ def roi(root, atlas, space="fsaverage", subject=None):
             "name. Was one of them cut short, or is it of another atlas? Download them again."
         )
     return codes
+
+
+def _is_common(root, atlas):
+    """Say whether an atlas has labels on fsaverage; an unknown one is looked for, and missed, there."""
+    freesurfer = existing_path(root, "nsddata/freesurfer")
+    return not any(freesurfer.glob(f"subj*/label/lh.{atlas}.mg[hz]")) or any(
+        freesurfer.glob(f"fsaverage/label/lh.{atlas}.mg[hz]")
+    )
+
+
+def _brought_to_fsaverage(root, subject, files, reader):
+    """Return the codes of a subject's own labels at the vertices of fsaverage."""
+    missing = spheres.missing_spheres(root, subject)
+    if missing:
+        raise FileNotFoundError(
+            f"{files[0].name} lies on {subject}'s own surface, and {', '.join(missing)}, which would bring "
+            "it to fsaverage, is not there. Download the spheres, or leave the atlas out."
+        )
+    halves = [read_labels(path).ravel() for path in files]
+    pairs = list(zip(files, halves, spheres.nearest_vertices(str(root), subject), strict=True))
+    for path, codes, nearest in pairs:
+        if nearest.max() >= len(codes):
+            raise ValueError(
+                f"{path} has {len(codes):,} vertices, fewer than the sphere of {subject}. Are both of "
+                "the same release? Download them again."
+            )
+    return np.concatenate([codes[nearest][: reader.n_first] for _, codes, nearest in pairs])
 
 
 def roi_mask(root, atlas, names, space="fsaverage", subject=None):

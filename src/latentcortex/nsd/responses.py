@@ -48,8 +48,8 @@ def betas(root, subject, space="fsaverage", sessions=None, mask=None, betas=_BET
     subject : str
     space : {"fsaverage", "fsaverage5", "func1pt8mm", "func1mm"}
     sessions : int or sequence of int, optional
-        The number of sessions from the first on, or a list of 1-based numbers in the order wanted. By default
-        all sessions that the subject took part in.
+        The first so many, or 1-based numbers in the order wanted; by default those of `trials`, whose
+        betas are on disk.
     mask : bool array (n_vertices,) or (nx, ny, nz), optional
         Vertices or voxels to read, for example from `roi_mask`. A surface mask covers both hemispheres, left
         first. Without a mask all are read, which for NSD's real volumes means 700,000 voxels.

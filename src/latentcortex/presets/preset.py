@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from latentcortex import store
+from latentcortex import nsd, store
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,15 @@ class Preset:
             )
         return root
 
+    def _sessions_found(self):
+        """Say in words how many sessions of each subject are on disk."""
+        try:
+            root = self.open()
+            there = {name: len(nsd.sessions_on_disk(root, name)) for name in self.subject_names}
+        except (OSError, ValueError):
+            return "not found"  # said in full by open and by what reads the data
+        return ", ".join(f"{n} of {name}" for name, n in there.items()) + " on disk"
+
     def report(self):
         """Print what a chapter runs on: versions, GPU, memory, dtype, data and expected minutes."""
         if self.device == "cuda":
@@ -196,6 +205,8 @@ class Preset:
         }
         if self.sessions is not None:
             lines["Sessions"] = ", ".join(map(str, self.sessions))
+        elif self.data != "mini":
+            lines["Sessions"] = self._sessions_found()
         for label, value in lines.items():
             print(f"{label + ':':<10}{value}")
         if self.device == "cpu" and self.image_size > _LARGE:
