@@ -79,8 +79,8 @@ def roi(root, atlas, space="fsaverage", subject=None):
     space : {"fsaverage", "fsaverage5", "nativesurface", "func1pt8mm", "func1mm"}
         On fsaverage all subjects have the same regions, or each its own where an atlas was drawn for each
         subject (NSD's ``prf-visualrois`` and ``floc-*``): these are brought there by the nearest vertex of
-        the subject's sphere. In the other spaces regions are the subject's own. The native surface has a number
-        of vertices of its own.
+        the subject's sphere. In the other spaces regions are the subject's own. The native surface has a
+        number of vertices of its own.
     subject : str, optional
         Needed in a subject's own spaces, and on fsaverage for an atlas that was drawn for each subject.
 
