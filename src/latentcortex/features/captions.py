@@ -4,6 +4,7 @@ import warnings
 
 import torch
 
+from latentcortex.features.batches import Batches
 from latentcortex.features.checks import as_count
 
 
@@ -68,9 +69,11 @@ def encode_captions(text_encoder, tokenizer, captions, batch_size=64):
     counts = torch.tensor([len(of_image) for of_image in captions], device=device)
     image_of_text = torch.repeat_interleave(torch.arange(len(captions), device=device), counts)
     sums = torch.zeros((len(captions), n_tokens, text_encoder.config.hidden_size), device=device, dtype=dtype)
-    for batch, images in zip(tokens.split(batch_size), image_of_text.split(batch_size), strict=True):
-        # In place: a sum that is made again for each batch would be copied as often as there are batches.
-        sums.index_add_(0, images, text_encoder(batch.to(device)).last_hidden_state)
+    for batch in Batches(batch_size, "caption").over(len(tokens)):
+        with batch as rows:
+            states = text_encoder(tokens[rows].to(device)).last_hidden_state
+            # In place: a sum that is made again for each batch would be copied as often as there are batches.
+            sums.index_add_(0, image_of_text[rows], states)
     return sums.div_(counts[:, None, None])
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from latentcortex import store
+from latentcortex.features.batches import Batches
 from latentcortex.features.checks import as_count, as_images
 
 
@@ -170,19 +171,22 @@ def encode_clip_layers(encoder, images, layers=range(1, 7), batch_size=32, clamp
     unknown = [k for k in layers if not 1 <= k <= len(blocks)]
     if unknown:
         raise ValueError(f"This encoder has the blocks 1 to {len(blocks)}, got {unknown}.")
-    features = {k: [] for k in layers}
+    features, found = {k: [] for k in layers}, {}
     size = (encoder.image_size, encoder.image_size)
 
     def keep(k):
-        return lambda _module, _inputs, output: features[k].append(output.to(images.device))
+        return lambda _module, _inputs, output: found.__setitem__(k, output.to(images.device))
 
     hooks = [blocks[k - 1].mlp.c_proj.register_forward_hook(keep(k)) for k in features]
     try:
-        for batch in images.split(batch_size):
-            batch = batch.to(encoder.mean)
-            if batch.shape[-2:] != size:
-                batch = F.interpolate(batch, size, mode="bicubic", antialias=True)
-            encoder.visual((batch - encoder.mean) / encoder.std)
+        for batch in Batches(batch_size, under_gradient=images.requires_grad).over(len(images)):
+            with batch as rows:
+                pixels = images[rows].to(encoder.mean)
+                if pixels.shape[-2:] != size:
+                    pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True)
+                encoder.visual((pixels - encoder.mean) / encoder.std)
+                for k, parts in features.items():
+                    parts.append(found.pop(k))
     finally:
         for hook in hooks:
             hook.remove()

@@ -3,6 +3,7 @@
 import torch
 from diffusers import AutoencoderTiny
 
+from latentcortex.features.batches import Batches
 from latentcortex.features.checks import as_count, as_images, as_tensor, check_finite
 
 
@@ -34,12 +35,13 @@ def encode_images(vae, images, batch_size=32):
     """
     images, batch_size = as_images(images), as_count(batch_size, "batch_size")
     latents = []
-    for batch in images.split(batch_size):
-        encoded = vae.encode(2 * batch.to(vae.device, vae.dtype) - 1)
-        # The mode of a Gaussian is its mean.
-        is_tiny = isinstance(vae, AutoencoderTiny)
-        mean = encoded.latents if is_tiny else encoded.latent_dist.mode()
-        latents.append((mean * vae.config.scaling_factor).to(images))
+    for batch in Batches(batch_size, under_gradient=images.requires_grad).over(len(images)):
+        with batch as rows:
+            encoded = vae.encode(2 * images[rows].to(vae.device, vae.dtype) - 1)
+            # The mode of a Gaussian is its mean.
+            is_tiny = isinstance(vae, AutoencoderTiny)
+            mean = encoded.latents if is_tiny else encoded.latent_dist.mode()
+            latents.append((mean * vae.config.scaling_factor).to(images))
     return torch.cat(latents)
 
 
@@ -81,15 +83,16 @@ def decode_latents(vae, latents, batch_size=32):
         )
     check_finite(latents, "latents", "Look for where they were computed or decoded from responses.")
     images = []
-    for start, batch in zip(range(0, len(latents), batch_size), latents.split(batch_size), strict=False):
-        decoded = vae.decode(batch.to(vae.device, vae.dtype) / vae.config.scaling_factor).sample
-        finite = torch.isfinite(decoded).flatten(1).all(dim=1)
-        if not finite.all():
-            bad = (start + (~finite).nonzero().flatten()).tolist()
-            raise FloatingPointError(
-                f"The VAE makes NaN or infinite pixels of the latents in rows {bad[:10]}, whose values go up "
-                f"to {batch[~finite.to(batch.device)].abs().max():.3g} and are computed with in {vae.dtype}. "
-                "Load the VAE in float32, or look at how large these latents are: usual ones are about 1."
-            )
-        images.append(((decoded + 1) / 2).to(latents))
+    for batch in Batches(batch_size, under_gradient=latents.requires_grad).over(len(latents)):
+        with batch as rows:
+            decoded = vae.decode(latents[rows].to(vae.device, vae.dtype) / vae.config.scaling_factor).sample
+            finite = torch.isfinite(decoded).flatten(1).all(dim=1).to(latents.device)
+            if not finite.all():
+                bad = (rows.start + (~finite).nonzero().flatten()).tolist()
+                raise FloatingPointError(
+                    f"The VAE makes NaN or infinite pixels of the latents in rows {bad[:10]}, whose values "
+                    f"go up to {latents[rows][~finite].abs().max():.3g}, computed with in {vae.dtype}. "
+                    "Load the VAE in float32, or look at how large these latents are: usual ones are near 1."
+                )
+            images.append(((decoded + 1) / 2).to(latents))
     return torch.cat(images)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from latentcortex.features.batches import Batches
 from latentcortex.features.checks import as_count, as_tensor, check_finite
 from latentcortex.features.unet_modules import (
     MAP_SUFFIX,
@@ -245,22 +246,26 @@ def _checked_states(unet, states, name, n):
 
 
 def _each_batch(unet, noised, states, layers, guidance_scale, batch_size):
+    batches = Batches(batch_size)
+    # Conditions that are mixed are read together; others one after the other, which takes half the memory.
+    groups = [list(states)] if guidance_scale is not None else [[condition] for condition in states]
     for timestep, latents in noised.items():
-        for start in range(0, len(latents), batch_size):
-            rows = slice(start, min(start + batch_size, len(latents)))
-            read = {}
-            for condition, of_all in states.items():
-                of_batch = of_all[rows] if condition == "text" else of_all.expand(rows.stop - start, -1, -1)
-                read[condition] = _read(unet, latents[rows], timestep, of_batch, layers)
-                if guidance_scale is None:
-                    values = read.pop(condition)
-                    for layer in layers:
-                        yield Activations(layer.name, timestep, condition, rows, values.pop(layer.name))
-            for layer in layers if guidance_scale is not None else ():
-                text, empty = (read[condition].pop(layer.name) for condition in ("text", "empty"))
-                guided = empty + guidance_scale * (text - empty)
-                for condition, values in {"text": text, "empty": empty, "guided": guided}.items():
-                    yield Activations(layer.name, timestep, condition, rows, values)
+        for group in groups:
+            for batch in batches.over(len(latents)):
+                read = {}
+                with batch as rows:
+                    for condition in group:
+                        of_all, n = states[condition], rows.stop - rows.start
+                        of_batch = of_all[rows] if condition == "text" else of_all.expand(n, -1, -1)
+                        read[condition] = _read(unet, latents[rows], timestep, of_batch, layers)
+                if batch.error is not None:
+                    continue
+                for layer in layers:
+                    found = {condition: values.pop(layer.name) for condition, values in read.items()}
+                    if guidance_scale is not None:
+                        found["guided"] = found["empty"] + guidance_scale * (found["text"] - found["empty"])
+                    for condition, values in found.items():
+                        yield Activations(layer.name, timestep, condition, rows, values)
 
 
 def _read(unet, latents, timestep, states, layers):

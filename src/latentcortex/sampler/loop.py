@@ -9,6 +9,7 @@ import math
 
 import torch
 
+from latentcortex.features.batches import Batches
 from latentcortex.features.checks import as_count, as_tensor
 from latentcortex.sampler.checks import (
     EXPLODED,
@@ -83,8 +84,8 @@ def sample(
         ``callback(step, timestep, latents, pred_original_sample)`` is called after each step. It gets the
         latents of all n images after the step, and the current estimate of their noise-free latents.
     batch_size : int
-        Images per pass of the U-Net, with twice as many rows under classifier-free guidance. It limits memory
-        and does not change the result.
+        Images per pass of the U-Net (twice as many rows under classifier-free guidance). It bounds the
+        memory and does not change the result. Where a GPU has no room for so many, it is halved.
 
     Returns
     -------
@@ -120,28 +121,30 @@ def sample(
         scheduler, latents, shape, generators, n_steps, strength, condition
     )
 
+    batches = Batches(batch_size)
     # The loop: predict the noise, correct it, take a part of it out.
     for step, timestep in enumerate(timesteps):
         abar = scheduler.alphas_cumprod[timestep].to(latents.device)
         guided = guidance is not None and guidance.acts_in(step, len(timesteps))
         noise_pred = torch.empty_like(latents)
-        for rows in torch.arange(n).split(batch_size):
-            noisy, states, correction = latents[rows], condition[rows], 0
-            empty = unconditional_embedding.expand_as(states) if classifier_free else None
-            if guided:
-                predict = unet_of(unet, timestep, states)
-                pred_cond, correction = guidance.correct(
-                    predict, noisy, abar, image_ids[rows], step, int(timestep)
-                )
-                pred_uncond = unet_of(unet, timestep, empty)(noisy) if classifier_free else None
-            elif classifier_free:
-                both = unet_of(unet, timestep, torch.cat([empty, states]))
-                pred_uncond, pred_cond = both(torch.cat([noisy] * 2)).chunk(2)
-            else:
-                pred_cond = unet_of(unet, timestep, states)(noisy)
-            if classifier_free:
-                pred_cond = pred_uncond + guidance_scale * (pred_cond - pred_uncond)
-            noise_pred[rows] = pred_cond + correction
+        for batch in batches.over(n):
+            with batch as rows:
+                noisy, states, correction = latents[rows], condition[rows], 0
+                empty = unconditional_embedding.expand_as(states) if classifier_free else None
+                if guided:
+                    predict = unet_of(unet, timestep, states)
+                    pred_cond, correction = guidance.correct(
+                        predict, noisy, abar, image_ids[rows], step, int(timestep)
+                    )
+                    pred_uncond = unet_of(unet, timestep, empty)(noisy) if classifier_free else None
+                elif classifier_free:
+                    both = unet_of(unet, timestep, torch.cat([empty, states]))
+                    pred_uncond, pred_cond = both(torch.cat([noisy] * 2)).chunk(2)
+                else:
+                    pred_cond = unet_of(unet, timestep, states)(noisy)
+                if classifier_free:
+                    pred_cond = pred_uncond + guidance_scale * (pred_cond - pred_uncond)
+                noise_pred[rows] = pred_cond + correction
         # x0 of the noise taken out: the square roots matter, beta itself would not do
         pred_original_sample = (latents - (1 - abar) ** 0.5 * noise_pred) / abar**0.5
         latents = scheduler.step(noise_pred, timestep, latents).prev_sample
