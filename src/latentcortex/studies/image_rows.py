@@ -83,6 +83,9 @@ def read_rows(shelf, compute, image_ids, names, n_in_file):
             path = shelf.path((ids[0], ids[-1], len(ids)), ".safetensors")
             arrays = {name: np.asarray(values) for name, values in compute(ids).items()}
             store.save(path, provenance=shelf.provenance, image_ids=ids, **arrays)
+            if start == 0:  # the first file says what the others will take
+                n_bytes = path.stat().st_size * (len(missing) - len(ids)) // len(ids)
+                store.check_space(shelf.folder, n_bytes, f"{shelf.name} of {len(missing):,} images")
             found.append({"image_ids": ids, **{name: arrays[name] for name in names}})
     return np.concatenate([part["image_ids"] for part in found]), {
         name: np.concatenate([part[name] for part in found]) for name in names

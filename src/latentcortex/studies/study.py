@@ -10,6 +10,7 @@ import torch
 from latentcortex import features, nsd
 from latentcortex.presets import Preset
 from latentcortex.studies import keys
+from latentcortex.studies.availability import check_networks
 from latentcortex.studies.kept import Shelf
 
 SEED_OF_IMAGES = (6, 3)  # of the test images, where only some are asked for
@@ -97,7 +98,8 @@ class Study:
         return found
 
     def weights(self, *networks):
-        """Return the hash of some networks, as in `keys.weights_hash`."""
+        """Return the hash of some networks, see `keys.weights_hash`; refuse those that are not there."""
+        check_networks(self.preset, networks)
         return keys.weights_hash(self.preset, *networks)
 
     def shelf(self, name, functions, described):
