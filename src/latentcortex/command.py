@@ -163,6 +163,58 @@ def _pack_world(args):
     publishing.run(args)
 
 
+def _add_download(parser):
+    from latentcortex.nsd import files
+
+    parser.add_argument("source", choices=("nsd", "coco-captions", "bold5000", "laion-fmri"))
+    parser.add_argument("folder", help="where the files go; it is made")
+    parser.add_argument("--accept-terms", action="store_true", help="the terms are printed without it")
+    parser.add_argument("--dry-run", action="store_true", help="list every file and fetch nothing")
+    parser.add_argument(
+        "--subjects", nargs="+", type=int, metavar="N", help="default: 1, or all that there are"
+    )
+    parser.add_argument("--sessions", type=int, metavar="N", help="the first so many; default: all")
+    parser.add_argument("--connections", type=int, default=8, metavar="N", help="files at once (default 8)")
+    nsd = parser.add_argument_group("of nsd alone")
+    nsd.add_argument("--space", choices=files.SPACES, default="fsaverage5")
+    nsd.add_argument("--chapters", nargs="+", type=int, default=[], metavar="N", help="fetch what they need")
+    nsd.add_argument("--images", choices=("none", "seen", "all"), help="default: as the chapters need")
+    nsd.add_argument("--mirror", default=files.BUCKET, metavar="URL", help="a server with NSD's paths")
+
+
+def _download(args):
+    from latentcortex.nsd import download
+
+    if not 1 <= args.connections <= 32:
+        raise ValueError(f"Expected 1 to 32 connections, got {args.connections}.")
+    consent = {name: getattr(args, name) for name in ("accept_terms", "dry_run", "connections")}
+    if args.source == "coco-captions":
+        return download.download_captions(args.folder, **consent)
+    if args.source == "nsd":
+        subjects = tuple(args.subjects or (1,))
+        choice = download.Choice(
+            subjects, args.sessions, args.space, tuple(args.chapters), args.images, args.mirror
+        )
+        return download.download_nsd(choice, args.folder, **consent)
+    return _download_open(args, consent)
+
+
+def _download_open(args, consent):
+    """Fetch a data set that needs no form, whose list of files `open_data` has."""
+    from latentcortex.store import downloads
+
+    try:
+        from latentcortex.open_data import bold5000, laion_fmri
+    except ImportError as error:
+        raise ValueError(
+            f"This version of latentcortex has no list of the files of {args.source}."
+        ) from error
+    module = {"bold5000": bold5000, "laion-fmri": laion_fmri}[args.source]
+    wanted = {name: getattr(args, name) for name in ("subjects", "sessions") if getattr(args, name)}
+    source = downloads.Source(args.source, module.TERMS, module.files(**wanted))
+    return downloads.run(source, args.folder, **consent)
+
+
 def _print_table(rows):
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     for row in rows:
@@ -181,6 +233,7 @@ COMMANDS = {
     "student": (_add_student, _student, "write the chapters as notebooks for students"),
     "fetch-world": (_add_fetch_world, _fetch_world, "fetch a simulated world where that beats building it"),
     "pack-world": (_add_pack_world, _pack_world, "make an archive of a simulated world, to publish it"),
+    "download": (_add_download, _download, "download brain data, after saying what and how much"),
     "cache": (_add_cache, _cache, "list what lies in the cache, and remove what is named"),
 }
 

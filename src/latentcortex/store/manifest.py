@@ -48,7 +48,17 @@ class Manifest:
             "sha256": sha256,
             "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         }
-        with self._lock, replacing(self._path) as temporary:
+        with self._lock:
             self.entries[remote.path] = entry
+            self._write()
+
+    def forget(self, paths):
+        """Take entries out."""
+        with self._lock:
+            self.entries = {path: entry for path, entry in self.entries.items() if path not in set(paths)}
+            self._write()
+
+    def _write(self):
+        with replacing(self._path) as temporary:
             text = json.dumps({"files": dict(sorted(self.entries.items()))}, indent=1)
             temporary.write_text(text + "\n", encoding="utf-8")

@@ -43,7 +43,7 @@ class Remote:
     ranges : tuple of (int, int), optional
         (offset, length) of the parts wanted. They are written one after the other.
     header : bytes
-        Written in front of the ranges.
+        Written in place of the first so many bytes of the parts: a header that fits what is left of a file.
     about : int or None
         Size of the whole remote file where it is only expected: for plans.
     optional : str
@@ -72,14 +72,13 @@ class Remote:
 
     @functools.cached_property
     def ends(self):
-        """Return where each of the ranges ends in the local file, with the header's end first."""
-        return list(itertools.accumulate((length for _, length in self.ranges), initial=len(self.header)))
+        """Return 0, and where each of the ranges ends in the local file."""
+        return list(itertools.accumulate((length for _, length in self.ranges), initial=0))
 
     @functools.cached_property
     def key(self):
         """Return a name of what the local file holds."""
-        parts = None if self.ranges is None else [self.ranges, self.header.hex()]
-        return hashlib.sha256(json.dumps([self.url, parts]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([self.url, self.ranges]).encode()).hexdigest()[:16]
 
     @property
     def whole(self):
@@ -89,11 +88,22 @@ class Remote:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a file: `state` is "fetched", "there already", "refused as expected" or "failed"."""
+    """What became of a file.
+
+    Attributes
+    ----------
+    remote : Remote
+    state : {"fetched", "there already", "refused as expected", "failed"}
+    text : str
+        What was wrong.
+    n_bytes : int
+        Of the file that is there.
+    """
 
     remote: Remote
     state: str
     text: str = ""
+    n_bytes: int = 0
 
 
 def fetch(remotes, folder, *, connections=8, block=2**23, tries=6, pause=1.0, timeout=30.0, quiet=False):
@@ -168,11 +178,13 @@ class _Job:
         """Return the `Outcome` of a file."""
         try:
             with self.bars.of(PurePosixPath(remote.path).name, remote.size) as tell:
-                if self._is_there(remote):
+                there = self._is_there(remote)
+                if there:
                     tell(remote.size or 0)
-                    return Outcome(remote, "there already")
-                self._fetch(remote, tell)
-                return Outcome(remote, "fetched")
+                else:
+                    self._fetch(remote, tell)
+                n_bytes = (self.folder / remote.path).stat().st_size
+                return Outcome(remote, "there already" if there else "fetched", n_bytes=n_bytes)
         except RefusedError as error:
             state = "refused as expected" if remote.optional else "failed"
             return Outcome(remote, state, remote.optional or str(error))
@@ -184,7 +196,7 @@ class _Job:
         if not path.is_file():
             return False
         if entry:  # it was fetched by us: anything else than what came is fetched again
-            return fits(entry, remote, self.folder) and _hash(path) == entry["sha256"]
+            return fits(entry, remote, self.folder) and hash_of(path) == entry["sha256"]
         # Brought by another program. A file that is as long as the server's own is taken for whole.
         state = remote_bytes.look(remote.url, **self.patience)
         taken = remote.whole if path.stat().st_size == state["total"] else remote
@@ -200,7 +212,7 @@ class _Job:
             )
         check_first_bytes(begins, remote.path, str(path))
         self._check_hashes(taken, path)
-        self.manifest.note(taken, path, state, _hash(path))
+        self.manifest.note(taken, path, state, hash_of(path))
         return True
 
     def _fetch(self, remote, tell):
@@ -216,13 +228,13 @@ class _Job:
                 if attempt:
                     raise
         # First the note, then the name: a file that has its name is in the manifest.
-        self.manifest.note(remote, partial.path, partial.state, _hash(partial.path))
+        self.manifest.note(remote, partial.path, partial.state, hash_of(partial.path))
         partial.finish(path)
 
     def _check_hashes(self, remote, path):
         for name in ("sha256", "md5"):
             expected = getattr(remote, name)
-            if expected and remote.ranges is None and _hash(path, name) != expected:
+            if expected and remote.ranges is None and hash_of(path, name) != expected:
                 raise TransferError(
                     f"{remote.url}: the file that came has not the {name} that its authors give "
                     f"({expected}). It may have been replaced since; see its page."
@@ -305,6 +317,7 @@ def _checked(pieces, remote):
     yield from pieces
 
 
-def _hash(path, name="sha256"):
+def hash_of(path, name="sha256"):
+    """Return the hash of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, name).hexdigest()
