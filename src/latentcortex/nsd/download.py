@@ -98,7 +98,9 @@ def download_nsd(choice, root, accept_terms=False, dry_run=False, **options):
     extra = {}
     if images == "seen":
         most = files.most_images(choice.subjects, choice.sessions)
-        extra[f"images one by one, {most:,} at most"] = most * files.IMAGE_BYTES
+        whole = downloads.in_words(files.stimuli().size)
+        name = f"{most:,} images, if the server gives them one by one; the file of all images has {whole}"
+        extra[name] = most * files.IMAGE_BYTES
     terms = f"{NSD_TERMS}\n{COCO_TERMS}" if captions else NSD_TERMS
     source = downloads.Source(
         "NSD", terms, remotes + ([files.COCO] if captions else []), refused=_REFUSED, extra=extra
@@ -147,8 +149,8 @@ def cut_header(header, url):
     if found != expected:
         raise remote_bytes.TransferError(
             f"{url} has the header {found} (version, three axes, trials, type), expected {expected}: "
-            f"{files.N_TRIALS} trials of {files.N_VERTICES:,} vertices as floats. So its first vertices can't "
-            "be fetched alone. Fetch the space fsaverage."
+            f"{files.N_TRIALS} trials of {files.N_VERTICES:,} vertices as floats. So its first vertices "
+            "can't be fetched alone. Fetch the space fsaverage."
         )
     return header[:4] + struct.pack(">i", files.N_FIRST) + header[8:]
 
@@ -193,13 +195,13 @@ def _fetch_seen(choice, root, options):
     try:
         seen = [trials(root, f"subj{s:02d}", numbers)["image_id"] for s, numbers in chosen.items()]
         image_ids = np.unique(np.concatenate(seen))
-        print(f"{len(image_ids):,} images were seen.")
-        return fetch_images(stimuli.url, root, image_ids, **options)
-    except (LayoutError, NoRangesError) as error:
-        print(f"{error} The file of all images is fetched whole: {downloads.in_words(stimuli.size)}.")
-        downloads.check_room(root, stimuli.size, "The file of all images")
-        return transfer.fetch([stimuli], root, **options)
-    except (ValueError, OSError, remote_bytes.TransferError) as error:
+        try:
+            return fetch_images(stimuli.url, root, image_ids, **options)
+        except (LayoutError, NoRangesError) as error:
+            print(f"{error} The file of all images is fetched whole: {downloads.in_words(stimuli.size)}.")
+            downloads.check_room(root, stimuli.size, "The file of all images")
+            return transfer.fetch([stimuli], root, **options)
+    except (ValueError, OSError, remote_bytes.TransferError) as error:  # the other files are there
         return [transfer.Outcome(stimuli, "failed", str(error))]
 
 

@@ -40,7 +40,7 @@ COCO_CAPTIONS = ("annotations/captions_train2017.json", "annotations/captions_va
 _HEMISPHERES = ("lh", "rh")
 _COMMON_ATLASES = ("streams", "nsdgeneral", "HCP_MMP1", "Kastner2015", "corticalsulc")
 _DRAWN_ATLASES = ("prf-visualrois", "floc-faces", "floc-words", "floc-places", "floc-bodies")
-_UNSURE = "not known for sure to be part of NSD under this name; nothing that needs it can run without it"
+_UNSURE = "it is not known for sure that NSD has it under this name"
 # Chapters that look at images, and those that read captions. All read betas, regions and the design.
 CHAPTERS = tuple(range(1, 15))
 _WITHOUT_IMAGES = {2}

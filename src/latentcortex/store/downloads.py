@@ -143,14 +143,17 @@ def report(outcomes, refused=""):
     """
     states = collections.Counter(outcome.state for outcome in outcomes)
     print(", ".join(f"{count} {state}" for state, count in states.items()) + ".")
+    absent = collections.defaultdict(list)
     for outcome in outcomes:
         if outcome.state == "refused as expected":
-            print(f"{outcome.remote.path}: {outcome.text}.")
+            absent[outcome.text].append(PurePosixPath(outcome.remote.path).name)
         if outcome.state == "fetched" and _differs(outcome):
             print(
                 f"{outcome.remote.path} has {outcome.n_bytes:,} bytes where {outcome.remote.size:,} were "
                 "expected: the list of sizes is not exact."
             )
+    for reason, names in absent.items():
+        print(f"The server does not give {', '.join(sorted(set(names)))}: {reason}.")
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         print(f"NOT THERE: {outcome.remote.path}: {outcome.text}")
@@ -168,8 +171,9 @@ def in_words(n_bytes):
 
 
 def _differs(outcome):
+    """Return True where a size was wrong enough to matter to a plan."""
     expected = outcome.remote.size
-    return expected is not None and abs(outcome.n_bytes - expected) > 0.2 * expected
+    return expected is not None and abs(outcome.n_bytes - expected) > max(0.2 * expected, 1e6)
 
 
 def _bytes_of(remotes):

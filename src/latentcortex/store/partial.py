@@ -68,6 +68,12 @@ class Partial:
         else:
             self.path.unlink(missing_ok=True)
 
+    def remove_if_empty(self):
+        """Leave nothing of a file of which nothing came."""
+        if not self.done:
+            self.path.unlink(missing_ok=True)
+            self._note.unlink(missing_ok=True)
+
     def finish(self, path):
         """Give the file its name."""
         self.path.replace(path)

@@ -219,7 +219,11 @@ class _Job:
         path = self.folder / remote.path
         for attempt in range(2):
             partial = Partial(path, remote.key, self.block)
-            self._complete(remote, partial, tell)
+            try:
+                self._complete(remote, partial, tell)
+            except TransferError:
+                partial.remove_if_empty()
+                raise
             try:
                 self._check_hashes(remote, partial.path)
                 break
