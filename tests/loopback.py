@@ -1,4 +1,4 @@
-"""A web server on this machine that serves bytes from memory and does wrong what it is told to."""
+"""A web server on this machine that does wrong what it is told to, and files to fetch from it."""
 
 import contextlib
 import hashlib
@@ -10,6 +10,8 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
+
+from latentcortex.store.transfer import Remote
 
 PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>" + b" " * 100
 
@@ -106,3 +108,33 @@ def serving(files):
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+QUICK = {"block": 2**14, "pause": 0.002, "timeout": 2.0, "quiet": True}  # settings of transfer.fetch
+SIZES = {"a.bin": 300_000, "b/b.bin": 123_457, "b/empty.bin": 0, "c.bin": 40}
+
+
+def random_files():
+    """Return made-up files, bytes by path."""
+    return {name: random.Random(name).randbytes(size) for name, size in SIZES.items()}
+
+
+def remotes_of(server):
+    """Return all files of a server, and one made of parts of the first, with a header."""
+    whole = [Remote(server.url(path), path) for path in server.files]
+    spans = tuple((start, 1_000) for start in range(17, SIZES["a.bin"] - 1_000, 3_000))
+    return [*whole, Remote(server.url("a.bin"), "cut.bin", ranges=spans, header=b"H" * 1_500)]
+
+
+def expected(server, remote):
+    """Return what has to lie on disk of a file."""
+    content = server.files[remote.url.split("/", 3)[3]]
+    if remote.ranges is None:
+        return content
+    parts = b"".join(content[start : start + length] for start, length in remote.ranges)
+    return remote.header + parts[len(remote.header) :]
+
+
+def states(outcomes):
+    """Return what became of each file."""
+    return [outcome.state for outcome in outcomes]

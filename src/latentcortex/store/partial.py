@@ -53,11 +53,11 @@ class Partial:
                 self._save()
 
     def add(self, piece):
-        """Write the next bytes."""
+        """Write the next bytes, and before that a note if they would make more than a block without one."""
+        if self.done + len(piece) - self._saved > self._block:
+            self._save()
         self._file.write(piece)
         self.done += len(piece)
-        if self.done - self._saved >= self._block:
-            self._save()
 
     def restart(self):
         """Begin again from the first byte, also while it is open."""
