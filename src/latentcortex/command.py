@@ -211,7 +211,8 @@ def _download_open(args, consent):
         ) from error
     module = {"bold5000": bold5000, "laion-fmri": laion_fmri}[args.source]
     wanted = {name: getattr(args, name) for name in ("subjects", "sessions") if getattr(args, name)}
-    source = downloads.Source(args.source, module.TERMS, module.files(**wanted))
+    refused = getattr(module, "REFUSED", "")
+    source = downloads.Source(args.source, module.TERMS, module.files(**wanted), refused)
     return downloads.run(source, args.folder, **consent)
 
 

@@ -62,6 +62,7 @@ class Partial:
     def restart(self):
         """Begin again from the first byte, also while it is open."""
         self.done, self.state, self._saved = 0, {}, 0
+        self._note.unlink(missing_ok=True)  # it speaks of other bytes than those that come now
         if self._file and not self._file.closed:
             self._file.seek(0)
             self._file.truncate()
