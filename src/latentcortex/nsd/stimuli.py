@@ -90,8 +90,9 @@ def read_images(path, brick, indices, size):
             stored = brick[index]
         if not stored.any():
             raise ValueError(
-                f"Image {index} in {path} is black in all pixels: it was never written. Delete the file and "
-                "download it again."
+                f"Image {index} in {path} is black in all pixels: it was never fetched or never written. If "
+                "the file was fetched image by image, fetch more sessions with `latentcortex download nsd`. "
+                "Otherwise delete it and download it again."
             )
         image[...] = resized(np.moveaxis(stored, -1, 0), shape)
     pixels /= 255
