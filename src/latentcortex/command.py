@@ -168,10 +168,12 @@ def _add_download(parser):
 
     parser.add_argument("source", choices=("nsd", "coco-captions", "bold5000", "laion-fmri"))
     parser.add_argument("folder", help="where the files go; it is made")
-    parser.add_argument("--accept-terms", action="store_true", help="the terms are printed without it")
+    parser.add_argument(
+        "--accept-terms", action="store_true", help="you agree to the terms; otherwise the plan is all"
+    )
     parser.add_argument("--dry-run", action="store_true", help="list every file and fetch nothing")
     parser.add_argument(
-        "--subjects", nargs="+", type=int, metavar="N", help="default: 1, or all that there are"
+        "--subjects", nargs="+", type=int, metavar="N", help="default: 1 of NSD, all of others"
     )
     parser.add_argument("--sessions", type=int, metavar="N", help="the first so many; default: all")
     parser.add_argument("--connections", type=int, default=8, metavar="N", help="files at once (default 8)")
