@@ -1,0 +1,158 @@
+"""Run chapters and data scripts on a preset, and say what failed, where, in what time and memory.
+
+``python -m standins.runs SETTINGS REPORT NAME...`` in the folder of the tests runs the chapters and scripts
+whose file names contain one of the names, and adds a line to the report for each.
+"""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+CLONE = Path(__file__).resolve().parents[2]
+CHAPTERS = sorted((CLONE / "book").glob("*.ipynb"))
+SCRIPTS = sorted((CLONE / "data_scripts").glob("ch*.py"))
+_SECONDS = 1200
+_FIRST = "from standins import judges\n\njudges.shrink()"
+_LAST = "import resource\n\nresource.getrusage(resource.RUSAGE_SELF).ru_maxrss"
+# What makes a script small, besides the settings: constants of the script by name.
+_SMALLER = {
+    "ch06_choose_settings": {"CELLS": "CELLS[:2]"},
+    "ch08_choose_guidance": {"GRIDS": "{'ridge': {n: c[:3] for n, c in GRIDS['ridge'].items()}}"},
+}
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_IN_PACKAGE = re.compile(r"(?:latentcortex|data_scripts)/(\S+?\.py)(?::|\", line )(\d+)")
+
+
+def run_chapter(path, settings, cache):
+    """Execute all cells of a chapter; return its record (see `run`)."""
+    notebook = nbformat.read(path, as_version=4)
+    new = nbformat.v4.new_code_cell
+    numbers = [None, *range(len(notebook.cells)), None]
+    notebook.cells = [new(_FIRST), *notebook.cells, new(_LAST)]
+    os.environ.update(_environment(settings, cache))
+    client = NotebookClient(
+        notebook, timeout=_SECONDS, allow_errors=True, resources={"metadata": {"path": str(path.parent)}}
+    )
+    start = time.monotonic()
+    client.execute()
+    errors = []
+    for number, cell in zip(numbers, notebook.cells, strict=True):
+        for out in cell.get("outputs", []):
+            if out.output_type == "error" and (out.ename != "NameError" or not errors):
+                errors.append(_error(f"cell {number}", out.ename, out.evalue, "\n".join(out.traceback)))
+    memory = int(notebook.cells[-1].outputs[0].data["text/plain"]) * 1024
+    return _record(path.stem, errors, time.monotonic() - start, memory)
+
+
+def run_script(path, settings, cache):
+    """Run a data script on few images; return its record (see `run`)."""
+    source, options = path.read_text(), ["--results", str(Path(cache, "results"))]
+    if "jobs.add_images" in source:
+        options += ["--images", "6"]
+    if "validation.add_options" in source:
+        options += ["--validation-images", "6", "--subjects", "1"]
+    command = [sys.executable, "-m", "standins.runs", "--script", str(path), *options]
+    start = time.monotonic()
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | _environment(settings, cache), check=False
+    )
+    lines = done.stdout.strip().splitlines()
+    memory = int(lines[-1]) * 1024 if lines and lines[-1].isdecimal() else 0
+    errors = []
+    if done.returncode:
+        name, _, text = done.stderr.strip().splitlines()[-1].partition(":")
+        errors.append(_error("script", name, text.strip(), done.stderr))
+    return _record(path.stem, errors, time.monotonic() - start, memory)
+
+
+def run(path, settings, cache):
+    """Run a chapter or a script.
+
+    Returns
+    -------
+    dict
+        ``name``, ``errors`` (a list: of a notebook the first, and later ones but for names that an earlier one
+        left undefined), ``minutes``, ``gigabytes`` (of peak memory).
+    """
+    return (run_chapter if path.suffix == ".ipynb" else run_script)(path, settings, cache)
+
+
+def write_report(records, path):
+    """Write a table of the records."""
+    lines = ["| what | result | minutes | GB | first error |", "|---|---|---|---|---|"]
+    for one in records:
+        error = one["errors"][0] if one["errors"] else ""
+        result = f"{len(one['errors'])} errors" if one["errors"] else "passes"
+        lines.append(f"| {one['name']} | {result} | {one['minutes']:.1f} | {one['gigabytes']:.1f} | {error} |")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _environment(settings, cache):
+    paths = [CLONE / "src", CLONE / "tests", CLONE]
+    return {
+        "LATENTCORTEX_PRESET": str(settings),
+        "LATENTCORTEX_CACHE": str(cache),
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        "HF_HUB_OFFLINE": "1",
+    }
+
+
+def _error(where, name, text, trace):
+    places = _IN_PACKAGE.findall(_COLOURS.sub("", trace))
+    at = f" at {places[-1][0]}:{places[-1][1]}" if places else ""
+    return f"{where}{at}: {name}: {text.splitlines()[0] if text else ''}"[:400].replace("|", "/")
+
+
+def _record(name, errors, seconds, memory):
+    return {"name": name, "errors": errors, "minutes": seconds / 60, "gigabytes": memory / 1e9}
+
+
+def _run_smaller(path, options):
+    """Run a script in this process, with some of its constants replaced before its last statement."""
+    import resource
+
+    from standins import judges
+
+    judges.shrink()
+    body, names = ast.parse(path.read_text()), {"__name__": "__main__", "__doc__": None}
+    names["__doc__"] = ast.get_docstring(body)
+    names["__file__"] = str(path)
+    last = ast.Module(body.body[-1:], [])
+    body.body = body.body[:-1]
+    exec(compile(body, path, "exec"), names)
+    for constant, expression in _SMALLER.get(path.stem, {}).items():
+        names[constant] = eval(expression, names)
+    sys.argv = [str(path), *options]
+    exec(compile(last, path, "exec"), names)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def main(settings, report, *names):
+    """Run what the names say, and add it to the report."""
+    settings, report = Path(settings).resolve(), Path(report).resolve()
+    log = report.with_suffix(".jsonl")
+    for path in [*CHAPTERS, *SCRIPTS]:
+        if any(name in path.name for name in names):
+            record = run(path, settings, settings.parent / "cache")
+            with log.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+    records = {}
+    for line in log.read_text().splitlines():
+        record = json.loads(line)
+        records[record["name"]] = record
+    write_report(records.values(), report)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--script":
+        _run_smaller(Path(sys.argv[2]), sys.argv[3:])
+    else:
+        main(*sys.argv[1:])
