@@ -60,8 +60,9 @@ def penalty_curves(study, subject):
 
 def psnr_of_z(study):
     """Return how well z keeps each test image, in decibels (n_images,) (chapter 03)."""
-    latents = features.encode_images(study.model.vae, study.originals)
-    again = features.decode_latents(study.model.vae, latents).clamp(0, 1).cpu()
+    vae, n = study.model.vae, study.preset.batch_size
+    latents = features.encode_images(vae, study.originals, n)
+    again = features.decode_latents(vae, latents, n).clamp(0, 1).cpu()
     return -10 * ((again - study.originals) ** 2).mean(dim=(1, 2, 3)).log10().numpy()
 
 
@@ -73,7 +74,9 @@ def make(study, subject):
         film = rows[:N_FILMS]
         z, c = drawings.z_and_c(study, subject, "ridge")
         visual = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral", study.preset.space, subject)
-        test, ids, _ = nsd.image_responses(study.root, subject, study.preset.space, mask=visual)[1]
+        test, ids, _ = nsd.image_responses(
+            study.root, subject, study.preset.space, study.preset.sessions, visual
+        )[1]
         found |= {
             "psnr": psnr_of_z(study).astype(np.float16),
             "film_z": z[film].cpu().numpy().astype(np.float16),

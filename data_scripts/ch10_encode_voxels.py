@@ -62,22 +62,57 @@ def compare_regions(preference, draws, first, second, rng):
     return np.array([np.mean(observed), *np.quantile(resampled, [0.025, 0.975])])
 
 
+def features_of(study, world, train_ids, test_ids):
+    """Return z and c of images as `maps.predict` reduces them, in simulated worlds also what was planted."""
+    ids = np.concatenate([train_ids, test_ids])
+    is_train = np.arange(len(ids)) < len(train_ids)
+    values = {name: of.flatten(1).numpy() for name, of in targets(study, "zc", ids).items()}
+    if world != "measured":
+        values |= planted_variables(study.root, train_ids, test_ids)
+    return {name: maps.reduced(of, is_train) for name, of in values.items()}, is_train
+
+
+def predict_cortex(study, world, subject, asked_of):
+    """Predict all of cortex from each feature set, block by block.
+
+    ``asked_of(n_repeats)`` marks the vertices, bool (n_vertices,), whose predictions are kept.
+
+    Returns
+    -------
+    r : dict of str to array (n_vertices,)
+        NaN where a vertex holds NaN in some trial.
+    predicted : dict of str to array (n_test, n_asked)
+    test : tuple of (betas, image_ids, n_repeats)
+        Betas (n_test, n_asked).
+    """
+    r, predicted, measured, values = {}, {}, [], None
+    for vertices, train, test in maps.each_block(study, subject):
+        if values is None:
+            values, is_train = features_of(study, world, train[1], test[1])
+            asked = asked_of(test[2])
+        kept = asked[vertices]
+        measured.append(test[0][:, kept])
+        for name, of in values.items():
+            found = maps.predict_from(of, is_train, train, test[1], study.preset.device)
+            predicted.setdefault(name, []).append(found[:, kept])
+            r.setdefault(name, np.full(len(asked), np.nan))[vertices] = encoding.correlation(
+                found, test[0], test[1]
+            )
+    return r, {name: np.hstack(of) for name, of in predicted.items()}, (np.hstack(measured), *test[1:])
+
+
 def make(study, world, seed, subject):
     """Score one subject of one world."""
     study = maps.study_of_world(study, world, seed)
     root, space = study.root, study.preset.space
-    train, (test_betas, test_ids, test_repeats) = nsd.image_responses(root, subject, space)
-    ids = np.concatenate([train[1], test_ids])
-    is_train = np.arange(len(ids)) < len(train[1])
-    values = {name: of.flatten(1).numpy() for name, of in targets(study, "zc", ids).items()}
-    if world != "measured":
-        values |= planted_variables(root, train[1], test_ids)
-    device = study.preset.device
-    predicted = {name: maps.predict(of, is_train, train, test_ids, device) for name, of in values.items()}
-    r = {name: encoding.correlation(p, test_betas, test_ids) for name, p in predicted.items()}
-    ceiling = nsd.noise_ceiling(nsd.ncsnr(root, subject, space), test_repeats)
-    visual = nsd.roi_mask(root, "nsdgeneral", "nsdgeneral")
-    asked = visual & (ceiling >= maps.LOWEST_CEILING)
+    ncsnr = nsd.ncsnr(root, subject, space)
+    visual = nsd.roi_mask(root, "nsdgeneral", "nsdgeneral", space, subject)
+
+    def asked_of(n_repeats):
+        return visual & (nsd.noise_ceiling(ncsnr, n_repeats) >= maps.LOWEST_CEILING)
+
+    r, predicted, (test_betas, test_ids, test_repeats) = predict_cortex(study, world, subject, asked_of)
+    ceiling, asked = nsd.noise_ceiling(ncsnr, test_repeats), asked_of(test_repeats)
 
     def preference(of_a, of_b):
         return encoding.preference(of_a, of_b, ceiling[asked], maps.LOWEST_CEILING)
@@ -85,13 +120,14 @@ def make(study, world, seed, subject):
     result, draws = {"tree": np.array(study.identity), "ceiling": ceiling[visual]}, {}
     for name in "zc":
         result[f"r_{name}"] = r[name][visual]
-        counts = discoveries(r[name], test_ids, visual)
+        known = np.isfinite(r[name])
+        counts = discoveries(r[name][known], test_ids, visual[known])
         result[f"discoveries_{name}"], result[f"uncorrected_{name}"] = counts
-        pair = predicted[name][:, asked], test_betas[:, asked]
+        pair = predicted[name], test_betas
         # The same seed draws the same images, so that differences are paired.
         draws[name] = encoding.bootstrap_correlation(*pair, np.random.default_rng(SEED), N_DRAWS)
     r = {name: of[asked] for name, of in r.items()}
-    masks = [nsd.roi_mask(root, "streams", name)[asked] for name in COMPARED]
+    masks = [nsd.roi_mask(root, "streams", name, space, subject)[asked] for name in COMPARED]
     pair = preference(r["z"], r["c"]), preference(draws["z"], draws["c"])
     result["difference"] = compare_regions(*pair, *masks, np.random.default_rng(SEED))
     if world != "measured":
@@ -110,7 +146,7 @@ def gather(study, load):
     trees = arrays.pop("tree")[:, 0].tolist()
     arrays |= {name: arrays[name].astype(np.float16) for name in ("ceiling", "r_z", "r_c")}
     arrays["worlds"], arrays["seeds"] = (np.array(column) for column in zip(*worlds, strict=True))
-    visual = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral")
+    visual = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral", study.preset.space)
     arrays["vertices"] = np.flatnonzero(visual).astype(np.int32)
     provenance = {"trees": trees, "subjects": study.subjects, "compared": COMPARED, "tolerance": TOLERANCE}
     return {"": (arrays, provenance)}
@@ -118,6 +154,7 @@ def gather(study, load):
 
 def make_job(study, _args):
     """Cut the work into parts."""
+    maps.check_surface(study)
     parts = [(*world, subject) for world in worlds_of(study) for subject in study.subjects]
     return jobs.Job(study, parts, make, gather, study.description(*NETWORKS, seed=SEED))
 

@@ -82,7 +82,7 @@ def score_splits(study, subject):
     visual = nsd.roi_mask(root, "nsdgeneral", "nsdgeneral", space, subject)
     ncsnr = nsd.ncsnr(root, subject, space)[visual]
     # By the ceiling of the published test images, so that all splits ask the same vertices.
-    test_repeats = nsd.image_responses(root, subject, space, mask=visual)[1][2]
+    test_repeats = nsd.image_responses(root, subject, space, study.preset.sessions, visual)[1][2]
     asked = nsd.noise_ceiling(ncsnr, test_repeats) >= maps.LOWEST_CEILING
     masks = [nsd.roi_mask(root, "streams", name, space, subject)[visual] & asked for name in REGIONS]
     studies = [maps.study_of_world(study, world, 0) for world in worlds_of(study)]
@@ -98,13 +98,18 @@ def score_splits(study, subject):
     return {name: np.array([of[name] for of in found]) for name in found[0]}
 
 
-def count(predicted, measured, image_ids, clusters, visual):
-    """Count the vertices that each test calls, (n_tests, 2): in visual cortex and outside."""
+def p_of_tests(predicted, measured, image_ids, clusters):
+    """Return p of each test at every vertex, (n_tests, n_vertices)."""
     r = encoding.correlation(predicted, measured, image_ids)
     p = [encoding.p_values(r, len(image_ids), image_ids)]
     for labels in (None, clusters):
-        rng = np.random.default_rng(SEED)
+        rng = np.random.default_rng(SEED)  # the same permutations for all vertices
         p.append(encoding.permutation_p_values(predicted, measured, rng, N_PERMUTATIONS, labels, image_ids))
+    return np.array(p)
+
+
+def count(p, visual):
+    """Count the vertices that each test calls by p (n_tests, n_vertices), (n_tests, 2): visual and outside."""
     called = [encoding.fdr(of_test, Q)[0] for of_test in p]
     return np.array([[of[visual].sum(), of[~visual].sum()] for of in called])
 
@@ -115,14 +120,17 @@ def call_vertices(study, subject):
     splits, kinds = image_splits.splits_of(study, subject)
     split = splits[image_splits.PUBLISHED]
     values, is_train = image_splits.features_of(study, split)
+    values = [maps.reduced(of, is_train) for of in values.values()]
     called = []
     for world in worlds_of(study):
-        of_world = maps.study_of_world(study, world, 0)
-        train, test = nsd.image_responses(of_world.root, subject, study.preset.space)
-        clusters = kinds.loc[test[1]].to_numpy()
-        for of in values.values():
-            predicted = maps.predict(of, is_train, train, test[1], study.preset.device)
-            called.append(count(predicted, *test[:2], clusters, visual))
+        known, p = [], [[] for _ in values]
+        for vertices, train, test in maps.each_block(maps.study_of_world(study, world, 0), subject):
+            known.append(visual[vertices])
+            clusters = kinds.loc[test[1]].to_numpy()
+            for of_set, of in zip(p, values, strict=True):
+                predicted = maps.predict_from(of, is_train, train, test[1], study.preset.device)
+                of_set.append(p_of_tests(predicted, *test[:2], clusters))
+        called += [count(np.hstack(of_set), np.concatenate(known)) for of_set in p]
     return {"called": np.reshape(called, (-1, 2, len(TESTS), 2))}
 
 
@@ -167,6 +175,7 @@ def mean_of_known(values):
 
 def make_job(study, _args):
     """Cut the work into parts."""
+    maps.check_surface(study)
     parts = [(subject, what) for subject in study.subjects for what in ("splits", "tests")]
     description = study.description(*NETWORKS, worlds=worlds_of(study))
     return jobs.Job(study, parts, make, gather, description)

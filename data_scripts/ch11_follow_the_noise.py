@@ -136,7 +136,7 @@ def _of_seed(study, load, seed):
         arrays["ceiling"] = arrays["ceiling"][:, 0]
     arrays = {name: of.astype(np.float16) for name, of in arrays.items()}
     if seed == 0:
-        visual = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral")
+        visual = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral", study.preset.space)
         arrays["vertices"] = np.flatnonzero(visual).astype(np.int32)
     scheduler = study.model.scheduler
     provenance = {
@@ -156,6 +156,7 @@ def _of_seed(study, load, seed):
 
 def make_job(study, _args):
     """Cut the work into parts."""
+    maps.check_surface(study)
     worlds = worlds_of(study)
     parts = [(seed, subject, n) for seed in worlds for n in removed_of(seed) for subject in study.subjects]
     return jobs.Job(study, parts, make, gather, study.description(*DIFFUSION, worlds=worlds))

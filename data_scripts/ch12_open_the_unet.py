@@ -138,7 +138,7 @@ def gather(study, load):
             plain = [name for name in with_more[0] if name.startswith("plain ")]
             arrays |= {name: np.array([part[name] for part in with_more]) for name in plain}
             arrays |= {"checked": with_more[0]["checked"], "ceiling": arrays["ceiling"][:, 0]}
-            visual = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral")
+            visual = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral", study.preset.space)
             arrays["vertices"] = np.flatnonzero(visual).astype(np.int32)
         is_float = {name: of.dtype.kind == "f" for name, of in arrays.items()}
         arrays = {name: of.astype(np.float16) if is_float[name] else of for name, of in arrays.items()}
@@ -157,6 +157,7 @@ def gather(study, load):
 
 def make_job(study, _args):
     """Cut the work into parts."""
+    maps.check_surface(study)
     worlds = worlds_of(study)
     parts = [(s, subject, share) for s in worlds for subject in study.subjects for share in shares_of(s)]
     return jobs.Job(study, parts, make, gather, study.description(*DIFFUSION, worlds=worlds))

@@ -18,7 +18,8 @@ def test_each_test_calls_what_it_asks_for(rng, monkeypatch):
     signal = np.repeat(np.stack([3 * between, 3 * within, -3 * within], axis=1), 10, axis=1)
     visual = np.arange(30) < 20
     predicted = np.repeat(np.stack([between, within, within], axis=1), 10, axis=1)
-    called = script.count(predicted, signal + noise, np.arange(100), clusters, visual)
+    p = script.p_of_tests(predicted, signal + noise, np.arange(100), clusters)
+    called = script.count(p, visual)
     assert called.tolist() == [[20, 0], [20, 0], [10, 0]]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from latentcortex.mini import experiment, layout, surface
+from latentcortex.store import rows_of
 
 N_IDS, N_SUBJECTS, N_IMAGES, N_SHARED = 73_000, 8, 2_000, 50
 N_SESSIONS, N_TRIALS = 40, 150
@@ -70,7 +71,7 @@ def write_tree(root, on_disk, space="fsaverage5"):
         log = experiment.simulate_responses(k + 1, order, subjectim[k], pattern, rng)
         layout.write_behaviour(root, subject, log)
         _write_own_labels(root, subject, atlases, rng)
-        shown = np.searchsorted(ids, subjectim[k, order[: n_sessions * N_TRIALS]])
+        shown = rows_of(ids, subjectim[k, order[: n_sessions * N_TRIALS]])
         brain = _Brain(scenes, atlases["streams"][0], atlases["nsdgeneral"][0] > 0, rng)
         write = _write_volumes if space == "func1pt8mm" else _write_surfaces
         write(root, subject, brain, shown.reshape(n_sessions, -1), space, atlases, rng)
@@ -207,7 +208,9 @@ def _spread(codes):
     """Return what fsaverage5's vertices hold at all vertices of fsaverage, left then right."""
     halves = np.split(np.asarray(codes), 2)
     spheres = _fsaverage()
-    return np.concatenate([half[_coarse(of, side)] for side, (half, (of, _)) in enumerate(zip(halves, spheres, strict=True))])
+    return np.concatenate(
+        [half[_coarse(of, side)] for side, (half, (of, _)) in enumerate(zip(halves, spheres, strict=True))]
+    )
 
 
 def _write_spheres(root, owner, spheres):

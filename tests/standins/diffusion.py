@@ -111,11 +111,20 @@ def _words():
 
 def _tokenizer(words):
     """Return the files of the tokenizer in the form of 2022: vocabulary and merges, no tokenizer.json."""
-    end = {"content": "<|endoftext|>", "lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
+    end = {
+        "content": "<|endoftext|>",
+        "lstrip": False,
+        "normalized": True,
+        "rstrip": False,
+        "single_word": False,
+    }
     start = {**end, "content": "<|startoftext|>"}
     special = {"bos_token": start, "eos_token": end, "pad_token": "<|endoftext|>", "unk_token": end}
     config = {
-        **{name: {"__type": "AddedToken", **of} if isinstance(of, dict) else of for name, of in special.items()},
+        **{
+            name: {"__type": "AddedToken", **of} if isinstance(of, dict) else of
+            for name, of in special.items()
+        },
         "add_prefix_space": False,
         "do_lower_case": True,
         "errors": "replace",

@@ -20,7 +20,15 @@ _CLIP = {
     "vision_cfg": {"image_size": 224, "layers": 12, "width": 32, "patch_size": 14, "head_width": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
 }
-_GUIDE = {"image_size": 224, "patch_size": 32, "width": 32, "layers": 12, "heads": 2, "mlp_ratio": 4.0, "output_dim": 32}
+_GUIDE = {
+    "image_size": 224,
+    "patch_size": 32,
+    "width": 32,
+    "layers": 12,
+    "heads": 2,
+    "mlp_ratio": 4.0,
+    "output_dim": 32,
+}
 
 
 def shrink():

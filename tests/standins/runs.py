@@ -91,7 +91,9 @@ def write_report(records, path):
     for one in records:
         error = one["errors"][0] if one["errors"] else ""
         result = f"{len(one['errors'])} errors" if one["errors"] else "passes"
-        lines.append(f"| {one['name']} | {result} | {one['minutes']:.1f} | {one['gigabytes']:.1f} | {error} |")
+        lines.append(
+            f"| {one['name']} | {result} | {one['minutes']:.1f} | {one['gigabytes']:.1f} | {error} |"
+        )
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -4,12 +4,17 @@ from pathlib import Path
 
 from standins import brain, diffusion, judges
 
-ON_DISK = {"subj01": 6, "subj02": 5}
+# Sessions by subject. Surfaces of all vertices take 0.2 GB a session.
+ON_DISK = {
+    "fsaverage5": {"subj01": 6, "subj02": 5},
+    "fsaverage": {"subj01": 3, "subj02": 3},
+    "func1pt8mm": {"subj01": 6, "subj02": 5},
+}
 _SETTINGS = """base = "sd14"
 
 data = "./{data}"
 subjects = {subjects}
-sessions = [1, 2, 3, 4, 5]
+sessions = {sessions}
 space = "{space}"
 
 model = "./diffusion"
@@ -23,13 +28,15 @@ n_steps = 4
 """
 
 
-def write_study(folder, space="fsaverage5", on_disk=None):
+def write_study(folder, space="fsaverage5"):
     """Write stand-ins of everything that a real study reads; return the path of its settings."""
-    folder, on_disk = Path(folder), on_disk or ON_DISK
+    folder, on_disk = Path(folder), ON_DISK[space]
     brain.write_tree(folder / f"nsd-{space}", on_disk, space)
     diffusion.write_folder(folder / "diffusion")
     judges.write_weights(folder / "judges")
     path = folder / f"{space}.toml"
     subjects = [int(name.removeprefix("subj")) for name in on_disk]
-    path.write_text(_SETTINGS.format(data=f"nsd-{space}", subjects=subjects, space=space))
+    sessions = list(range(1, min(on_disk.values()) + 1))
+    settings = _SETTINGS.format(data=f"nsd-{space}", subjects=subjects, sessions=sessions, space=space)
+    path.write_text(settings)
     return path

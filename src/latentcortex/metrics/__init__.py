@@ -34,7 +34,7 @@ from latentcortex.metrics.intervals import (
     paired_difference,
     t_interval,
 )
-from latentcortex.metrics.networks import NETWORKS, load_network
+from latentcortex.metrics.networks import NETWORKS, load_network, source_of_weights
 from latentcortex.metrics.protocols import PROTOCOLS, Protocol, Score
 from latentcortex.metrics.scoring import extract, score
 

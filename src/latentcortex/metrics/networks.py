@@ -183,6 +183,22 @@ def load_network(name, folder=None, download=False, device="cpu", revision=None)
     return Network(module.float().to(device))
 
 
+def source_of_weights(name):
+    """Return where the weights of one of `NETWORKS` come from if they are not in a folder.
+
+    Returns
+    -------
+    str
+        An address, whose file torch keeps under its own name. Of a CLIP, ``name/pretrained`` of open_clip.
+    """
+    if name in _CLIP:
+        return "/".join(_CLIP[name])
+    import torchvision
+
+    _, _, enumeration, which = _TORCHVISION[name]
+    return _SWAV if enumeration is None else getattr(torchvision.models, enumeration)[which].url
+
+
 def _load_torchvision(name, path):
     import torchvision
 

@@ -30,8 +30,10 @@ class Preset:
         Folder or hub id of a tiny autoencoder of the same latents, through which a guide may look at less
         cost.
     guide, judge : str
-        The CLIP image encoder whose features guide the sampler, and the network that judges reconstructions.
-        Each is a folder, or ``name/pretrained`` of open_clip.
+        The CLIP image encoder whose features guide the sampler, and the networks that judge reconstructions.
+        Each is a folder, or ``name/pretrained`` of open_clip. The folder of the judge may hold
+        ``NAME.safetensors`` of each network of the protocol (`metrics.load_network`), for machines without
+        a network; what it lacks is downloaded.
     protocol : str
         The set of scores that reconstructions are measured by, one of `metrics.PROTOCOLS`.
     image_size : int

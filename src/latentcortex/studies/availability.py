@@ -1,7 +1,12 @@
 """Whether the networks that a preset names can be loaded, asked before the first computation."""
 
 import functools
+import urllib.request
 from pathlib import Path
+
+import torch
+
+from latentcortex import metrics
 
 _FILES = {
     "vae": "vae/config.json",
@@ -27,7 +32,8 @@ def check_networks(preset, networks):
     ValueError
         If open_clip has no such network.
     RuntimeError
-        If a network is neither on disk nor in the hub's cache, and the hub does not answer or lacks it.
+        If a network is neither on disk nor in the hub's or torch's cache, and cannot be downloaded. With the
+        judge all networks are meant that the preset's protocol asks for.
     """
     for name in networks:
         if name in _FILES and not Path(preset.model).is_dir():
@@ -36,6 +42,34 @@ def check_networks(preset, networks):
             _check_open_clip(getattr(preset, name), getattr(preset, f"{name}_revision"), name)
         elif name == "tiny_vae" and not Path(preset.tiny_vae).is_dir():
             _check_hub(preset.tiny_vae, preset.tiny_vae_revision, ("config.json",), name)
+        if name == "judge":
+            _check_protocol(preset)
+
+
+def _check_protocol(preset):
+    for name in sorted({score.network for score in metrics.PROTOCOLS[preset.protocol].scores} - {None}):
+        if name not in metrics.NETWORKS or Path(preset.judge, f"{name}.safetensors").is_file():
+            continue
+        source = metrics.source_of_weights(name)
+        if source.startswith("https://"):
+            _check_address(source, name)
+        else:
+            _check_open_clip(source, preset.judge_revision, "judge")
+
+
+@functools.cache
+def _check_address(address, name):
+    kept = Path(torch.hub.get_dir(), "checkpoints", address.rpartition("/")[2])
+    if kept.is_file():
+        return
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=_SECONDS).close()
+    except OSError as error:
+        raise RuntimeError(
+            f"The scores need the network {name}. Its weights are not at {kept}, and {address} does not give "
+            f"them: {error}. Where there is a network, download that file and put it there; or make the "
+            f"preset's `judge` a folder with {name}.safetensors."
+        ) from error
 
 
 def _check_open_clip(network, revision, field):

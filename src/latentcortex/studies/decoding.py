@@ -18,7 +18,7 @@ SEED = 6
 
 def read(study, subject):
     """Return the `responses.Responses` of a subject."""
-    return responses.read(study.root, subject, study.preset.space)
+    return responses.read(study.root, subject, study.preset.space, study.preset.sessions)
 
 
 def regions(preset):

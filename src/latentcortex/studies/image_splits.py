@@ -63,7 +63,8 @@ def read_trials(study, subject, mask=None):
     held_back = None
     if captions_held_back(study.root):
         held_back = nsd.synthetic_responses(*arguments, mask)
-    return Trials(study.tables[subject], nsd.betas(*arguments, mask=mask), held_back)
+    betas = nsd.betas(*arguments, study.preset.sessions, mask)
+    return Trials(study.tables[subject], betas, held_back)
 
 
 def responses(trials, split):

@@ -15,6 +15,7 @@ from latentcortex.studies.study import open_study
 # Of every feature set that has so many. Chosen for z and c on training images of one subject by generalised
 # cross-validation, from 6 to 400: the score rises up to here and stays flat after.
 N_COMPONENTS = 200
+N_IN_BLOCK = 25_000  # vertices; 27,750 trials of them take 2.8 GB, and as much again while they are scaled
 LOWEST_CEILING = 0.05  # in R2: vertices that a region's mean is taken over
 SEED_OF_DRAWS = 18
 N_DRAWS = 200  # of test images
@@ -48,9 +49,48 @@ def predict(values, is_train, train, test_ids, device=None):
     device : str, optional
         Where the regression runs.
     """
-    reduced = encoding.low_rank(values, is_train, N_COMPONENTS)
-    encoder = encoding.VoxelwiseEncoder(cv="gcv", device=device).fit(reduced[is_train], *train)
-    return encoder.predict(reduced[~is_train], test_ids)
+    return predict_from(reduced(values, is_train), is_train, train, test_ids, device)
+
+
+def reduced(values, is_train):
+    """Return features (n_images, n_varying) as `predict` reduces them."""
+    return encoding.low_rank(values, is_train, N_COMPONENTS)
+
+
+def predict_from(features, is_train, train, test_ids, device=None):
+    """Return what `predict` returns, from features that `reduced` has returned."""
+    encoder = encoding.VoxelwiseEncoder(cv="gcv", device=device).fit(features[is_train], *train)
+    return encoder.predict(features[~is_train], test_ids)
+
+
+def each_block(study, subject):
+    """Yield the responses of all of cortex, some vertices at a time, because all of NSD's take 36 GB.
+
+    Vertices that hold NaN in some trial are left out.
+
+    Yields
+    ------
+    vertices : int array (n,)
+        In ascending order; at most `N_IN_BLOCK`.
+    train, test : tuples of (betas, image_ids, n_repeats)
+        See `nsd.image_responses`.
+    """
+    arguments = study.root, subject, study.preset.space, study.preset.sessions
+    finite = nsd.finite_mask(*arguments)
+    known = np.flatnonzero(finite)
+    for start in range(0, len(known), N_IN_BLOCK):
+        vertices, mask = known[start : start + N_IN_BLOCK], np.zeros_like(finite)
+        mask.flat[vertices] = True
+        yield vertices, *nsd.image_responses(*arguments, mask)
+
+
+def check_surface(study):
+    """Raise ValueError if the space of a study is not the surface, on which maps of subjects can be stacked."""
+    if study.preset.space not in ("fsaverage", "fsaverage5"):
+        raise ValueError(
+            f"The preset {study.preset.name!r} has the space {study.preset.space!r}, in which each subject has "
+            "voxels of its own. This script stacks maps of all subjects: choose fsaverage or fsaverage5."
+        )
 
 
 @dataclass(frozen=True)
@@ -165,7 +205,7 @@ def read_worlds(study, worlds, seed, subject):
     for world in worlds:
         root = study_of_world(study, world, seed).root
         visual = nsd.roi_mask(root, "nsdgeneral", "nsdgeneral", space, subject)
-        train, test = nsd.image_responses(root, subject, space, mask=visual)
+        train, test = nsd.image_responses(root, subject, space, study.preset.sessions, visual)
         ceiling = nsd.noise_ceiling(nsd.ncsnr(root, subject, space)[visual], test[2])
         read.append((train, test, ceiling))
     (first_train, first_test, _), *others = read

@@ -118,9 +118,9 @@ class Responses:
 
 
 @functools.lru_cache(maxsize=8)  # subjects of a study; one of NSD on fsaverage takes about 5 GB
-def read(root, subject, space):
-    """Return the `Responses` of a subject in all of visual cortex and all streams."""
+def read(root, subject, space, sessions=None):
+    """Return the `Responses` of a subject in all of visual cortex and all streams, see `nsd.scaled_betas`."""
     masks = [nsd.roi_mask(root, *VISUAL_CORTEX, space, subject), nsd.roi(root, "streams", space, subject) > 0]
     voxels = np.any(masks, axis=0)
-    table, betas = nsd.scaled_betas(root, subject, space, mask=voxels)
+    table, betas = nsd.scaled_betas(root, subject, space, sessions, voxels)
     return Responses(table, betas, root, subject, space, voxels)

@@ -1,6 +1,7 @@
 """Score drawings by the preset's protocol, and score decoded features."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from latentcortex.store import rows_of
 def instruments(preset):
     """Return the networks that the preset's protocol asks for, by name."""
     asked = {score.network for score in metrics.PROTOCOLS[preset.protocol].scores}
+    folder = preset.judge if Path(preset.judge).is_dir() else None
     published = {
-        name: metrics.load_network(name, download=True, device=preset.device, revision=preset.judge_revision)
+        name: metrics.load_network(name, folder, True, preset.device, preset.judge_revision)
         for name in asked.intersection(metrics.NETWORKS)
     }
     own = networks.load_instruments() if asked & {"small_alexnet", "judge"} else {}

@@ -96,8 +96,10 @@ class Trainings:
         read = decoding.read(self.study, subject)
         rows = ~read.table["shared"].to_numpy()
         if amount != "all":
-            sessions = nsd.trials(self.study.root, subject, int(amount))["session"]
-            rows &= read.table["session"].isin(sessions).to_numpy()
+            sessions = read.table["session"].unique()
+            if int(amount) > len(sessions):
+                raise ValueError(f"Expected 1 to {len(sessions)} sessions of {subject}, got {amount}.")
+            rows &= read.table["session"].isin(sessions[: int(amount)]).to_numpy()
         betas, ids = read.single(VISUAL_CORTEX)[rows], read.image_ids[rows]
         if self.confused_but in (None, subject):
             return betas, ids

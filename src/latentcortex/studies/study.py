@@ -53,7 +53,8 @@ class Study:
     @functools.cached_property
     def tables(self):
         """Return the table of trials by subject."""
-        return {subject: nsd.trials(self.root, subject) for subject in self.subjects}
+        sessions = self.preset.sessions
+        return {subject: nsd.trials(self.root, subject, sessions) for subject in self.subjects}
 
     @functools.cached_property
     def image_ids(self):
@@ -61,8 +62,8 @@ class Study:
         tests = {tuple(nsd.split(table)[1].tolist()) for table in self.tables.values()}
         if len(tests) != 1:
             raise ValueError(
-                "The subjects saw different shared images: choose sessions in which all of them saw the "
-                "same images, or run the subjects one by one."
+                "The subjects saw different shared images. Give the preset `sessions` in which all of them saw "
+                "the same, or run the subjects one by one."
             )
         ids = np.array(tests.pop())
         if self.n_images is None:

@@ -7,6 +7,8 @@ from latentcortex import encoding, metrics, nsd
 WIDTH = 8.4  # of NSD's pictures, in degrees
 N_CELLS = 16  # along each side of the maps that receptive fields are looked for in
 N_BEST = 10
+CARD_SIZE = 64  # pixels of the images on cards
+N_AT_A_TIME = 128  # images of NSD take 2.2 MB each
 LOWEST_CEILING = 0.05  # in R2
 # A word counts if so many of the training images have it in a caption, and no more than half of them.
 LEAST_IMAGES = 30
@@ -19,6 +21,12 @@ def channels(images):
     """Return contrasts and colours of images (n, 3, h, w) as maps (n, n_channels, N_CELLS, N_CELLS)."""
     parts = metrics.gabor_energy(images, n_cells=N_CELLS), metrics.colour_means(images, n_cells=N_CELLS)
     return np.concatenate([of.reshape(len(images), -1, N_CELLS, N_CELLS) for of in parts], axis=1)
+
+
+def channels_of(root, image_ids):
+    """Return the `channels` of images at the size that they are stored at, few of them in memory at a time."""
+    parts = np.split(image_ids, range(N_AT_A_TIME, len(image_ids), N_AT_A_TIME))
+    return np.concatenate([channels(nsd.images(root, part)) for part in parts])
 
 
 def answers_to_words(captions, betas):
@@ -67,14 +75,14 @@ def describe(study, subject, areas):
     """
     root, space = study.root, study.preset.space
     visual = nsd.roi_mask(root, "nsdgeneral", "nsdgeneral", space, subject)
-    train, test = nsd.image_responses(root, subject, space, mask=visual)
+    train, test = nsd.image_responses(root, subject, space, study.preset.sessions, visual)
     ceiling = nsd.noise_ceiling(nsd.ncsnr(root, subject, space)[visual], test[2])
     asked = ceiling >= LOWEST_CEILING
     vertices = np.flatnonzero(visual)[asked]
-    betas, images = train[0][:, asked], nsd.images(root, train[1])
+    betas = train[0][:, asked]
     encoder = encoding.ReceptiveFieldEncoder(encoding.candidate_fields(WIDTH), WIDTH)
-    encoder.fit(channels(images), betas, *train[1:])
-    predicted = encoder.predict(channels(nsd.images(root, test[1])), test[1])
+    encoder.fit(channels_of(root, train[1]), betas, *train[1:])
+    predicted = encoder.predict(channels_of(root, test[1]), test[1])
     captions = nsd.captions(root, train[1])
     words, answers = answers_to_words(captions, betas)
     examples = {}
@@ -87,7 +95,7 @@ def describe(study, subject, areas):
         "fields": np.stack([encoder.x_, encoder.y_, encoder.size_], axis=1),
         "field_r": encoding.correlation(predicted, test[0][:, asked], test[1]),
         "width": WIDTH,
-        "images": images,
+        "images": nsd.images(root, train[1], CARD_SIZE),
         "descriptions": [max(of, key=len) for of in captions],
         "best": np.argsort(-betas, axis=0, kind="stable")[:N_BEST].T,
         "words": words,
