@@ -1,12 +1,15 @@
 """Networks that can't be loaded are named before the first computation, with what to do."""
 
 import dataclasses
+import tracemalloc
+import urllib.request
 
 import numpy as np
 import pytest
+import torch
 
-from latentcortex import presets
-from latentcortex.studies import availability, image_rows
+from latentcortex import metrics, presets
+from latentcortex.studies import availability, image_rows, scores
 from latentcortex.studies.availability import check_networks
 from latentcortex.studies.kept import Shelf
 
@@ -16,6 +19,7 @@ ALL = ("vae", "unet", "text_encoder", "tokenizer", "scheduler", "tiny_vae", "gui
 @pytest.fixture(autouse=True)
 def forget():
     availability._check_hub.cache_clear()
+    availability._check_address.cache_clear()
 
 
 @pytest.fixture
@@ -67,6 +71,57 @@ def test_what_lies_in_the_cache_needs_no_network(asked):
         check_networks(preset, ["judge"])
 
 
+@pytest.fixture
+def addresses(monkeypatch, tmp_path, asked):
+    """Addresses that are asked for; torch's cache is empty, the hub's holds the CLIP, and there is no network."""
+    found = []
+    asked.there = {("timm/vit_large_patch14_clip_224.openai", "open_clip_model.safetensors")}
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+
+    def offline(request, timeout):
+        found.append((request.get_method(), request.full_url, timeout))
+        raise urllib.error.URLError("Name or service not known")
+
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    return found
+
+
+def test_a_network_of_the_scores_that_is_nowhere_is_named_before_anything_is_drawn(addresses, tmp_path):
+    with pytest.raises(RuntimeError, match="need the network alexnet") as told:
+        check_networks(presets.get("sd14"), ["judge"])
+    assert addresses == [("HEAD", metrics.source_of_weights("alexnet"), availability._SECONDS)]
+    kept = tmp_path / "checkpoints" / addresses[0][1].rpartition("/")[2]
+    for words in (str(kept), "Name or service", "`judge` a folder with alexnet.safetensors"):
+        assert words in str(told.value)
+
+
+def test_weights_in_the_cache_of_torch_or_in_the_folder_of_the_judge_need_no_network(addresses, tmp_path):
+    preset, judge = presets.get("sd14"), tmp_path / "judge"
+    names = [name for name in metrics.NETWORKS if name not in ("clip_vit_l_14", "efficientnet_b1_v1")]
+    (tmp_path / "checkpoints").mkdir()
+    for name in names:
+        (tmp_path / "checkpoints" / metrics.source_of_weights(name).rpartition("/")[2]).touch()
+    check_networks(preset, ["judge"])
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.unlink()
+    judge.mkdir()
+    for name in (*names, "clip_vit_l_14"):
+        (judge / f"{name}.safetensors").touch()
+    check_networks(dataclasses.replace(preset, judge=str(judge)), ["judge"])
+    assert addresses == []
+
+
+def test_the_networks_of_the_scores_come_from_the_folder_of_the_judge(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(metrics, "load_network", lambda *of: asked.append(of) or of)
+    for judge, folder in ((str(tmp_path), str(tmp_path)), ("ViT-L-14-quickgelu/openai", None)):
+        preset = dataclasses.replace(presets.get("sd14"), judge=judge)
+        names = {one.network for one in metrics.PROTOCOLS["mindeye2"].scores if one.network}
+        assert set(scores.instruments(preset)) == names
+        assert {of[:3] for of in asked} == {(name, folder, True) for name in names}
+        asked.clear()
+
+
 @pytest.mark.usefixtures("asked")
 def test_the_hub_is_asked_once_where_it_answers(monkeypatch):
     answered = []
@@ -113,3 +168,22 @@ def test_features_that_would_fill_the_disk_are_refused_after_the_first_file(tmp_
     with pytest.raises(OSError, match="needs 3 GB"):
         image_rows.read_rows(shelf, compute, np.arange(200), ["g1"], 10)
     assert computed == [10] * 11  # what was computed is kept
+
+
+def test_rows_are_read_in_the_order_asked_for_without_holding_them_twice(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path))
+    shelf, n = Shelf("targets-clip", "0" * 64, {}), 60_000  # numbers of an image
+
+    def compute(ids):
+        return {"g1": np.repeat(np.asarray(ids, np.float32)[:, None], n, axis=1)}
+
+    image_rows.read_rows(shelf, compute, np.array([9, 3, 7, 1]), ["g1"], 2)
+    order = np.arange(40)[::-1].copy()
+    image_rows.read_rows(shelf, compute, order, ["g1"], 2)
+    tracemalloc.start()
+    ids, arrays = image_rows.read_rows(shelf, compute, order, ["g1"], 2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(ids, order)
+    np.testing.assert_array_equal(arrays["g1"][:, 5], order)
+    assert peak < 1.5 * arrays["g1"].nbytes

@@ -47,7 +47,7 @@ def kept_by_setting(study, name, compute, setting, names, image_ids):
         shelf, functools.partial(compute, study, setting), np.unique(image_ids), names, N_IN_FILE
     )
     rows = store.rows_of(ids, image_ids)
-    return {name: arrays[name][rows].astype(np.float32) for name in names}
+    return {name: arrays[name][rows].astype(np.float32, copy=False) for name in names}
 
 
 def read_rows(shelf, compute, image_ids, names, n_in_file):
@@ -72,12 +72,15 @@ def read_rows(shelf, compute, image_ids, names, n_in_file):
     Returns
     -------
     image_ids : int array (n,)
-        Images of the rows, in their order on disk.
+        As they came.
     arrays : dict of str to array (n, ...)
+        Beside them one file is in memory at a time.
     """
     store.make_folder(shelf.folder)
+    rows = _Rows(np.asarray(image_ids), names)
     with FileLock(shelf.folder / "growing.lock"):
-        found, missing = _gather(shelf, image_ids, names)
+        _gather(shelf, rows)
+        missing = rows.missing
         for start in range(0, len(missing), n_in_file):
             ids = missing[start : start + n_in_file]
             path = shelf.path((ids[0], ids[-1], len(ids)), ".safetensors")
@@ -86,21 +89,30 @@ def read_rows(shelf, compute, image_ids, names, n_in_file):
             if start == 0:  # the first file says what the others will take
                 n_bytes = path.stat().st_size * (len(missing) - len(ids)) // len(ids)
                 store.check_space(shelf.folder, n_bytes, f"{shelf.name} of {len(missing):,} images")
-            found.append({"image_ids": ids, **{name: arrays[name] for name in names}})
-    return np.concatenate([part["image_ids"] for part in found]), {
-        name: np.concatenate([part[name] for part in found]) for name in names
-    }
+            rows.put(ids, arrays)
+    return rows.image_ids, rows.arrays
 
 
-def _gather(shelf, image_ids, names):
-    """Return the rows of the images that the files of a shelf hold, and the ids that none holds.
+class _Rows:
+    """Arrays of images that are filled file by file: all files and what is joined of them would be twice as much."""
 
-    Files are read whole, because only then a damaged one is noticed.
-    """
-    found, missing = [], image_ids
+    def __init__(self, image_ids, names):
+        self.image_ids, self.missing, self.names, self.arrays = image_ids, image_ids, names, {}
+
+    def put(self, image_ids, arrays):
+        """Keep the rows of images that are still missing."""
+        new = np.isin(image_ids, self.missing)
+        rows = store.rows_of(self.image_ids, image_ids[new])
+        for name in self.names:
+            values = arrays[name]
+            if name not in self.arrays:
+                self.arrays[name] = np.empty((len(self.image_ids), *values.shape[1:]), values.dtype)
+            self.arrays[name][rows] = values[new]
+        self.missing = np.setdiff1d(self.missing, image_ids)
+
+
+def _gather(shelf, rows):
+    """Put what the files of a shelf hold; they are read whole, because only then a damaged one is noticed."""
     for path in sorted(shelf.folder.glob("*.safetensors")):
-        if np.isin(missing, shelf.image_ids(path)).any() and (arrays := shelf.load(path)):
-            rows = np.isin(arrays["image_ids"], missing)
-            found.append({name: arrays[name][rows] for name in ("image_ids", *names)})
-            missing = np.setdiff1d(missing, arrays["image_ids"])
-    return found, missing
+        if np.isin(rows.missing, shelf.image_ids(path)).any() and (arrays := shelf.load(path)):
+            rows.put(arrays["image_ids"], arrays)

@@ -1,0 +1,115 @@
+"""What real data need and the simulated ones don't: chosen sessions, NaN vertices, blocks, and early refusals."""
+
+import dataclasses
+import shutil
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+
+from data_scripts import ch10_encode_voxels as ch10
+from data_scripts import ch14_leave_kinds_out as ch14
+from latentcortex import encoding, nsd
+from latentcortex.studies import decoding, image_splits, maps, shared_training, vertex_cards
+from latentcortex.studies.plans import plan_for
+from latentcortex.studies.study import Study
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+AREAS = {"early": ("streams", ("early",)), "ventral": ("streams", ("ventral",))}
+
+
+def changed(study, **fields):
+    """The study with other fields of its preset."""
+    return Study(dataclasses.replace(study.preset, **fields), study.root)
+
+
+def test_the_sessions_of_the_preset_are_those_that_are_read(study, monkeypatch):
+    monkeypatch.setattr(maps, "AREAS", AREAS)
+    some = changed(study, sessions=(2, 3, 5, 7))
+    visual = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral")
+    expected = nsd.trials(study.root, "subj01", (2, 3, 5, 7))
+    assert some.tables["subj01"].equals(expected)
+    assert decoding.read(some, "subj01").table.equals(expected)
+    assert len(image_splits.read_trials(some, "subj01", visual).betas) == len(expected)
+    ids = maps.read_worlds(some, ("measured",), 0, "subj01").image_ids
+    assert set(ids) == set(expected["image_id"])
+    trials = shared_training.Trainings(some, plan_for(some.preset)).trials("subj01", "2")[1]
+    first = expected[expected["session"].isin([2, 3]) & ~expected["shared"]]
+    np.testing.assert_array_equal(trials, first["image_id"])
+    with pytest.raises(ValueError, match="1 to 4 sessions of subj01, got 5"):
+        shared_training.Trainings(some, plan_for(some.preset)).trials("subj01", "5")
+
+
+@pytest.fixture
+def with_nan(study, tmp_path):
+    """The study on a tree in which one session has two vertices of NaN, one of them in visual cortex."""
+    root = tmp_path / "nsd"
+    shutil.copytree(study.root, root)
+    visual = nsd.roi_mask(root, "nsdgeneral", "nsdgeneral")
+    missing = np.flatnonzero(visual)[3], np.flatnonzero(~visual)[5]
+    folder = root / "nsddata_betas/ppdata/subj01/fsaverage/betas_fithrf_GLMdenoise_RR"
+    n = len(visual) // 2
+    for hemisphere, start in (("lh", 0), ("rh", n)):
+        path = folder / f"{hemisphere}.betas_session02.mgh"
+        values = np.array(nibabel.load(path).dataobj)
+        values[[v - start for v in missing if start <= v < start + n]] = np.nan
+        nibabel.save(nibabel.MGHImage(values, np.eye(4)), path)
+    return Study(study.preset, root), missing
+
+
+def test_all_of_cortex_is_read_in_blocks_without_the_vertices_of_nan(with_nan, monkeypatch):
+    study, missing = with_nan
+    finite = nsd.finite_mask(study.root, "subj01")
+    whole = nsd.image_responses(study.root, "subj01", mask=finite)
+    monkeypatch.setattr(maps, "N_IN_BLOCK", 100)
+    blocks = list(maps.each_block(study, "subj01"))
+    assert [len(of[0]) for of in blocks] == [100, 100, 100, len(finite) - 302]
+    vertices = np.concatenate([of[0] for of in blocks])
+    np.testing.assert_array_equal(vertices, np.setdiff1d(np.arange(len(finite)), missing))
+    for k in (0, 1):
+        np.testing.assert_array_equal(np.hstack([of[k + 1][0] for of in blocks]), whole[k][0])
+        np.testing.assert_array_equal(blocks[0][k + 1][1], whole[k][1])
+
+
+def test_cortex_is_predicted_block_by_block_as_at_once(with_nan, monkeypatch):
+    study, missing = with_nan
+    visual = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral")
+    values = torch.randn(study.tables["subj01"]["image_id"].max() + 1, 2, 30)
+    features = {name: values[:, k] for k, name in enumerate("zc")}
+    monkeypatch.setattr(
+        ch10, "targets", lambda _study, _names, ids: {k: of[ids] for k, of in features.items()}
+    )
+    found = []
+    for n in (10_000, 90):
+        monkeypatch.setattr(maps, "N_IN_BLOCK", n)
+        found.append(ch10.predict_cortex(study, "measured", "subj01", lambda _: visual))
+    (r, predicted, test), (r_blocks, predicted_blocks, test_blocks) = found
+    np.testing.assert_array_equal(test[0], test_blocks[0])
+    for name in "zc":
+        np.testing.assert_allclose(r[name], r_blocks[name], atol=1e-4)
+        np.testing.assert_allclose(predicted[name], predicted_blocks[name], atol=1e-4)
+        np.testing.assert_array_equal(np.flatnonzero(np.isnan(r[name])), np.sort(missing))
+    inside = np.delete(np.flatnonzero(visual), 3)
+    np.testing.assert_allclose(r["z"][inside], encoding.correlation(predicted["z"], test[0]), atol=1e-6)
+
+
+def test_maps_of_voxels_are_refused_before_anything_is_computed(study):
+    for job_of in (ch10.make_job,):
+        with pytest.raises(ValueError, match="has the space 'func1pt8mm', in which each subject has voxels"):
+            job_of(changed(study, space="func1pt8mm"), None)
+
+
+def test_what_only_the_simulated_world_knows_is_refused_on_real_data(study):
+    with pytest.raises(ValueError, match="run this script with the preset 'mini'"):
+        ch14.make_job(changed(study, data=str(study.root)), None)
+
+
+def test_images_are_described_a_few_at_a_time(study, monkeypatch):
+    ids, asked, read = np.arange(7), [], nsd.images
+    monkeypatch.setattr(vertex_cards, "N_CELLS", 4)  # of the 12 x 10 pixels of the tiny tree
+    monkeypatch.setattr(vertex_cards, "N_AT_A_TIME", 3)
+    monkeypatch.setattr(nsd, "images", lambda root, some: asked.append(len(some)) or read(root, some))
+    found = vertex_cards.channels_of(study.root, ids)
+    assert asked == [3, 3, 1]
+    np.testing.assert_array_equal(found, vertex_cards.channels(read(study.root, ids)))
