@@ -30,7 +30,7 @@ SEALED := env HF_HUB_OFFLINE=1 LATENTCORTEX_OFFLINE=1 HF_HOME="$(CURDIR)/.cache/
 RUN := .venv/bin/python -m
 
 .PHONY: help environment book slides world-archive check-pages test lint report-prose test-floors test-colab \
-	test-solutions lab constraints clean
+	test-solutions test-real lab constraints clean
 
 help:
 	@echo "make book         build the book into book/_build/html (executes every chapter)"
@@ -43,6 +43,7 @@ help:
 	@echo "make test-floors  run the tests with the lowest versions that pyproject.toml allows"
 	@echo "make test-colab   run the chapters with Google Colab's versions (6 GB; CHAPTERS='05 06': only these)"
 	@echo "make test-solutions run each chapter's solutions after it (CHAPTERS='05 06': only these)"
+	@echo "make test-real    run chapters and data scripts on stand-ins of NSD and Stable Diffusion"
 	@echo "make lab          open the chapters in JupyterLab"
 	@echo "make constraints  write the versions that .venv holds into constraints.txt"
 	@echo "make clean        remove the built book and the cache (.venv stays)"
@@ -95,6 +96,11 @@ test-colab:
 
 test-solutions: environment
 	$(SEALED) .venv/bin/python book/solutions.py $(CHAPTERS)
+
+# Not part of `.ci/run`: half an hour, 2 GB in .cache/real, where the report lies, too.
+test-real: environment
+	$(SEALED) LATENTCORTEX_TEST_REAL=fsaverage5 $(RUN) pytest tests/test_real_study.py; \
+		status=$$?; cat .cache/real/report.md; exit $$status
 
 lab: environment
 	$(RUN) jupyterlab book

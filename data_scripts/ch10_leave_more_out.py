@@ -109,7 +109,7 @@ def p_of_tests(predicted, measured, image_ids, clusters):
 
 
 def count(p, visual):
-    """Count the vertices that each test calls by p (n_tests, n_vertices), (n_tests, 2): visual and outside."""
+    """Count the vertices that each test calls, (n_tests, 2): in visual cortex and outside."""
     called = [encoding.fdr(of_test, Q)[0] for of_test in p]
     return np.array([[of[visual].sum(), of[~visual].sum()] for of in called])
 

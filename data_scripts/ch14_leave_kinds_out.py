@@ -4,7 +4,8 @@ For each setting, and for each kind of thing, decoders of z and c are fitted wit
 show it, and draw the test images that do; next to them decoders of as many training images drawn at random.
 Then the further session of held-back scenes, whose kind or combinations no model and no decoder has seen.
 What is in an image is read from the ground truth of a simulated tree, and from drawings by the miniature
-world's judge, so this needs the preset "mini". A second file, ``-pictures``, holds a few images drawn at random.
+world's judge, so this needs the preset "mini". A second file, ``-pictures``, holds a few images drawn at
+random.
 """
 
 import json
@@ -187,8 +188,8 @@ def make_job(study, _args):
     """Cut the work into parts."""
     if study.preset.data != "mini":
         raise ValueError(
-            "Which kinds and settings images show, and scenes that were held back, are known of the simulated "
-            "world alone: run this script with the preset 'mini'."
+            "Kinds and settings of images, and scenes that were held back, are known of the simulated world "
+            "alone: run this script with the preset 'mini'."
         )
     n_blocks, parts = len(held_back(study)[1]), []
     for subject in study.subjects:

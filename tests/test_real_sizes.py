@@ -1,4 +1,4 @@
-"""What real data need and the simulated ones don't: chosen sessions, NaN vertices, blocks, and early refusals."""
+"""What real data need: sessions that are chosen, vertices of NaN, blocks of cortex, refusals in time."""
 
 import dataclasses
 import shutil

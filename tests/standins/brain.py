@@ -1,9 +1,9 @@
 """A tree as NSD's data manual describes it, with planted responses to drawn images.
 
-As in NSD: a design of eight subjects and 73,000 ids, a log of 40 sessions of which few are on disk, stimuli of
-425 pixels, surface files of all 163,842 vertices or cut to the first 10,242 (fsaverage5), volumes of integers,
-labels of `prf-visualrois` and `floc-*` on each subject's own surface alone, vertices that hold NaN, images
-shown once, twice or three times. Unlike NSD: a session has 150 trials, and a subject 2,000 images.
+As in NSD: a design of eight subjects and 73,000 ids, a log of 40 sessions of which few are on disk, stimuli
+of 425 pixels, surface files of all 163,842 vertices or cut to the first 10,242 (fsaverage5), volumes of
+integers, labels of `prf-visualrois` and `floc-*` on each subject's own surface alone, vertices that hold NaN,
+images shown once, twice or three times. Unlike NSD: a session has 150 trials, and a subject 2,000 images.
 """
 
 import json

@@ -41,12 +41,12 @@ _INDEX = {
 _N_WORDS = 49_408
 
 
-def networks(widths, n_words=_N_WORDS):
-    """Return the three networks by the names of their folders."""
+def networks(widths, n_words=_N_WORDS, side=64):
+    """Return the three networks by the names of their folders; ``side`` is that of the latents."""
     text = widths["text"]
     return {
         "unet": UNet2DConditionModel(
-            sample_size=64,
+            sample_size=side,
             block_out_channels=widths["unet"],
             layers_per_block=2,
             cross_attention_dim=text,
@@ -55,7 +55,7 @@ def networks(widths, n_words=_N_WORDS):
             up_block_types=("UpBlock2D", *["CrossAttnUpBlock2D"] * 3),
         ),
         "vae": AutoencoderKL(
-            sample_size=512,
+            sample_size=8 * side,
             block_out_channels=widths["vae"],
             layers_per_block=2,
             latent_channels=4,
@@ -87,14 +87,17 @@ def parameters(widths):
     return {name: sum(one.numel() for one in of.parameters()) for name, of in made.items()}
 
 
-def write_folder(folder, widths=SMALL):
-    """Write the folder with random weights and a tokenizer of single letters; an existing one stays."""
+def write_folder(folder, side, widths=SMALL):
+    """Write the folder for latents of some height and width, with random weights; an existing one stays.
+
+    The tokenizer knows single letters.
+    """
     folder = Path(folder)
     if (folder / "model_index.json").is_file():
         return
     words = _words()
     torch.manual_seed(14)
-    for name, network in networks(widths, len(words)).items():
+    for name, network in networks(widths, len(words), side).items():
         network.save_pretrained(folder / name)
     for name, content in {"scheduler/scheduler_config.json": _SCHEDULER, **_tokenizer(words)}.items():
         path = folder / name
@@ -104,7 +107,7 @@ def write_folder(folder, widths=SMALL):
 
 
 def _words():
-    """Return single characters, whole words' last ones, and CLIP's two special tokens last, as in the hub's."""
+    """Return single characters, the last ones of words, and CLIP's two special tokens last."""
     characters = [chr(code) for code in range(33, 127)]
     return [*characters, *(c + "</w>" for c in characters), "<|startoftext|>", "<|endoftext|>"]
 

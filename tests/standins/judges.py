@@ -1,6 +1,6 @@
 """The networks of the published scores, small: the layers that the protocols ask for, random weights.
 
-Random convolutions still tell images apart, so that scores are no constants. The guide is a folder of its own.
+Random convolutions still tell images apart, so that scores are no constants. The guide has its own folder.
 """
 
 import json

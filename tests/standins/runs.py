@@ -5,6 +5,7 @@ whose file names contain one of the names, and adds a line to the report for eac
 """
 
 import ast
+import datetime
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 from nbclient import NotebookClient
 
 CLONE = Path(__file__).resolve().parents[2]
@@ -27,6 +29,7 @@ _SMALLER = {
     "ch06_choose_settings": {"CELLS": "CELLS[:2]"},
     "ch08_choose_guidance": {"GRIDS": "{'ridge': {n: c[:3] for n, c in GRIDS['ridge'].items()}}"},
 }
+_RAISED = re.compile(r"^([A-Za-z_][\w.]*): (.*)$", re.MULTILINE)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _IN_PACKAGE = re.compile(r"(?:latentcortex|data_scripts)/(\S+?\.py)(?::|\", line )(\d+)")
 
@@ -48,6 +51,9 @@ def run_chapter(path, settings, cache):
         for out in cell.get("outputs", []):
             if out.output_type == "error" and (out.ename != "NameError" or not errors):
                 errors.append(_error(f"cell {number}", out.ename, out.evalue, "\n".join(out.traceback)))
+    seconds = [_seconds(cell) for cell in notebook.cells]
+    slowest = int(np.argmax(seconds))
+    print(f"{path.stem}: cell {numbers[slowest]} took {seconds[slowest]:.0f} s")
     memory = int(notebook.cells[-1].outputs[0].data["text/plain"]) * 1024
     return _record(path.stem, errors, time.monotonic() - start, memory)
 
@@ -68,8 +74,8 @@ def run_script(path, settings, cache):
     memory = int(lines[-1]) * 1024 if lines and lines[-1].isdecimal() else 0
     errors = []
     if done.returncode:
-        name, _, text = done.stderr.strip().splitlines()[-1].partition(":")
-        errors.append(_error("script", name, text.strip(), done.stderr))
+        said = _RAISED.findall(done.stderr) or [("killed", f"exit status {done.returncode}")]
+        errors.append(_error("script", *said[-1], done.stderr))
     return _record(path.stem, errors, time.monotonic() - start, memory)
 
 
@@ -79,8 +85,8 @@ def run(path, settings, cache):
     Returns
     -------
     dict
-        ``name``, ``errors`` (a list: of a notebook the first, and later ones but for names that an earlier one
-        left undefined), ``minutes``, ``gigabytes`` (of peak memory).
+        ``name``; ``errors``, a list, of a notebook without names that an earlier error left undefined;
+        ``minutes``; ``gigabytes`` of peak memory.
     """
     return (run_chapter if path.suffix == ".ipynb" else run_script)(path, settings, cache)
 
@@ -105,6 +111,16 @@ def _environment(settings, cache):
         "PYTHONPATH": os.pathsep.join(map(str, paths)),
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def _seconds(cell):
+    """Return how long a cell took."""
+    times = cell.metadata.get("execution", {})
+    ends = [times.get("shell.execute_reply" if end else "iopub.status.busy") for end in (0, 1)]
+    if None in ends:
+        return 0.0
+    start, stop = (datetime.datetime.fromisoformat(of) for of in ends)
+    return (stop - start).total_seconds()
 
 
 def _error(where, name, text, trace):

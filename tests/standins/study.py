@@ -17,26 +17,35 @@ subjects = {subjects}
 sessions = {sessions}
 space = "{space}"
 
-model = "./diffusion"
+model = "./diffusion-{side}"
 revision = "none"
 guide = "./judges/guide"
 judge = "./judges"
-# The real 512 pixels take minutes an image without a GPU. The U-Net is told by the size of what it gets.
-image_size = 128
-latent_shape = [4, 16, 16]
-n_steps = 4
+# The real 512 pixels take minutes an image without a GPU.
+image_size = {size}
+latent_shape = [4, {side}, {side}]
+n_steps = 5
 """
 
 
-def write_study(folder, space="fsaverage5"):
-    """Write stand-ins of everything that a real study reads; return the path of its settings."""
+def write_study(folder, space="fsaverage5", size=64):
+    """Write stand-ins of all that a real study reads; return the path of its settings.
+
+    ``size`` is that of the model's images in pixels.
+    """
     folder, on_disk = Path(folder), ON_DISK[space]
     brain.write_tree(folder / f"nsd-{space}", on_disk, space)
-    diffusion.write_folder(folder / "diffusion")
+    side = size // 8
+    diffusion.write_folder(folder / f"diffusion-{side}", side)
     judges.write_weights(folder / "judges")
     path = folder / f"{space}.toml"
-    subjects = [int(name.removeprefix("subj")) for name in on_disk]
-    sessions = list(range(1, min(on_disk.values()) + 1))
-    settings = _SETTINGS.format(data=f"nsd-{space}", subjects=subjects, sessions=sessions, space=space)
-    path.write_text(settings)
+    settings = {
+        "data": f"nsd-{space}",
+        "subjects": [int(name.removeprefix("subj")) for name in on_disk],
+        "sessions": list(range(1, min(on_disk.values()) + 1)),
+        "space": space,
+        "size": size,
+        "side": side,
+    }
+    path.write_text(_SETTINGS.format(**settings))
     return path

@@ -69,6 +69,7 @@ __all__ = [
     "score",
     "shuffled_identification",
     "shuffled_rows",
+    "source_of_weights",
     "ssim",
     "t_interval",
 ]

@@ -94,7 +94,7 @@ def read_rows(shelf, compute, image_ids, names, n_in_file):
 
 
 class _Rows:
-    """Arrays of images that are filled file by file: all files and what is joined of them would be twice as much."""
+    """Hold arrays of images that are filled file by file, because joining all files takes twice as much."""
 
     def __init__(self, image_ids, names):
         self.image_ids, self.missing, self.names, self.arrays = image_ids, image_ids, names, {}

@@ -85,11 +85,11 @@ def each_block(study, subject):
 
 
 def check_surface(study):
-    """Raise ValueError if the space of a study is not the surface, on which maps of subjects can be stacked."""
+    """Raise ValueError unless a study's space is the surface, where maps of subjects can be stacked."""
     if study.preset.space not in ("fsaverage", "fsaverage5"):
         raise ValueError(
-            f"The preset {study.preset.name!r} has the space {study.preset.space!r}, in which each subject has "
-            "voxels of its own. This script stacks maps of all subjects: choose fsaverage or fsaverage5."
+            f"The preset {study.preset.name!r} has the space {study.preset.space!r}, in which each subject "
+            "has voxels of its own. This script stacks maps of all subjects: choose fsaverage or fsaverage5."
         )
 
 

@@ -62,8 +62,8 @@ class Study:
         tests = {tuple(nsd.split(table)[1].tolist()) for table in self.tables.values()}
         if len(tests) != 1:
             raise ValueError(
-                "The subjects saw different shared images. Give the preset `sessions` in which all of them saw "
-                "the same, or run the subjects one by one."
+                "The subjects saw different shared images. Give the preset `sessions` in which all of them "
+                "saw the same, or run the subjects one by one."
             )
         ids = np.array(tests.pop())
         if self.n_images is None:
@@ -82,7 +82,15 @@ class Study:
     def model(self):
         """Return the latent diffusion model."""
         preset = self.preset
-        return features.load_latent_diffusion(preset.model, preset.revision, preset.dtype, preset.device)
+        model = features.load_latent_diffusion(preset.model, preset.revision, preset.dtype, preset.device)
+        size = model.unet.config.sample_size
+        if size != preset.latent_shape[1]:
+            raise ValueError(
+                f"The U-Net of {preset.model} draws from noise at latents of {size} x {size}, but the preset "
+                f"{preset.name!r} has the latent_shape {preset.latent_shape}. Change the preset, or sample_size "
+                "in the model's unet/config.json."
+            )
+        return model
 
     @functools.cached_property
     def guide(self):

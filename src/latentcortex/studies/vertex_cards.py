@@ -24,7 +24,7 @@ def channels(images):
 
 
 def channels_of(root, image_ids):
-    """Return the `channels` of images at the size that they are stored at, few of them in memory at a time."""
+    """Return the `channels` of images at their stored size; few images are in memory at a time."""
     parts = np.split(image_ids, range(N_AT_A_TIME, len(image_ids), N_AT_A_TIME))
     return np.concatenate([channels(nsd.images(root, part)) for part in parts])
 
