@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 FULL = {"unet": (320, 640, 1280, 1280), "vae": (128, 256, 512, 512), "text": 768}
 SMALL = {"unet": (32, 32, 64, 64), "vae": (32, 32, 32, 32), "text": 32}
 PARAMETERS = {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480}
-_SCHEDULER = {
+SCHEDULER = {
     "_class_name": "PNDMScheduler",
     "_diffusers_version": "0.7.0.dev0",
     "beta_end": 0.012,
@@ -99,7 +99,7 @@ def write_folder(folder, side, widths=SMALL):
     torch.manual_seed(14)
     for name, network in networks(widths, len(words), side).items():
         network.save_pretrained(folder / name)
-    for name, content in {"scheduler/scheduler_config.json": _SCHEDULER, **_tokenizer(words)}.items():
+    for name, content in {"scheduler/scheduler_config.json": SCHEDULER, **_tokenizer(words)}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content if isinstance(content, str) else json.dumps(content))

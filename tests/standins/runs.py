@@ -1,7 +1,7 @@
 """Run chapters and data scripts on a preset, and say what failed, where, in what time and memory.
 
-``python -m standins.runs SETTINGS REPORT NAME...`` in the folder of the tests runs the chapters and scripts
-whose file names contain one of the names, and adds a line to the report for each.
+``python -m standins.runs SETTINGS NAME...`` in the folder of the tests runs the chapters and scripts whose
+file names contain one of the names; the report beside the settings has a line for each.
 """
 
 import ast
@@ -79,8 +79,8 @@ def run_script(path, settings, cache):
     return _record(path.stem, errors, time.monotonic() - start, memory)
 
 
-def run(path, settings, cache):
-    """Run a chapter or a script.
+def run(path, settings):
+    """Run a chapter or a script, and keep its record beside the settings.
 
     Returns
     -------
@@ -88,19 +88,25 @@ def run(path, settings, cache):
         ``name``; ``errors``, a list, of a notebook without names that an earlier error left undefined;
         ``minutes``; ``gigabytes`` of peak memory.
     """
-    return (run_chapter if path.suffix == ".ipynb" else run_script)(path, settings, cache)
+    of_kind = run_chapter if path.suffix == ".ipynb" else run_script
+    record = of_kind(path, settings, settings.parent / "cache")
+    records = settings.parent / "records"
+    records.mkdir(exist_ok=True)
+    Path(records, f"{path.stem}{path.suffix}.json").write_text(json.dumps(record))
+    return record
 
 
-def write_report(records, path):
-    """Write a table of the records."""
+def write_report(folder):
+    """Write a table of all records that lie in a folder of `study.write_study`, and return its path."""
     lines = ["| what | result | minutes | GB | first error |", "|---|---|---|---|---|"]
-    for one in records:
+    for path in sorted(Path(folder, "records").glob("*.json")):
+        one = json.loads(path.read_text())
         error = one["errors"][0] if one["errors"] else ""
         result = f"{len(one['errors'])} errors" if one["errors"] else "passes"
-        lines.append(
-            f"| {one['name']} | {result} | {one['minutes']:.1f} | {one['gigabytes']:.1f} | {error} |"
-        )
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines.append(f"| {path.stem} | {result} | {one['minutes']:.1f} | {one['gigabytes']:.1f} | {error} |")
+    report = Path(folder, "report.md")
+    report.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return report
 
 
 def _environment(settings, cache):
@@ -153,20 +159,13 @@ def _run_smaller(path, options):
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
-def main(settings, report, *names):
-    """Run what the names say, and add it to the report."""
-    settings, report = Path(settings).resolve(), Path(report).resolve()
-    log = report.with_suffix(".jsonl")
+def main(settings, *names):
+    """Run what the names say, and print where the report lies."""
+    settings = Path(settings).resolve()
     for path in [*CHAPTERS, *SCRIPTS]:
         if any(name in path.name for name in names):
-            record = run(path, settings, settings.parent / "cache")
-            with log.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-    records = {}
-    for line in log.read_text().splitlines():
-        record = json.loads(line)
-        records[record["name"]] = record
-    write_report(records.values(), report)
+            run(path, settings)
+    print(write_report(settings.parent))
 
 
 if __name__ == "__main__":
