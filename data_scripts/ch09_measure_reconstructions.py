@@ -90,7 +90,7 @@ def make(study, subject, row):
     if row == ORIGINALS:
         brain = encoders.brain_correlations(study, subject, scorer.true, showings)
         return {"brain": brain, "retrieved": retrieved(study, subject)}
-    images = [images_of(study, subject, row, repeat) for repeat in range(ROWS[row])]
+    images = (images_of(study, subject, row, repeat) for repeat in range(ROWS[row]))
     found, consistency, extracted = scorer.of_drawings(images, train_mean_image(study, subject))
     keys = [scorer.key(name) for name in encoders.JUDGED_BY]
     n_ways = [k for k in N_WAYS if k <= len(study.image_ids)]

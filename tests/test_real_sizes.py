@@ -11,7 +11,7 @@ import torch
 from data_scripts import ch10_encode_voxels as ch10
 from data_scripts import ch14_leave_kinds_out as ch14
 from latentcortex import encoding, nsd
-from latentcortex.studies import decoding, image_splits, maps, shared_training, vertex_cards
+from latentcortex.studies import decoding, image_splits, maps, scores, shared_training, targets, vertex_cards
 from latentcortex.studies.plans import plan_for
 from latentcortex.studies.study import Study
 
@@ -113,3 +113,21 @@ def test_images_are_described_a_few_at_a_time(study, monkeypatch):
     found = vertex_cards.channels_of(study.root, ids)
     assert asked == [3, 3, 1]
     np.testing.assert_array_equal(found, vertex_cards.channels(read(study.root, ids)))
+
+
+def test_several_drawings_are_scored_one_at_a_time(study):
+    scorer, ids = scores.scorer_of(study), study.image_ids
+    mean, drawn = targets.train_mean_image(study, "subj01"), [study.originals, study.originals.flip(0)]
+    held = []
+
+    def one_by_one():
+        for images in drawn:
+            held.append(len(held))
+            yield images
+
+    found, consistency, first = scorer.of_drawings(one_by_one(), mean)
+    assert held == [0, 1] and found.shape == (len(ids), 2, len(scorer.names))
+    for k, images in enumerate(drawn):
+        np.testing.assert_array_equal(found[:, k], scorer(images, mean))
+    np.testing.assert_array_equal(first[scorer.key("AlexNet(5)")], scorer.true[scorer.key("AlexNet(5)")])
+    assert np.isfinite(consistency).all()

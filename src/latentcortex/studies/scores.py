@@ -96,8 +96,8 @@ class Scorer:
 
         Parameters
         ----------
-        drawn : list of tensors (n, 3, h, w)
-            First drawings of all originals, second drawings, and so on.
+        drawn : iterable of tensors (n, 3, h, w)
+            First drawings of all originals, second drawings, and so on. One of them is held at a time.
         mean_image : see `__call__`
 
         Returns
@@ -109,14 +109,18 @@ class Scorer:
         extracted : dict
             The result of `extract` for the first drawings.
         """
-        extracted = [self.extract(images) for images in drawn]
-        pairs = zip(drawn, extracted, strict=True)
-        scores = np.stack([self(images, mean_image, found) for images, found in pairs], axis=1)
-        consistency, key = np.full((len(scores), 2), np.nan), self.key("AlexNet(5)")
-        if len(drawn) > 1:
-            repeats = np.stack([found[key] for found in extracted], axis=1)
+        scores, repeats, first, key = [], [], None, self.key("AlexNet(5)")
+        for images in drawn:
+            extracted = self.extract(images)
+            scores.append(self(images, mean_image, extracted))
+            repeats.append(extracted[key])
+            first = extracted if first is None else first
+        scores = np.stack(scores, axis=1)
+        consistency = np.full((len(scores), 2), np.nan)
+        if len(repeats) > 1:
+            repeats = np.stack(repeats, axis=1)
             consistency = np.stack(metrics.repeat_consistency(repeats, self.true[key]), axis=1)
-        return scores, consistency, extracted[0]
+        return scores, consistency, first
 
 
 @functools.lru_cache(maxsize=4)
