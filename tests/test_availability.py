@@ -73,7 +73,7 @@ def test_what_lies_in_the_cache_needs_no_network(asked):
 
 @pytest.fixture
 def addresses(monkeypatch, tmp_path, asked):
-    """Addresses that are asked for; torch's cache is empty, the hub's holds the CLIP, and there is no network."""
+    """Addresses asked for without a network; the hub's cache holds the CLIP, torch's holds nothing."""
     found = []
     asked.there = {("timm/vit_large_patch14_clip_224.openai", "open_clip_model.safetensors")}
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))

@@ -25,6 +25,7 @@ judge = "./judges"
 image_size = {size}
 latent_shape = [4, {side}, {side}]
 n_steps = 5
+guided_share = 0.5
 """
 
 

@@ -87,8 +87,8 @@ class Study:
         if size != preset.latent_shape[1]:
             raise ValueError(
                 f"The U-Net of {preset.model} draws from noise at latents of {size} x {size}, but the preset "
-                f"{preset.name!r} has the latent_shape {preset.latent_shape}. Change the preset, or sample_size "
-                "in the model's unet/config.json."
+                f"{preset.name!r} has the latent_shape {preset.latent_shape}. Change the preset, or "
+                "sample_size in the model's unet/config.json."
             )
         return model
 
