@@ -26,7 +26,7 @@ DOORS = {
     "plotting": set(),
     "mini": {"nsd", "store"},
     "prebuilt": {"mini", "presets", "store"},
-    "command": {"nsd", "open_data", "prebuilt", "scorecard", "store", "studies", "teaching"},
+    "command": {"nsd", "open_data", "prebuilt", "presets", "scorecard", "store", "studies", "teaching"},
     "studies": {
         *("presets", "store", "nsd", "features", "decoders", "shared_space", "sampler", "metrics"),
         *("encoding", "mini", "ridge"),

@@ -99,13 +99,6 @@ def test_what_does_not_exist_is_named(arguments, match):
         files.files(*arguments)
 
 
-def test_chapters_say_what_they_need():
-    assert files.needs([]) == files.needs([2]) == files.Needs(images=False, captions=False)
-    assert files.needs([2, 6]) == files.Needs(images=True, captions=True)
-    with pytest.raises(ValueError, match="from 1 to 14, got 15"):
-        files.needs([1, 15])
-
-
 def test_without_consent_nothing_is_fetched_and_all_is_said(bucket, tmp_path, capsys):
     root = tmp_path / "tree"
     assert run(bucket, root, accept_terms=False, chapters=(6,)) == downloads.NO_CONSENT

@@ -1,4 +1,4 @@
-"""The console command ``latentcortex``: score, run studies, test maps, fetch data, tidy the cache, teach."""
+"""The console command ``latentcortex``: score, run studies, test maps, fetch and check data, teach."""
 
 import argparse
 import runpy
@@ -165,6 +165,7 @@ def _pack_world(args):
 
 def _add_download(parser):
     from latentcortex.nsd import files
+    from latentcortex.nsd.chapters import chapter_number
 
     parser.add_argument("source", choices=("nsd", "coco-captions", "bold5000", "laion-fmri"))
     parser.add_argument("folder", help="where the files go; it is made")
@@ -179,7 +180,9 @@ def _add_download(parser):
     parser.add_argument("--connections", type=int, default=8, metavar="N", help="files at once (default 8)")
     nsd = parser.add_argument_group("of nsd alone")
     nsd.add_argument("--space", choices=files.SPACES, default="fsaverage5")
-    nsd.add_argument("--chapters", nargs="+", type=int, default=[], metavar="N", help="fetch what they need")
+    nsd.add_argument(
+        "--chapters", nargs="+", type=chapter_number, default=[], metavar="N", help="fetch what they need"
+    )
     nsd.add_argument("--images", choices=("none", "seen", "all"), help="default: as the chapters need")
     nsd.add_argument("--mirror", default=files.BUCKET, metavar="URL", help="a server with NSD's paths")
 
@@ -199,6 +202,50 @@ def _download(args):
         )
         return download.download_nsd(choice, args.folder, **consent)
     return _download_open(args, consent)
+
+
+def _add_check(parser):
+    from latentcortex.nsd import chapters
+
+    parser.description = (
+        "Say what a folder of brain data holds, for which chapters it is enough, and how to mend the rest. "
+        "Defaults are the preset's (LATENTCORTEX_PRESET); the preset mini reads no tree but its own, so "
+        "there they are all subjects on disk and the settings of sd14."
+    )
+    parser.add_argument("tree", nargs="?", help="folder with nsddata/; default: the preset's")
+    parser.add_argument("--subjects", nargs="+", type=int, metavar="N")
+    parser.add_argument(
+        "--sessions", nargs="+", type=int, metavar="N", help="numbers; default: those on disk"
+    )
+    parser.add_argument("--space", help="such as fsaverage5")
+    parser.add_argument(
+        "--chapters",
+        nargs="+",
+        type=chapters.chapter_number,
+        default=list(chapters.CHAPTERS),
+        metavar="N",
+        help="such as 5 primer_fmri; default: all",
+    )
+
+
+def _check(args):
+    """Print what a tree holds; return 0 if all chapters asked for can run, else 1."""
+    from latentcortex import nsd, presets
+    from latentcortex.nsd import inspecting
+
+    preset = presets.get()
+    subjects = args.subjects or preset.subjects
+    if args.tree and preset.data == "mini":
+        preset, subjects = presets.get("sd14"), args.subjects or ()
+    findings = nsd.inspect(
+        args.tree or preset.open(),
+        [f"subj{number:02d}" for number in subjects],
+        args.space or preset.space,
+        args.sessions or preset.sessions,
+        args.chapters,
+        preset.image_size,
+    )
+    return inspecting.report(findings, args.chapters)
 
 
 def _download_open(args, consent):
@@ -237,6 +284,7 @@ COMMANDS = {
     "fetch-world": (_add_fetch_world, _fetch_world, "fetch a simulated world where that beats building it"),
     "pack-world": (_add_pack_world, _pack_world, "make an archive of a simulated world, to publish it"),
     "download": (_add_download, _download, "download brain data, after saying what and how much"),
+    "check": (_add_check, _check, "say what a folder of brain data holds, and for which chapters"),
     "cache": (_add_cache, _cache, "list what lies in the cache, and remove what is named"),
 }
 

@@ -5,7 +5,7 @@ what people wrote about the images, and `regions` reads the ROIs. `synthetic` re
 with other images. All files come from NSD's own folders (`tree`), on the surface (`surfaces`) or in the
 volume (`volumes`). `repeats` works on arrays: it splits by image, z-scores, averages over repeats and
 estimates the noise ceiling. `splits` offers harder splits of the images, by name. `saving` writes maps for
-other programs.
+other programs. `inspecting` says what a tree holds and for which chapters that is enough.
 
 Every error names the file or argument that is wrong. `reading` checks files and what their numbers mean.
 `recorded` finds trials that were never measured, and `arguments` checks what callers pass.
@@ -13,7 +13,9 @@ Every error names the file or argument that is wrong. `reading` checks files and
 
 from latentcortex.nsd.captions import captions
 from latentcortex.nsd.design import sessions_on_disk, trials
+from latentcortex.nsd.findings import Finding
 from latentcortex.nsd.identity import identity
+from latentcortex.nsd.inspecting import inspect
 from latentcortex.nsd.regions import roi, roi_mask, roi_names
 from latentcortex.nsd.repeats import (
     average_repeats,
@@ -32,6 +34,7 @@ from latentcortex.nsd.tree import subjects
 
 __all__ = [
     "SPLIT_NAMES",
+    "Finding",
     "SavedMap",
     "Split",
     "average_repeats",
@@ -43,6 +46,7 @@ __all__ = [
     "identity",
     "image_responses",
     "images",
+    "inspect",
     "ncsnr",
     "noise_ceiling",
     "read_map",

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from latentcortex.nsd import files
+from latentcortex.nsd.chapters import needs
 from latentcortex.nsd.design import trials
 from latentcortex.nsd.images_by_range import LayoutError, fetch_images
 from latentcortex.store import downloads, remote_bytes, transfer
@@ -89,12 +90,12 @@ def download_nsd(choice, root, accept_terms=False, dry_run=False, **options):
     ValueError, OSError, RuntimeError
         A subject, space or chapter does not exist; the disk has no room; another download is at work there.
     """
-    needs = files.needs(choice.chapters)
-    images = choice.images or ("seen" if needs.images else "none")
+    needed = needs(choice.chapters)
+    images = choice.images or ("seen" if "images" in needed else "none")
     remotes = files.files(choice.subjects, choice.sessions, choice.space)
     remotes += [files.stimuli()] if images == "all" else []
     remotes = [_at(remote, choice.mirror) for remote in remotes]
-    captions = needs.captions and not _has_captions(root)
+    captions = "captions" in needed and not _has_captions(root)
     extra = {}
     if images == "seen":
         most = files.most_images(choice.subjects, choice.sessions)

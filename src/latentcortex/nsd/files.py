@@ -5,7 +5,7 @@ code that reads the files. They were not compared with the bucket: what is only 
 in the list, and sizes are expectations.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from latentcortex.store.transfer import Remote
 
@@ -41,39 +41,6 @@ _HEMISPHERES = ("lh", "rh")
 _COMMON_ATLASES = ("streams", "nsdgeneral", "HCP_MMP1", "Kastner2015", "corticalsulc")
 _DRAWN_ATLASES = ("prf-visualrois", "floc-faces", "floc-words", "floc-places", "floc-bodies")
 _UNSURE = "it is not known for sure that NSD has it under this name"
-# Chapters that look at images, and those that read captions. All read betas, regions and the design.
-CHAPTERS = tuple(range(1, 15))
-_WITHOUT_IMAGES = {2}
-_WITHOUT_CAPTIONS = {2}
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What chapters need besides betas, regions and the design: bool each."""
-
-    images: bool
-    captions: bool
-
-
-def needs(chapters):
-    """Return what these chapters need besides the betas, as `Needs`.
-
-    Parameters
-    ----------
-    chapters : sequence of int
-        Numbers of chapters of the book, 1 to 14; none of them needs nothing more.
-
-    Raises
-    ------
-    ValueError
-        There is no such chapter on this data.
-    """
-    unknown = sorted(set(chapters) - set(CHAPTERS))
-    if unknown:
-        raise ValueError(f"Expected chapters from 1 to {CHAPTERS[-1]}, got {', '.join(map(str, unknown))}.")
-    return Needs(
-        images=bool(set(chapters) - _WITHOUT_IMAGES), captions=bool(set(chapters) - _WITHOUT_CAPTIONS)
-    )
 
 
 def chosen_sessions(subjects, sessions=None):

@@ -1,0 +1,54 @@
+"""What each chapter of the book reads of a tree, as data. Downloads are planned and trees checked by it."""
+
+_COARSE = ("streams", "nsdgeneral")
+_AREAS = (*_COARSE, "prf-visualrois", "floc-faces", "floc-places", "floc-bodies")
+_DECODING = frozenset({"betas", "images", "captions", *_COARSE})
+_MAPS = frozenset({"betas", "ncsnr", "images", "captions", *_AREAS})
+
+# Chapters by number and primers by file name: the parts of a tree that they read, themselves or through the
+# scripts that make their products. All read the design and the log. Names other than betas, ncsnr, images and
+# captions are atlases.
+CHAPTERS = {
+    "primer_fmri": frozenset({"betas", "ncsnr", "images", *_COARSE, "prf-visualrois"}),
+    "primer_diffusion": frozenset({"images", "captions"}),
+    1: _MAPS,
+    2: frozenset({"betas", "ncsnr", *_COARSE, "prf-visualrois"}),
+    3: frozenset({"images", "captions"}),
+    4: _DECODING | {"prf-visualrois"},
+    **dict.fromkeys((5, 6, 7, 8, 9), _DECODING),
+    **dict.fromkeys((10, 11, 12, 13), _MAPS),
+    14: _DECODING,
+}
+# These hold all training images of a subject in memory at once.
+ALL_IMAGES_AT_ONCE = frozenset({4, 5, 6, 8, 9, 14})
+
+
+def needs(chapters):
+    """Return what some chapters read besides the design and the log, as a set of names of parts.
+
+    Parameters
+    ----------
+    chapters : sequence of int or str
+        Keys of `CHAPTERS`. No chapters read nothing.
+
+    Raises
+    ------
+    ValueError
+        There is no such chapter on this data.
+    """
+    unknown = [str(chapter) for chapter in chapters if chapter not in CHAPTERS]
+    if unknown:
+        raise ValueError(
+            f"Expected chapters from 1 to 14, primer_fmri or primer_diffusion, got {', '.join(unknown)}."
+        )
+    return frozenset().union(*(CHAPTERS[chapter] for chapter in chapters))
+
+
+def chapter_name(chapter):
+    """Return a chapter as its file begins, such as ``"05"`` or ``"primer_fmri"``."""
+    return chapter if isinstance(chapter, str) else f"{chapter:02d}"
+
+
+def chapter_number(text):
+    """Return the key of a chapter in `CHAPTERS` that a reader wrote as ``5``, ``05`` or ``primer_fmri``."""
+    return int(text) if text.isdecimal() else text
