@@ -23,6 +23,8 @@ def test_sessions_that_are_not_on_disk_are_left_out_by_default(tree_copy):
     whole = nsd.trials(tree_copy, "subj01")
     for path in tree_copy.glob("nsddata_betas/ppdata/subj01/*/betas_*/*betas_session02*"):
         path.unlink()
+    begun = tree_copy / "nsddata_betas/ppdata/subj01/fsaverage/betas_fithrf_GLMdenoise_RR"
+    (begun / ".lh.betas_session02.mgh.part").touch()
     assert nsd.sessions_on_disk(tree_copy, "subj01") == [1, 3]
     table, betas = nsd.trials(tree_copy, "subj01"), nsd.betas(tree_copy, "subj01")
     expected = whole[whole["session"] != 2].reset_index(drop=True)

@@ -190,8 +190,10 @@ def _check_log(path, design_path, log, pattern, repeat):
 def sessions_on_disk(root, subject):
     """Return the 1-based numbers of the sessions that have a file of betas in any space, sorted."""
     folder = existing_path(root, f"nsddata_betas/ppdata/{subject}")
-    names = (file.name for file in folder.glob("*/betas_*/*betas_session*"))
-    return sorted({int(number) for name in names for number in re.findall(r"betas_session(\d+)", name)})
+    # Whole names only: what a download has begun has another ending.
+    pattern = re.compile(r"(?:[lr]h\.)?betas_session(\d+)\.(?:mgh|hdf5|nii|nii\.gz)")
+    matches = (pattern.fullmatch(file.name) for file in folder.glob("*/betas_*/*betas_session*"))
+    return sorted({int(match[1]) for match in matches if match})
 
 
 def _chosen_sessions(sessions, known, subject):
