@@ -107,7 +107,9 @@ def test_ceilings_far_from_every_level_do_not_fit():
         (np.array([20.0, 35.0]), 3, "Divide percent by 100"),
         (np.array([0.2, -0.1]), 3, "expected shares of variance from 0"),
         (np.array([0.2, np.nan]), 3, "1 values are missing or infinite"),
+        (np.ma.masked_array(np.full(20, 0.2), [False] * 19 + [True]), 3, "1 values are missing"),
         (np.zeros(100), 3, "only 0 of 100 vertices"),
+        (np.full(100, 0.2), 3, "all 100 vertices with a signal have the same one"),
         (np.full(100, 0.2), 0, "n_repeats: expected the trials in each average, at least 1; got 0"),
     ],
 )

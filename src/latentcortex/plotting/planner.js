@@ -75,7 +75,7 @@ function start(box) {
 
   function draw() {
     const { labels, name } = factors[along], n = labels.length, planted = findings[state.finding].planted;
-    const x = k => LEFT + 8 + k * (WIDTH - LEFT - RIGHT - 16) / (n - 1);
+    const x = k => LEFT + 8 + k * (WIDTH - LEFT - RIGHT - 16) / Math.max(1, n - 1);
     const y = share => TOP + (1 - share) * (HEIGHT - TOP - BOTTOM);
     const points = labels.map((_, k) => cell(state.at.map((at, i) => i === along ? k : at)));
     const value = one => planted ? one.right : one.found;

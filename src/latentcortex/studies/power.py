@@ -154,10 +154,11 @@ def fit_ncsnr(ceilings, n_repeats, levels, planted_median):
     Raises
     ------
     ValueError
-        For ceilings outside [0, 1), such as percent, missing values, fewer than ten vertices with a signal,
-        or a number of repeats below 1.
+        For ceilings outside [0, 1), such as percent, missing or masked values, fewer than ten vertices with
+        a signal, equal ratios at all of these, or a number of repeats below 1.
     """
-    ceilings = np.asarray(ceilings, float).ravel()
+    # Masked vertices would come back with whatever value lies below the mask.
+    ceilings = np.ma.filled(np.ma.asarray(ceilings, float), np.nan).ravel()
     if not np.isfinite(ceilings).all():
         raise ValueError(
             f"ceilings: {(~np.isfinite(ceilings)).sum():,} values are missing or infinite. Leave them out."
@@ -175,6 +176,11 @@ def fit_ncsnr(ceilings, n_repeats, levels, planted_median):
         raise ValueError(
             f"ceilings: only {len(signal)} of {len(ratios)} vertices have a ratio of signal to noise of at "
             f"least {NEAR_ZERO}; ten are needed. Pass the vertices of a region that responds."
+        )
+    if np.ptp(signal) < 1e-6 * signal.max():
+        raise ValueError(
+            f"ceilings: all {len(signal)} vertices with a signal have the same one, so no distribution "
+            "can be fitted. Pass one ceiling for each vertex."
         )
     shape, _, scale = stats.gamma.fit(signal, floc=0)
     median = float(np.median(signal))
