@@ -3,6 +3,7 @@
 # ruff: noqa: F811 (fixtures are imported under the names that tests ask for them by)
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -190,6 +191,32 @@ def test_a_damaged_archive_is_refused(tmp_path):
             prebuilt.unpack(tmp_path / "b.zip", tmp_path / "into", "name")
     with pytest.raises(NotADirectoryError, match="Expected a folder"):
         prebuilt.pack(tmp_path / "absent", tmp_path / "c.zip")
+
+
+def test_two_that_pack_at_once_have_files_of_their_own(tmp_path, monkeypatch):
+    (tmp_path / "name").mkdir()
+    (tmp_path / "name" / "file").write_bytes(b"abc" * 1000)
+    copy, others = archives.shutil.copyfileobj, []
+
+    def interrupted(*given):
+        if not others:  # another process packs, while this one is in the middle
+            others.append(None)
+            others.append(prebuilt.pack(tmp_path / "name", tmp_path / "a.zip"))
+        copy(*given)
+
+    monkeypatch.setattr(archives.shutil, "copyfileobj", interrupted)
+    entry = prebuilt.pack(tmp_path / "name", tmp_path / "a.zip")
+    assert entry == others[1] and archives.sha256(tmp_path / "a.zip") == entry["sha256"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "name"]
+
+
+def test_what_a_session_that_was_ended_left_of_an_archive_is_removed_after_a_day(tmp_path):
+    (tmp_path / "name").mkdir()
+    old, new = (tmp_path / f".a.zip.{when}.tmp" for when in ("old", "new"))
+    old.touch(), new.touch()
+    os.utime(old, (time.time() - 100_000,) * 2)
+    prebuilt.pack(tmp_path / "name", tmp_path / "a.zip")
+    assert new.exists() and not old.exists()
 
 
 def test_equal_folders_give_equal_archives(tmp_path):

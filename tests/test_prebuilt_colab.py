@@ -72,6 +72,12 @@ def test_a_drive_that_is_too_slow_or_full_does_not_keep_a_reader_from_the_world(
     assert "It was not kept: [Errno 28]" in capsys.readouterr().out
 
 
+def test_a_drive_that_can_not_be_read_does_not_keep_a_reader_from_the_world(cache, tmp_path, capsys):  # noqa: ARG001
+    (tmp_path / "drive" / "worlds.json").mkdir(parents=True)  # reading it is an OSError, as on a lost mount
+    assert take(tmp_path / "drive").is_dir()
+    assert "It was not kept" in capsys.readouterr().out
+
+
 def test_set_up_does_nothing_outside_colab_and_with_other_data(monkeypatch):
     called = []
     monkeypatch.setattr(colab, "fetch_world", lambda: called.append("fetch"))

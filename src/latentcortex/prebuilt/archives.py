@@ -1,12 +1,16 @@
 """Pack a folder of the cache into one zip file, and take it out again."""
 
+import contextlib
 import hashlib
 import shutil
+import time
+import uuid
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
 _BLOCK = 1 << 20
+_DAY = 24 * 60 * 60
 
 
 class NotUsableError(Exception):
@@ -45,7 +49,12 @@ def pack(folder, path, compressed=True):
     if not folder.is_dir():
         raise NotADirectoryError(f"Expected a folder to pack, but {folder} is none.")
     method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
-    temporary = path.with_name(f".{path.name}.tmp")
+    # Another process may write the same archive at the same time, so each has a file of its own.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    for left in path.parent.glob(f".{path.name}.*.tmp"):  # of a session that was ended
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _DAY:
+                left.unlink()
     n_bytes = 0
     try:
         with zipfile.ZipFile(temporary, "w") as archive:

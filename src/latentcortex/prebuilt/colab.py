@@ -99,8 +99,8 @@ def _keep(root, archive, table, seconds):
 
 
 def _table_on_drive(path):
-    """Return the table of a folder, empty if it is absent or was cut while it was uploaded."""
+    """Return the table of a folder, empty if it can't be read or was cut while it was uploaded."""
     try:
         return read_table(path)
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}

@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 from latentcortex.mini import build
@@ -63,7 +64,7 @@ def write_entry(path, name, entry):
     """Put an entry into a table of archives, which is made if it is not there."""
     path = Path(path)
     table = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     text = json.dumps({**table, name: entry}, indent=1, sort_keys=True) + "\n"
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
