@@ -50,8 +50,8 @@ def rates(mean, low, high):
     Parameters
     ----------
     mean, low, high : arrays (n_sets, n_studies, ...)
-        As from `studies_of`. Studies of one set share images, so that only sets are independent. A study
-        with NaN has found nothing.
+        As from `studies_of`. Studies of one set share images, so only sets count. Sets share bodies and the
+        pool of images, so the standard errors are too small. A study with NaN has found nothing.
 
     Returns
     -------
