@@ -1,8 +1,8 @@
 """Virtual studies: small simulated experiments in memory, to see how often a finding would be found.
 
-Several virtual subjects see the same test images, and training images that each draws from one pool.
-Sessions do not drift, and the noise of an average over repeats is drawn at once. The ridge regressions are those of chapters 5 and 10,
-written so that all levels of signal to noise share their products.
+Several virtual subjects see the same test images, and training images that each draws from one pool. Sessions
+do not drift, and the noise of an average over repeats is drawn at once. The ridge regressions are those of
+chapters 5 and 10, written so that all levels of signal to noise share their products.
 """
 
 from math import sqrt
