@@ -24,8 +24,8 @@ judge = "./judges"
 # The real 512 pixels take minutes an image without a GPU.
 image_size = {size}
 latent_shape = [4, {side}, {side}]
-n_steps = 5
-guided_share = 0.5
+n_steps = 10
+guided_share = 0.3
 """
 
 
