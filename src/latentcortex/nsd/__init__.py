@@ -7,6 +7,9 @@ volume (`volumes`). `repeats` works on arrays: it splits by image, z-scores, ave
 estimates the noise ceiling. `splits` offers harder splits of the images, by name. `saving` writes maps for
 other programs. `inspecting` says what a tree holds and for which chapters that is enough.
 
+`trees` writes a whole tree in this layout from arrays of any study, and `image_ids` has one table of all
+names of NSD's images.
+
 Every error names the file or argument that is wrong. `reading` checks files and what their numbers mean.
 `recorded` finds trials that were never measured, and `arguments` checks what callers pass.
 """
@@ -16,6 +19,8 @@ from latentcortex.nsd.design import sessions_on_disk, trials
 from latentcortex.nsd.findings import Finding
 from latentcortex.nsd.identity import identity
 from latentcortex.nsd.inspecting import inspect
+from latentcortex.nsd.image_ids import image_table
+from latentcortex.nsd.recordings import ImageSet, Recording
 from latentcortex.nsd.regions import roi, roi_mask, roi_names
 from latentcortex.nsd.repeats import (
     average_repeats,
@@ -31,10 +36,13 @@ from latentcortex.nsd.splits import SPLIT_NAMES, Split, distance_quantiles, spli
 from latentcortex.nsd.stimuli import images
 from latentcortex.nsd.synthetic import synthetic_images, synthetic_responses
 from latentcortex.nsd.tree import subjects
+from latentcortex.nsd.trees import read_image_names, write_tree
 
 __all__ = [
     "SPLIT_NAMES",
     "Finding",
+    "ImageSet",
+    "Recording",
     "SavedMap",
     "Split",
     "average_repeats",
@@ -45,10 +53,12 @@ __all__ = [
     "finite_mask",
     "identity",
     "image_responses",
+    "image_table",
     "images",
     "inspect",
     "ncsnr",
     "noise_ceiling",
+    "read_image_names",
     "read_map",
     "roi",
     "roi_mask",
@@ -64,5 +74,6 @@ __all__ = [
     "synthetic_responses",
     "trials",
     "validation_split",
+    "write_tree",
     "zscore",
 ]

@@ -13,7 +13,7 @@ from latentcortex.nsd.arguments import checked_count
 from latentcortex.nsd.reading import check_names, read_table, read_text, reading, whole_numbers
 from latentcortex.nsd.tree import check_subject, existing_path
 
-_DESIGN = ("subjectim", "sharedix", "masterordering", "stimpattern")
+_IMAGES, _ORDER = ("subjectim", "sharedix"), ("masterordering", "stimpattern")
 _COUNTS = ("SESSION", "RUN", "TRIAL", "73KID", "ISOLD")
 _LOG = (*_COUNTS, "ISCORRECT", "RT")
 _AGAIN = "Download it again."
@@ -23,7 +23,8 @@ def trials(root, subject, sessions=None):
     """Return the table of trials, with what was shown in each and what the subject answered.
 
     The image of trial t is ``subjectim[subject, masterordering[t]]`` of the experimental design. The log of
-    the responses must agree with the design, trial by trial.
+    the responses must agree with the design, trial by trial. In a tree that `write_tree` wrote, each subject
+    has an order of its own, in a file beside the design.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def trials(root, subject, sessions=None):
     check_subject(root, subject)
     design_path = existing_path(root, "nsddata/experiments/nsd/nsd_expdesign.mat")
     path = existing_path(root, f"nsddata/ppdata/{subject}/behav/responses.tsv")
-    design, responses = _read_design(design_path), _read_log(path)
+    design, responses = _read_design(design_path, subject), _read_log(path)
     # MATLAB counts from 1. subjectim.shape = (n_subjects, n_images), masterordering (n_trials,)
     subjectim, sharedix = design["subjectim"] - 1, design["sharedix"] - 1
     order = design["masterordering"].ravel() - 1
@@ -109,9 +110,10 @@ def read_matlab(path, names):
     return {name: whole_numbers(content[name], f"{name} in {path}", _AGAIN) for name in names}
 
 
-def _read_design(path):
+def _read_design(path, subject):
     """Read the design and hold its parts against each other, as they are in the file (1-based)."""
-    design = read_matlab(path, _DESIGN)
+    own = path.with_name(f"{path.stem}_{subject}.mat")  # NSD itself has one order for all subjects
+    design = read_matlab(path, _IMAGES) | read_matlab(own if own.is_file() else path, _ORDER)
     subjectim, order = design["subjectim"], design["masterordering"]
     n_shared = design["sharedix"].size
     # The first images of all subjects are the shared ones; a subject knows an image by one number.

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from latentcortex.nsd.responses import open_space, sessions
-from latentcortex.nsd.tree import existing_path, session_name
+from latentcortex.nsd.stimuli import NO_IMAGES
+from latentcortex.nsd.tree import PROVENANCE, existing_path, session_name
 
 _SAMPLE = 2**16  # bytes at the start and at the end of each file
 
@@ -31,7 +32,8 @@ def identity(root, subjects, space="fsaverage"):
     Returns
     -------
     str
-        Such as ``"mini-standard-seed0-0123456789ab"`` or ``"nsd-0123456789ab"``.
+        Such as ``"mini-standard-seed0-0123456789ab"`` or ``"nsd-0123456789ab"``. The name of a tree that
+        `write_tree` wrote begins with that of its data set, such as ``"bold5000-0123456789ab"``.
     """
     root = Path(root)
     simulated = root / "simulation" / "provenance.json"
@@ -45,13 +47,16 @@ def identity(root, subjects, space="fsaverage"):
             file.seek(max(0, size - _SAMPLE))
             content += file.read(_SAMPLE)
         digest.update(f"{path.relative_to(root).as_posix()}:{size}:".encode() + content)
-    return f"nsd-{digest.hexdigest()[:12]}"
+    written = root / PROVENANCE
+    name = json.loads(written.read_text(encoding="utf-8"))["name"] if written.is_file() else "nsd"
+    return f"{name}-{digest.hexdigest()[:12]}"
 
 
 def _files(root, subjects, space):
     """Yield the files that an analysis of these subjects reads."""
     yield existing_path(root, "nsddata/experiments/nsd/nsd_expdesign.mat")
-    yield existing_path(root, "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
+    if not Path(root, NO_IMAGES).is_file():
+        yield existing_path(root, "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
     yield from Path(root, "annotations").glob("captions_*.json")
     beside = (
         "nsddata/experiments/nsd/nsd_stim_info_merged.csv",
@@ -62,6 +67,7 @@ def _files(root, subjects, space):
     yield from existing_path(root, "nsddata/freesurfer/fsaverage/label").glob("*.mg*")
     for subject in subjects:
         yield existing_path(root, f"nsddata/ppdata/{subject}/behav/responses.tsv")
+        yield from Path(root, "nsddata/experiments/nsd").glob(f"nsd_expdesign_{subject}.mat")
         yield from Path(root, f"nsddata/ppdata/{subject}").glob("*/roi/*.nii.gz")
         folder = open_space(root, subject, space, "betas_fithrf_GLMdenoise_RR")[1]
         names = {session_name(session) for session in sessions(root, subject, space)} | {"ncsnr"}

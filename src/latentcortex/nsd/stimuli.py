@@ -1,6 +1,7 @@
 """Read images by 0-based 73k ids and in any order."""
 
 import contextlib
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -8,6 +9,9 @@ import numpy as np
 from latentcortex.nsd.arguments import checked_ids, checked_size
 from latentcortex.nsd.reading import reading
 from latentcortex.nsd.tree import existing_path
+
+# Written by `write_tree` where a tree has no images: why.
+NO_IMAGES = "nsddata_stimuli/stimuli/nsd/no_images.txt"
 
 
 def images(root, image_ids, size=None):
@@ -33,11 +37,17 @@ def images(root, image_ids, size=None):
     Raises
     ------
     FileNotFoundError, ValueError
-        If the stimulus file is missing, damaged or not uint8 RGB, if ids are out of range, or if an image is
-        black.
+        If the stimulus file is missing (an imported tree says why), damaged or not uint8 RGB, if ids are out
+        of range, or if an image is black.
     BlockingIOError
         Another program holds the file.
     """
+    if Path(root, NO_IMAGES).is_file():
+        reason = Path(root, NO_IMAGES).read_text(encoding="utf-8").strip()
+        raise FileNotFoundError(
+            f"The tree at {root} has no images: {reason} Analyses that need no pixels (responses, captions, "
+            "noise ceilings) work without them."
+        )
     path = existing_path(root, "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
     with open_stimuli(path) as brick:
         image_ids = checked_image_ids(image_ids, len(brick))

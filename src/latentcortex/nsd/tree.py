@@ -7,6 +7,9 @@
 import re
 from pathlib import Path
 
+# Written by `write_tree`: the data set's name, its source and licence, and what was changed.
+PROVENANCE = "provenance.json"
+
 
 def existing_path(root, relative):
     """Return the path of a file or folder inside an NSD tree.
