@@ -16,6 +16,7 @@ DOORS = {
     "presets": {"mini", "nsd", "store"},
     "store": set(),
     "nsd": {"store"},
+    "open_data": {"nsd"},
     "features": {"store"},
     "ridge": set(),
     "decoders": {"ridge"},

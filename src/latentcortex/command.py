@@ -265,6 +265,39 @@ def _download_open(args, consent):
     return downloads.run(source, args.folder, **consent)
 
 
+def _add_import(parser):
+    parser.add_argument("source", choices=("bold5000", "laion-fmri"))
+    parser.add_argument("folder", help="the authors' files, as they were downloaded")
+    parser.add_argument("tree", help="where the tree goes; it is made")
+    parser.add_argument("--subjects", nargs="+", type=int, metavar="N", help="default: all that there are")
+    parser.add_argument(
+        "--image-size", type=int, metavar="N", help="pixels; of laion-fmri alone (default 425, as NSD)"
+    )
+
+
+def _import(args):
+    if args.source == "bold5000":
+        from latentcortex.open_data import bold5000
+
+        if args.image_size is not None:
+            raise ValueError("--image-size is of laion-fmri: BOLD5000's photographs stay as they are.")
+        root = bold5000.import_bold5000(args.folder, args.tree, args.subjects)
+    else:
+        from latentcortex.open_data import laion_fmri
+
+        sizes = {} if args.image_size is None else {"image_size": args.image_size}
+        root = laion_fmri.import_laion_fmri(args.folder, args.tree, args.subjects, **sizes)
+    print(f"Written to {root}. To use it, write a file of settings, such as my.toml:\n")
+    print(f'base = "sd14"\ndata = "{root.as_posix()}"\nsubjects = {_numbers(root)}\nspace = "func1pt8mm"\n')
+    print("and start with LATENTCORTEX_PRESET=my.toml.")
+
+
+def _numbers(root):
+    from latentcortex import nsd
+
+    return [int(name.removeprefix("subj")) for name in nsd.subjects(root)]
+
+
 def _print_table(rows):
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     for row in rows:
@@ -285,6 +318,7 @@ COMMANDS = {
     "pack-world": (_add_pack_world, _pack_world, "make an archive of a simulated world, to publish it"),
     "download": (_add_download, _download, "download brain data, after saying what and how much"),
     "check": (_add_check, _check, "say what a folder of brain data holds, and for which chapters"),
+    "import": (_add_import, _import, "turn an open data set into a tree that every chapter reads"),
     "cache": (_add_cache, _cache, "list what lies in the cache, and remove what is named"),
 }
 

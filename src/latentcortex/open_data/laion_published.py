@@ -1,0 +1,97 @@
+"""What LAION-fMRI publishes beside the responses and needs no pixels: its splits and embeddings."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from latentcortex import nsd
+from latentcortex.nsd.reading import reading
+from latentcortex.open_data.laion_files import EMBEDDINGS, METADATA, existing
+
+
+def named_split(path, root, subject=None):
+    """Return one of LAION-fMRI's own splits as a `latentcortex.nsd.Split`.
+
+    Its names are ``random_0`` to ``random_4``, ``tau``, ``cluster_k5_0`` to ``cluster_k5_4`` and ``ood``.
+    Each comes for the shared images and for each subject's, as a file of the authors' package.
+
+    Parameters
+    ----------
+    path : path
+        The file, such as ``splits/data/sub-01/tau.json``.
+    root : path
+        An imported tree.
+    subject : str, optional
+        Keep only images that this subject saw in the sessions on disk.
+
+    Returns
+    -------
+    latentcortex.nsd.Split
+        ``distances`` are NaN: the file has none.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The file is not a split, an image is in both sets or unknown, or a set is empty.
+    """
+    path = Path(path)
+    with reading(path):
+        content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        sets = [content["variants"][0][key] for key in ("train_ids", "test_ids")]
+    except (KeyError, IndexError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not a split: expected 'variants' with 'train_ids' and 'test_ids'."
+        ) from error
+    both = sorted(set(sets[0]) & set(sets[1]))
+    if both:
+        raise ValueError(f"{path} has {both[0]} among the training and the test images.")
+    names = nsd.read_image_names(root)
+    ids = dict(zip(names, names.index, strict=True))
+    unknown = [name for part in sets for name in part if name not in ids]
+    if unknown and subject is None:
+        raise ValueError(
+            f"{path} has {len(unknown):,} images that {root} does not know, the first being {unknown[0]}. "
+            f"Import with {METADATA}, or pass subject= to keep the images that a subject saw."
+        )
+    seen = set(names.index) if subject is None else set(nsd.trials(root, subject)["image_id"])
+    train, test = (np.array(sorted({ids[name] for name in part if name in ids} & seen), int) for part in sets)
+    if not len(train) or not len(test):
+        raise ValueError(f"Of {path} {len(train)} training and {len(test)} test images are left.")
+    return nsd.Split(train, test, "nsd", np.full(len(test), np.nan))
+
+
+def read_embeddings(source, root, model="CLIP"):
+    """Return the published embeddings of the images, which need no pixels.
+
+    Parameters
+    ----------
+    source : path
+        The folder that holds ``stimuli``.
+    root : path
+        An imported tree.
+    model : {"CLIP", "DINOv2", "PEcore", "SigLIP2"}
+
+    Returns
+    -------
+    values : float32 array (n_images, n_features)
+    image_ids : int array (n_images,)
+        Ascending. Only images that the tree knows.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        The file is missing or damaged.
+    """
+    path = existing(source, EMBEDDINGS.format(model))
+    with reading(path), h5py.File(path) as file:
+        values = file["embedding"][:].astype(np.float32)
+        names, valid = file["image_ids"].asstr()[:], file["valid"][:].astype(bool)
+    known = nsd.read_image_names(root)
+    ids = pd.Series(known.index, index=known.to_numpy()).reindex(names)
+    rows = np.flatnonzero(ids.notna().to_numpy() & valid)
+    rows = rows[np.argsort(ids.to_numpy()[rows])]
+    return values[rows], ids.to_numpy()[rows].astype(int)
