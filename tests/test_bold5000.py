@@ -88,9 +88,8 @@ def test_archives_need_not_be_unpacked(imported, tmp_path):
     open_data_files.write_bold5000(tmp_path / "source", np.random.default_rng(5))
     packed = tmp_path / "packed"
     packed.mkdir()
-    inner = shutil.make_archive(
-        str(packed / "inner"), "zip", tmp_path / "source", "BOLD5000_GLMsingle_ROI_betas"
-    )
+    betas = "BOLD5000_GLMsingle_ROI_betas"
+    inner = shutil.make_archive(str(packed / "inner"), "zip", tmp_path / "source", betas)
     with zipfile.ZipFile(packed / "article.zip", "w") as archive:  # figshare packs what is packed
         archive.write(inner, f"{betas}.zip")
     (packed / "inner.zip").unlink()

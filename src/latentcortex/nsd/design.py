@@ -113,7 +113,10 @@ def read_matlab(path, names):
 def _read_design(path, subject):
     """Read the design and hold its parts against each other, as they are in the file (1-based)."""
     own = path.with_name(f"{path.stem}_{subject}.mat")  # NSD itself has one order for all subjects
-    design = read_matlab(path, _IMAGES) | read_matlab(own if own.is_file() else path, _ORDER)
+    if own.is_file():
+        design = read_matlab(path, _IMAGES) | read_matlab(own, _ORDER)
+    else:
+        design = read_matlab(path, (*_IMAGES, *_ORDER))
     subjectim, order = design["subjectim"], design["masterordering"]
     n_shared = design["sharedix"].size
     # The first images of all subjects are the shared ones; a subject knows an image by one number.
