@@ -16,7 +16,7 @@ DOORS = {
     "presets": {"mini", "nsd", "store"},
     "store": set(),
     "nsd": {"store"},
-    "open_data": {"nsd"},
+    "open_data": {"nsd", "store"},
     "features": {"store"},
     "ridge": set(),
     "decoders": {"ridge"},

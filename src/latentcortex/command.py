@@ -250,14 +250,9 @@ def _check(args):
 
 def _download_open(args, consent):
     """Fetch a data set that needs no form, whose list of files `open_data` has."""
+    from latentcortex.open_data import bold5000, laion_fmri
     from latentcortex.store import downloads
 
-    try:
-        from latentcortex.open_data import bold5000, laion_fmri
-    except ImportError as error:
-        raise ValueError(
-            f"This version of latentcortex has no list of the files of {args.source}."
-        ) from error
     module = {"bold5000": bold5000, "laion-fmri": laion_fmri}[args.source]
     wanted = {name: getattr(args, name) for name in ("subjects", "sessions") if getattr(args, name)}
     refused = getattr(module, "REFUSED", "")

@@ -18,8 +18,8 @@ from latentcortex.nsd.captions import captions
 from latentcortex.nsd.design import sessions_on_disk, trials
 from latentcortex.nsd.findings import Finding
 from latentcortex.nsd.identity import identity
-from latentcortex.nsd.inspecting import inspect
 from latentcortex.nsd.image_ids import image_table
+from latentcortex.nsd.inspecting import inspect
 from latentcortex.nsd.recordings import ImageSet, Recording
 from latentcortex.nsd.regions import roi, roi_mask, roi_names
 from latentcortex.nsd.repeats import (

@@ -17,7 +17,7 @@ from PIL import Image
 from latentcortex import __version__, nsd
 from latentcortex.nsd.reading import reading
 from latentcortex.open_data.archives import Archives
-from latentcortex.open_data.listing import Remote
+from latentcortex.store.transfer import Remote
 
 TERMS = """  - BOLD5000's brain data are in the public domain (CC0).
   - The photographs come from COCO, ImageNet and SUN, and stay under the terms of these.

@@ -4,7 +4,7 @@ import html
 import re
 from pathlib import Path
 
-from latentcortex.open_data.listing import Remote
+from latentcortex.store.transfer import Remote
 
 TERMS = """  - LAION-fMRI's responses, regions, ceilings, captions and embeddings are in the public domain
     (CC0).
