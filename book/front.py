@@ -111,9 +111,9 @@ def percent(interval):
     return f"{mean}\N{NO-BREAK SPACE}% [{low} to {high}\N{NO-BREAK SPACE}%]"
 
 
-def signed(interval):
+def signed(interval, digits=2):
     """Write an interval of differences with signs that are as wide as those of typeset text."""
-    return f"{interval:+z.2f}".replace("-", "−")
+    return f"{interval:+z.{digits}f}".replace("-", "−")
 
 
 def over_images(scores, seed=0):
@@ -229,7 +229,8 @@ def found_11():
         gain = (of["areas z_c"] - of["areas z"])[:, -1, 0, a].mean()
         low, high = np.quantile(draws[1] - draws[0], [0.025, 0.975])
         where = "V1" if area == "V1" else f"{area} cortex"
-        texts.append(f"{signed(metrics.Interval(gain, low, high, 0))} in {where}")
+        # With two digits the end of a small loss would read as zero.
+        texts.append(f"{signed(metrics.Interval(gain, low, high, 0), 3)} in {where}")
     share = facts["shares"][-1]
     return (
         f"z_c is never clearly ahead of z. At a share of noise of {share:.2f}, r changes by "
