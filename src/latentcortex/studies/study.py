@@ -10,7 +10,6 @@ import torch
 from latentcortex import features, nsd
 from latentcortex.presets import Preset
 from latentcortex.studies import keys
-from latentcortex.studies.availability import check_networks
 from latentcortex.studies.kept import Shelf
 
 SEED_OF_IMAGES = (6, 3)  # of the test images, where only some are asked for
@@ -108,7 +107,10 @@ class Study:
 
     def weights(self, *networks):
         """Return the hash of some networks, see `keys.weights_hash`; refuse those that are not there."""
-        check_networks(self.preset, networks)
+        # Keys follow imports by `from` alone, and no result depends on whether networks were looked for.
+        import latentcortex.studies.availability as availability
+
+        availability.check_networks(self.preset, networks)
         return keys.weights_hash(self.preset, *networks)
 
     def shelf(self, name, functions, described):
