@@ -40,6 +40,13 @@ def existing_path(root, relative):
     return path
 
 
+def new_path(root, relative):
+    """Return the path of a file to be written inside a tree; its folder is made."""
+    path = Path(root, relative)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def subjects(root):
     """Return the names of the subjects that have betas.
 

@@ -4,12 +4,11 @@ All sizes are those of the arguments, and the same arrays always give the same b
 other files, `trees` writes all of them.
 """
 
-from pathlib import Path
-
 import h5py
 import nibabel
 import numpy as np
 
+from latentcortex.nsd.tree import new_path
 from latentcortex.nsd.volumes import SCALE
 
 _BETAS = "fithrf_GLMdenoise_RR"
@@ -64,7 +63,7 @@ def write_volume_betas_session(root, subject, session, betas, affine=None, space
     """
     scaled = _as_integers(betas)
     folder, name = _betas_name(session)
-    path = _new(root, f"nsddata_betas/ppdata/{subject}/{space}/{folder}/{name}.{form}")
+    path = new_path(root, f"nsddata_betas/ppdata/{subject}/{space}/{folder}/{name}.{form}")
     if form == "nii.gz":
         _save_nifti(path, np.moveaxis(scaled, 0, -1), affine)
         return path
@@ -92,7 +91,7 @@ def write_masked_betas_session(root, subject, session, betas, mask, space="func1
         The file, hdf5.
     """
     folder, name = _betas_name(session)
-    path = _new(root, f"nsddata_betas/ppdata/{subject}/{space}/{folder}/{name}.hdf5")
+    path = new_path(root, f"nsddata_betas/ppdata/{subject}/{space}/{folder}/{name}.hdf5")
     columns = np.ascontiguousarray(_as_integers(betas).T)
     with h5py.File(path, "w") as file:
         shape = (len(betas), *mask.shape[::-1])
@@ -121,7 +120,7 @@ def write_volume(root, subject, name, values, affine=None, space="func1pt8mm"):
     folder = f"nsddata/ppdata/{subject}/{space}"
     if name == "ncsnr":
         folder = f"nsddata_betas/ppdata/{subject}/{space}/betas_{_BETAS}"
-    _save_nifti(_new(root, f"{folder}/{name}.nii.gz"), values, affine)
+    _save_nifti(new_path(root, f"{folder}/{name}.nii.gz"), values, affine)
 
 
 def _save_nifti(path, values, affine):
@@ -144,9 +143,9 @@ def write_rois(root, atlas, labels, names, subject=None):
     folder = f"nsddata/freesurfer/{subject or 'fsaverage'}/label"
     for hemisphere, half in zip(("lh", "rh"), np.split(np.asarray(labels), 2), strict=True):
         image = nibabel.MGHImage(half.astype(np.int32)[:, None, None], np.eye(4))
-        nibabel.save(image, _new(root, f"{folder}/{hemisphere}.{atlas}.mgz"))
+        nibabel.save(image, new_path(root, f"{folder}/{hemisphere}.{atlas}.mgz"))
     lines = [f"{code} {name}\n" for code, name in names.items()]
-    _new(root, f"{folder}/{atlas}.mgz.ctab").write_text("".join(lines))
+    new_path(root, f"{folder}/{atlas}.mgz.ctab").write_text("".join(lines))
 
 
 def _betas_name(session):
@@ -162,12 +161,6 @@ def _write_hemispheres(root, folder, name, values):
         # FreeSurfer's order: vertex first, trials last; nibabel wants a single one left out.
         volume = half.astype(np.float32).T[:, None, None]
         volume = volume[..., 0] if len(values) == 1 else volume
-        paths.append(_new(root, f"{folder}/{hemisphere}.{name}.mgh"))
+        paths.append(new_path(root, f"{folder}/{hemisphere}.{name}.mgh"))
         nibabel.save(nibabel.MGHImage(volume, np.eye(4)), paths[-1])
     return paths
-
-
-def _new(root, relative):
-    path = Path(root, relative)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

@@ -7,12 +7,13 @@ writes all of them.
 
 import io
 import json
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 from scipy.io import savemat
+
+from latentcortex.nsd.tree import new_path
 
 _DESIGN = "nsddata/experiments/{0}/{0}_expdesign{1}.mat"
 
@@ -36,7 +37,7 @@ def write_design(root, masterordering, stimpattern, subjectim=None, n_shared=Non
     content = _order(masterordering, stimpattern)
     if subjectim is not None:
         content |= _images_of_subjects(subjectim, n_shared)
-    _save_matlab(_new(root, _DESIGN.format(name, "")), content)
+    _save_matlab(new_path(root, _DESIGN.format(name, "")), content)
 
 
 def write_own_designs(root, orders, patterns, subjectim, n_shared):
@@ -56,9 +57,9 @@ def write_own_designs(root, orders, patterns, subjectim, n_shared):
     subjectim, n_shared
         See `write_design`.
     """
-    _save_matlab(_new(root, _DESIGN.format("nsd", "")), _images_of_subjects(subjectim, n_shared))
+    _save_matlab(new_path(root, _DESIGN.format("nsd", "")), _images_of_subjects(subjectim, n_shared))
     for subject, order in orders.items():
-        path = _new(root, _DESIGN.format("nsd", f"_{subject}"))
+        path = new_path(root, _DESIGN.format("nsd", f"_{subject}"))
         _save_matlab(path, _order(order, patterns[subject]))
 
 
@@ -101,7 +102,7 @@ def write_stimuli(root, images, experiment="nsd"):
     ValueError
         Images of another type, or of different sizes.
     """
-    path = _new(root, f"nsddata_stimuli/stimuli/{experiment}/{experiment}_stimuli.hdf5")
+    path = new_path(root, f"nsddata_stimuli/stimuli/{experiment}/{experiment}_stimuli.hdf5")
     shape = None
     with h5py.File(path, "w") as file:
         for k, image in enumerate(images):
@@ -139,7 +140,7 @@ def write_captions(root, captions, coco_ids, coco_splits):
             entry = {"image_id": int(coco_id), "id": len(annotations[split]) + 1, "caption": text}
             annotations[split].append(entry)
     for split, entries in annotations.items():
-        path = _new(root, f"annotations/captions_{split}.json")
+        path = new_path(root, f"annotations/captions_{split}.json")
         path.write_text(json.dumps({"annotations": entries}), encoding="utf-8")
 
 
@@ -174,7 +175,7 @@ def write_stim_info(root, coco_ids, coco_splits, masterordering, subjectim, n_sh
             column = columns[f"subject{k}_rep{repeat}"] = np.zeros(n_images, int)
             if repeat in one:
                 column[image_ids[one.index]] = one[repeat]
-    path = _new(root, "nsddata/experiments/nsd/nsd_stim_info_merged.csv")
+    path = new_path(root, "nsddata/experiments/nsd/nsd_stim_info_merged.csv")
     pd.concat([table, pd.DataFrame(columns)], axis=1).to_csv(path)
 
 
@@ -195,11 +196,5 @@ def write_behaviour(root, subject, responses):
     responses : pandas.DataFrame
         NSD's columns: at least SESSION, RUN, TRIAL, 73KID (these count from 1), ISOLD, ISCORRECT and RT.
     """
-    path = _new(root, f"nsddata/ppdata/{subject}/behav/responses.tsv")
+    path = new_path(root, f"nsddata/ppdata/{subject}/behav/responses.tsv")
     responses.to_csv(path, sep="\t", index=False, na_rep="NaN")
-
-
-def _new(root, relative):
-    path = Path(root, relative)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

@@ -117,7 +117,7 @@ def compared_flatmaps(maps, *, label, cmap=None, limits=None, centre=None, rois=
     Raises
     ------
     ValueError
-        If there is no map, and as in `flatmap`.
+        If there is no map, or for what `flatmap` refuses.
     """
     if not maps:
         raise ValueError("Expected at least one map, as {title: values}; got none.")

@@ -18,7 +18,7 @@ class Source:
     ----------
     name : str
     terms : str
-        What whoever fetches it agrees to.
+        The terms that everybody who fetches it agrees to.
     remotes : list of transfer.Remote
     refused : str
         What it means if the server refuses a file (HTTP 401 or 403).
