@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from latentcortex import presets
-from latentcortex.mini import experiment, layout
+from latentcortex.mini import experiment
+from latentcortex.nsd import write_measured, write_shown
 from latentcortex.studies import open_study
 
 matplotlib.use("Agg")
@@ -55,31 +56,31 @@ def write_tiny_tree(root, n_own=32, n_sessions=(3, 2)):
     first_of_two = np.unique(coco_ids, return_index=True)[1]
     coco_splits = np.where(np.isin(np.arange(n_images), first_of_two), "train2017", "val2017")
 
-    layout.write_design(root, order, pattern, subjectim, n_shared)
-    layout.write_stimuli(root, images)
-    layout.write_captions(root, captions, coco_ids, coco_splits)
-    layout.write_stim_info(root, coco_ids, coco_splits, order, subjectim, n_shared)
+    write_shown.write_design(root, order, pattern, subjectim, n_shared)
+    write_shown.write_stimuli(root, images)
+    write_shown.write_captions(root, captions, coco_ids, coco_splits)
+    write_shown.write_stim_info(root, coco_ids, coco_splits, order, subjectim, n_shared)
     names = {0: "Unknown", 1: "early", 5: "ventral"}
     labels = rng.choice(list(names), 2 * n_vertices)
-    layout.write_rois(root, "streams", labels, names)
-    layout.write_rois(root, "nsdgeneral", labels > 0, {0: "Unknown", 1: "nsdgeneral"})
+    write_measured.write_rois(root, "streams", labels, names)
+    write_measured.write_rois(root, "nsdgeneral", labels > 0, {0: "Unknown", 1: "nsdgeneral"})
     own_labels = rng.choice([-1, 0, 1], 2 * n_vertices)
-    layout.write_rois(root, "floc-faces", labels % 2, {0: "Unknown", 1: "FFA-1"})
-    layout.write_rois(root, "floc-faces", own_labels, {0: "Unknown", 1: "FFA-1"}, "subj01")
+    write_measured.write_rois(root, "floc-faces", labels % 2, {0: "Unknown", 1: "FFA-1"})
+    write_measured.write_rois(root, "floc-faces", own_labels, {0: "Unknown", 1: "FFA-1"}, "subj01")
 
     gain = np.abs(rng.normal(0.5, 0.4, 2 * n_vertices))
     betas, responses = {}, {}
     for k, last in enumerate(n_sessions):
         subject = f"subj{k + 1:02d}"
         responses[subject] = experiment.simulate_responses(k + 1, order, subjectim[k], pattern[:last], rng)
-        layout.write_behaviour(root, subject, responses[subject])
-        layout.write_ncsnr(root, subject, gain)
+        write_shown.write_behaviour(root, subject, responses[subject])
+        write_measured.write_ncsnr(root, subject, gain)
         signal = rng.normal(size=(n_shared + n_own, 2 * n_vertices)) * gain
         for session in range(1, last + 1):
             shown = order[n_trials * (session - 1) : n_trials * session]
             noise = rng.normal(size=(n_trials, 2 * n_vertices)) + rng.normal()
             betas[subject, session] = (signal[shown] + noise).astype(np.float32)
-            layout.write_betas_session(root, subject, session, betas[subject, session])
+            write_measured.write_betas_session(root, subject, session, betas[subject, session])
     return SimpleNamespace(
         betas=betas,
         responses=responses,

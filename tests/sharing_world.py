@@ -9,7 +9,7 @@ import torch
 from shared_space_world import SMALL
 
 from latentcortex import nsd, presets, shared_space
-from latentcortex.mini import layout
+from latentcortex.nsd import write_measured
 from latentcortex.shared_space import TrainingSettings
 from latentcortex.studies import open_study, plans, targets
 from latentcortex.studies.plans import GROUPS, Plan, every
@@ -44,7 +44,7 @@ def copy_tree(tiny_tree, root):
     """Copy the tiny tree and call its early stream all of visual cortex."""
     shutil.copytree(tiny_tree, root)
     early = nsd.roi_mask(tiny_tree, "streams", "early", "fsaverage", "subj01")
-    layout.write_rois(root, "nsdgeneral", early.astype(int), {0: "Unknown", 1: "nsdgeneral"})
+    write_measured.write_rois(root, "nsdgeneral", early.astype(int), {0: "Unknown", 1: "nsdgeneral"})
     return root
 
 

@@ -18,7 +18,8 @@ from scipy.io import loadmat
 from scipy.sparse import csr_matrix
 
 from latentcortex import nsd
-from latentcortex.mini import build, layout, unfinished
+from latentcortex.mini import build, unfinished
+from latentcortex.nsd import write_shown
 
 N_VERTICES = 40
 SIZES = build.Sizes(
@@ -336,8 +337,8 @@ def test_whole_numbers_of_any_kind_name_the_same_tree(fakes, tmp_path):
 
 def test_writers_refuse_what_does_not_fit(tmp_path):
     with pytest.raises(ValueError, match="uint8"):
-        layout.write_stimuli(tmp_path, np.zeros((2, 8, 8, 3)))
+        write_shown.write_stimuli(tmp_path, np.zeros((2, 8, 8, 3)))
     subjectim = np.array([[0, 1, 2], [1, 0, 3]])
     with pytest.raises(ValueError, match="first 2 images must be the same"):
-        layout.write_design(tmp_path, [0, 1, 2], np.ones((1, 1, 3), bool), subjectim, 2)
-    assert not list(tmp_path.iterdir())
+        write_shown.write_design(tmp_path, [0, 1, 2], np.ones((1, 1, 3), bool), subjectim, 2)
+    assert not list(tmp_path.rglob("*.mat"))

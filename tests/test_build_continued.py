@@ -45,9 +45,9 @@ def uninterrupted(tmp_path_factory):
     ("room", "function", "call"),
     [
         ("scenes", "render", 2),
-        ("layout", "write_volume_betas_session", 1),
-        ("layout", "write_betas_session", 3),
-        ("layout", "write_ncsnr", 2),
+        ("write_measured", "write_volume_betas_session", 1),
+        ("write_measured", "write_betas_session", 3),
+        ("write_measured", "write_ncsnr", 2),
     ],
 )
 @pytest.mark.skipif(os.name != "posix", reason="processes are forked")
@@ -63,7 +63,7 @@ def test_a_build_killed_anywhere_gives_the_same_files(
 
     def killed(*args, **kwargs):
         if len(calls) == call - 1:
-            if room == "layout" and "betas" in function:
+            if room == "write_measured" and "betas" in function:
                 whole(*args, **kwargs)  # this file is there, but the step is not whole
             os.kill(os.getpid(), signal.SIGKILL)
         return counted(*args, **kwargs)

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from latentcortex import command, nsd
-from latentcortex.mini import layout
-from latentcortex.nsd import inspected_betas, inspecting, surfaces
+from latentcortex.nsd import inspected_betas, inspecting, surfaces, write_measured
 from latentcortex.nsd.chapters import CHAPTERS
 
 SUBJECTS = ("subj01", "subj02")
@@ -32,7 +31,7 @@ def whole(tiny_tree, tmp_path_factory):
     shutil.rmtree(root / "nsddata/freesurfer/subj01")
     labels = np.arange(324) % 3
     for atlas in ATLASES - {"streams", "nsdgeneral"}:
-        layout.write_rois(root, atlas, labels, {0: "Unknown", 1: "A", 2: "B"})
+        write_measured.write_rois(root, atlas, labels, {0: "Unknown", 1: "A", 2: "B"})
     return root
 
 
@@ -157,7 +156,7 @@ def test_files_of_another_subject_are_noticed(tree):
 
 
 def test_a_session_of_another_size_is_noticed(tree, rng):
-    layout.write_betas_session(tree, "subj01", 3, rng.normal(size=(40, 300)).astype(np.float32))
+    write_measured.write_betas_session(tree, "subj01", 3, rng.normal(size=(40, 300)).astype(np.float32))
     (fault,) = faults(nsd.inspect(tree))
     assert fault.part == "betas of session 3" and "(300,)" in fault.text and "(324,)" in fault.text
 
@@ -225,7 +224,9 @@ def test_surface_files_cut_to_fsaverage5_say_which_space_to_ask_for(tree, monkey
     monkeypatch.setattr(inspected_betas, "N_FIRST", 42)
     for subject, sessions in (("subj01", (1, 2, 3)), ("subj02", (1, 2))):
         for session in sessions:
-            layout.write_betas_session(tree, subject, session, rng.normal(size=(40, 84)).astype(np.float32))
+            write_measured.write_betas_session(
+                tree, subject, session, rng.normal(size=(40, 84)).astype(np.float32)
+            )
     (fault,) = faults(nsd.inspect(tree))
     assert fault.part == "space" and fault.subjects == SUBJECTS and "--space fsaverage5" in fault.advice
     assert not faults(nsd.inspect(tree, space="fsaverage5"))
@@ -236,14 +237,14 @@ def test_volumes_are_checked_by_header_and_one_voxel(tree, tiny_truth, form):
     shape = (4, 9, 9)
 
     def write(session, betas):
-        layout.write_volume_betas_session(tree, "subj01", session, betas, form=form)
+        write_measured.write_volume_betas_session(tree, "subj01", session, betas, form=form)
 
     for session in (1, 2, 3):
         write(session, tiny_truth.betas["subj01", session].reshape(-1, *shape))
-    layout.write_volume(tree, "subj01", "ncsnr", tiny_truth.ncsnr.reshape(shape).astype(np.float32))
+    write_measured.write_volume(tree, "subj01", "ncsnr", tiny_truth.ncsnr.reshape(shape).astype(np.float32))
     for atlas in ("streams", "nsdgeneral"):
         values = tiny_truth.labels.reshape(shape) > 0 if atlas == "nsdgeneral" else tiny_truth.labels
-        layout.write_volume(tree, "subj01", f"roi/{atlas}", values.reshape(shape).astype(np.int16))
+        write_measured.write_volume(tree, "subj01", f"roi/{atlas}", values.reshape(shape).astype(np.int16))
     asked = {"subjects": ["subj01"], "space": "func1pt8mm", "chapters": [5]}
     findings = nsd.inspect(tree, **asked)
     assert not faults(findings)
@@ -260,9 +261,9 @@ def test_volumes_are_checked_by_header_and_one_voxel(tree, tiny_truth, form):
 
 def test_a_volume_of_zeros_is_noticed(tree):
     shape = (4, 9, 9)
-    layout.write_volume_betas_session(tree, "subj01", 1, np.zeros((40, *shape), np.float32))
+    write_measured.write_volume_betas_session(tree, "subj01", 1, np.zeros((40, *shape), np.float32))
     for atlas in ("streams", "nsdgeneral"):
-        layout.write_volume(tree, "subj01", f"roi/{atlas}", np.ones(shape, np.int16))
+        write_measured.write_volume(tree, "subj01", f"roi/{atlas}", np.ones(shape, np.int16))
     asked = {"space": "func1pt8mm", "chapters": [5], "sessions": [1]}
     (fault,) = faults(nsd.inspect(tree, ["subj01"], **asked))
     assert fault.part == "betas of session 1" and "zeros" in fault.text

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from latentcortex import nsd
-from latentcortex.mini import layout
+from latentcortex.nsd import write_measured
 
 LABELS = "nsddata/freesurfer/{}/label"
 
@@ -60,7 +60,7 @@ def drawn_tree(tree_copy, rng):
     """A tree whose places are drawn on the native surface of subj01 alone, as NSD's are."""
     labels = rng.integers(-1, 3, (2, 200))
     names = {0: "Unknown", 1: "OPA", 2: "PPA"}
-    layout.write_rois(tree_copy, "floc-places", labels.ravel(), names, "subj01")
+    write_measured.write_rois(tree_copy, "floc-places", labels.ravel(), names, "subj01")
     nearest = write_spheres(tree_copy, rng)
     expected = np.concatenate([half[nearest[h]] for half, h in zip(labels, ("lh", "rh"), strict=True)])
     return tree_copy, expected
@@ -91,7 +91,7 @@ def test_regions_of_one_subject_need_a_subject_and_its_spheres(drawn_tree):
 def test_labels_of_another_surface_than_the_sphere_are_refused(drawn_tree):
     root, _ = drawn_tree
     short = np.zeros(2 * 50, int)
-    layout.write_rois(root, "floc-places", short, {0: "Unknown", 1: "OPA", 2: "PPA"}, "subj01")
+    write_measured.write_rois(root, "floc-places", short, {0: "Unknown", 1: "OPA", 2: "PPA"}, "subj01")
     with pytest.raises(ValueError, match=r"lh\.floc-places\.mgz has 50 vertices, fewer than the sphere"):
         nsd.roi(root, "floc-places", subject="subj01")
 

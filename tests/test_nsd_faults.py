@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from latentcortex import nsd
-from latentcortex.mini import layout
+from latentcortex.nsd import write_measured, write_shown
 
 VERSION = "betas_fithrf_GLMdenoise_RR"
 SHAPE, REGIONS = (4, 9, 9), ("early", "ventral")
@@ -26,14 +26,14 @@ def add_volumes_and_synthetic(root, truth):
     for space, form in (("func1pt8mm", "hdf5"), ("func1mm", "nii.gz")):
         for session in (1, 2, 3):
             betas = truth.betas["subj01", session].reshape(-1, *SHAPE)
-            layout.write_volume_betas_session(root, "subj01", session, betas, None, space, form)
+            write_measured.write_volume_betas_session(root, "subj01", session, betas, None, space, form)
         ncsnr = truth.ncsnr.reshape(SHAPE).astype(np.float32)
-        layout.write_volume(root, "subj01", "ncsnr", ncsnr, None, space)
+        write_measured.write_volume(root, "subj01", "ncsnr", ncsnr, None, space)
         labels = truth.labels.reshape(SHAPE).astype(np.int16)
-        layout.write_volume(root, "subj01", "roi/streams", labels, None, space)
-    layout.write_stimuli(root, rng.integers(0, 256, (6, 12, 10, 3), dtype=np.uint8), "nsdsynthetic")
-    layout.write_design(root, rng.permutation(np.repeat(np.arange(6), 2)), np.ones((1, 3, 4), bool))
-    layout.write_betas_session(root, "subj01", "nsdsynthetic", rng.normal(3, 2, (12, 324)))
+        write_measured.write_volume(root, "subj01", "roi/streams", labels, None, space)
+    write_shown.write_stimuli(root, rng.integers(0, 256, (6, 12, 10, 3), dtype=np.uint8), "nsdsynthetic")
+    write_shown.write_design(root, rng.permutation(np.repeat(np.arange(6), 2)), np.ones((1, 3, 4), bool))
+    write_measured.write_betas_session(root, "subj01", "nsdsynthetic", rng.normal(3, 2, (12, 324)))
 
 
 def regions(root, space="fsaverage", subject=None):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from latentcortex import nsd
-from latentcortex.mini import layout
+from latentcortex.nsd import write_measured
 
 LABELS = "nsddata/freesurfer/fsaverage/label"
 STIMULI = "nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5"
@@ -30,9 +30,9 @@ def tree(tiny_tree, tmp_path):
 def add_volumes(root, truth, form):
     for session in (1, 2, 3):
         betas = truth.betas["subj01", session].reshape(-1, *SHAPE)
-        layout.write_volume_betas_session(root, "subj01", session, betas, form=form)
-    layout.write_volume(root, "subj01", "ncsnr", truth.ncsnr.reshape(SHAPE).astype(np.float32))
-    layout.write_volume(root, "subj01", "roi/streams", truth.labels.reshape(SHAPE).astype(np.int16))
+        write_measured.write_volume_betas_session(root, "subj01", session, betas, form=form)
+    write_measured.write_volume(root, "subj01", "ncsnr", truth.ncsnr.reshape(SHAPE).astype(np.float32))
+    write_measured.write_volume(root, "subj01", "roi/streams", truth.labels.reshape(SHAPE).astype(np.int16))
 
 
 # --- captions -----------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_labels_that_were_interpolated_are_refused_and_exact_floats_read(tree, t
 def test_a_region_that_a_subject_lacks_is_said(tree):
     """It gave an empty mask, betas of shape (18, 0), and in the end 'alphas must be positive'."""
     labels = np.zeros(324, int)
-    layout.write_rois(tree, "floc-faces", labels, {0: "Unknown", 1: "FFA-1"}, "subj02")
+    write_measured.write_rois(tree, "floc-faces", labels, {0: "Unknown", 1: "FFA-1"}, "subj02")
     message = "FFA-1 of floc-faces mark nothing in nativesurface: subj02 has no such region"
     with pytest.raises(ValueError, match=message):
         nsd.roi_mask(tree, "floc-faces", "FFA-1", "nativesurface", "subj02")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from latentcortex import nsd
-from latentcortex.mini import layout
+from latentcortex.nsd import write_measured, write_shown
 
 BETAS = "nsddata_betas/ppdata/subj01/fsaverage/betas_fithrf_GLMdenoise_RR"
 SHAPE = (4, 9, 9)
@@ -26,7 +26,7 @@ def spoil(tree, tiny_truth):
     def rewrite(session, change, source=None):
         betas = tiny_truth.betas["subj01", source or session].copy()
         change(betas)
-        layout.write_betas_session(tree, "subj01", session, betas)
+        write_measured.write_betas_session(tree, "subj01", session, betas)
 
     return rewrite
 
@@ -65,7 +65,7 @@ def test_missing_vertices_are_named_and_the_advice_works(tree, tiny_truth, spoil
 
 def test_every_voxel_of_a_volume_is_finite(tree, tiny_truth):
     betas = tiny_truth.betas["subj01", 1].reshape(-1, *SHAPE)
-    layout.write_volume_betas_session(tree, "subj01", 1, betas)
+    write_measured.write_volume_betas_session(tree, "subj01", 1, betas)
     mask = nsd.finite_mask(tree, "subj01", "func1pt8mm", sessions=1)
     assert mask.shape == SHAPE and mask.all()
 
@@ -104,10 +104,10 @@ def test_ratios_below_zero_are_refused(tree, tiny_truth):
             nsd.noise_ceiling(wrong, 3)
     ratios = tiny_truth.ncsnr.astype(np.float32)
     ratios[200] = np.nan
-    layout.write_ncsnr(tree, "subj01", ratios)
+    write_measured.write_ncsnr(tree, "subj01", ratios)
     np.testing.assert_array_equal(nsd.ncsnr(tree, "subj01"), ratios)
     ratios[201] = -0.5
-    layout.write_ncsnr(tree, "subj01", ratios)
+    write_measured.write_ncsnr(tree, "subj01", ratios)
     with pytest.raises(ValueError, match=r"rh\.ncsnr\.mgh holds 1 ratios below 0 or infinite, .* -0\.5"):
         nsd.ncsnr(tree, "subj01")
 
@@ -134,13 +134,13 @@ def test_a_session_of_zeros_is_refused(tree):
 def test_volumes_of_zeros_are_refused(tree, tiny_truth, form):
     betas = tiny_truth.betas["subj01", 1].reshape(-1, *SHAPE).copy()
     betas[:, 0] = 0  # outside of the brain
-    layout.write_volume_betas_session(tree, "subj01", 1, betas, form=form)
+    write_measured.write_volume_betas_session(tree, "subj01", 1, betas, form=form)
     assert nsd.betas(tree, "subj01", "func1pt8mm", sessions=1).shape == (40, 324)
     betas[11] = 0
-    layout.write_volume_betas_session(tree, "subj01", 1, betas, form=form)
+    write_measured.write_volume_betas_session(tree, "subj01", 1, betas, form=form)
     with pytest.raises(ValueError, match=r"1 of 40 trials .* first being trial 12\. This part"):
         nsd.betas(tree, "subj01", "func1pt8mm", sessions=1)
-    layout.write_volume_betas_session(tree, "subj01", 1, 0 * betas, form=form)
+    write_measured.write_volume_betas_session(tree, "subj01", 1, 0 * betas, form=form)
     with pytest.raises(ValueError, match=rf"All 40 trials .* zero in .*betas_session01\.{form}"):
         nsd.betas(tree, "subj01", "func1pt8mm", sessions=1)
 
@@ -194,7 +194,7 @@ def test_trials_equal_to_those_of_another_image_are_refused(tree, spoil):
 def test_black_pictures_are_refused(tree, tiny_truth, experiment):
     images = tiny_truth.images.copy()
     images[17] = 0
-    layout.write_stimuli(tree, images, experiment)
+    write_shown.write_stimuli(tree, images, experiment)
     with pytest.raises(ValueError, match=rf"Image 17 in .*{experiment}_stimuli.hdf5 is black in all pixels"):
         nsd.images(tree, [3, 17]) if experiment == "nsd" else nsd.synthetic_images(tree)
     if experiment == "nsd":
@@ -202,13 +202,13 @@ def test_black_pictures_are_refused(tree, tiny_truth, experiment):
 
 
 def test_the_further_session_is_looked_at_the_same_way(tree, rng):
-    layout.write_stimuli(tree, rng.integers(1, 256, (6, 12, 10, 3), dtype=np.uint8), "nsdsynthetic")
-    layout.write_design(tree, np.repeat(np.arange(6), 2), np.ones((1, 3, 4), bool))
+    write_shown.write_stimuli(tree, rng.integers(1, 256, (6, 12, 10, 3), dtype=np.uint8), "nsdsynthetic")
+    write_shown.write_design(tree, np.repeat(np.arange(6), 2), np.ones((1, 3, 4), bool))
     betas = rng.normal(size=(12, 324)).astype(np.float32)
     for row, message in ((np.nan, "1 of 324 vertices hold NaN .* in"), (0, "1 of 12 trials of")):
         spoiled = betas.copy()
         spoiled[5, 2 if row else slice(None)] = row
-        layout.write_betas_session(tree, "subj01", "nsdsynthetic", spoiled)
+        write_measured.write_betas_session(tree, "subj01", "nsdsynthetic", spoiled)
         with pytest.raises(ValueError, match=f"{message} the further session of subj01"):
             nsd.synthetic_responses(tree, "subj01")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latentcortex import nsd
-from latentcortex.mini import layout
+from latentcortex.nsd import write_measured, write_shown
 
 
 @pytest.fixture
@@ -18,10 +18,10 @@ def tree(tiny_tree, tmp_path):
     images = rng.integers(0, 256, (6, 12, 10, 3), dtype=np.uint8)
     order = rng.permutation(np.repeat(np.arange(6), 2))
     pattern = np.ones((1, 3, 4), bool)
-    layout.write_stimuli(root, images, "nsdsynthetic")
-    layout.write_design(root, order, pattern)
+    write_shown.write_stimuli(root, images, "nsdsynthetic")
+    write_shown.write_design(root, order, pattern)
     betas = rng.normal(3, 2, (12, 324)).astype(np.float32)
-    layout.write_betas_session(root, "subj01", "nsdsynthetic", betas)
+    write_measured.write_betas_session(root, "subj01", "nsdsynthetic", betas)
     return root, images, order, betas
 
 

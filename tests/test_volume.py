@@ -5,7 +5,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from latentcortex.mini import layout, surface, volume
+from latentcortex.mini import surface, volume
+from latentcortex.nsd import write_measured
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_both_forms_of_a_session_hold_the_same_integers(tmp_path, rng):
     betas = rng.normal(0, 2, (6, 2, 3, 4))
     betas[0, 0, 0, 0] = 1e6  # clipped, not wrapped round
     for form in ("hdf5", "nii.gz"):
-        layout.write_volume_betas_session(tmp_path, "subj01", 2, betas, space="func1mm", form=form)
+        write_measured.write_volume_betas_session(tmp_path, "subj01", 2, betas, space="func1mm", form=form)
     folder = tmp_path / "nsddata_betas/ppdata/subj01/func1mm/betas_fithrf_GLMdenoise_RR"
     image = nibabel.load(folder / "betas_session02.nii.gz")
     assert image.shape == (2, 3, 4, 6) and image.get_data_dtype() == np.int16

@@ -14,7 +14,8 @@ import nibabel
 import numpy as np
 from scipy.spatial import cKDTree
 
-from latentcortex.mini import experiment, layout, surface
+from latentcortex.mini import experiment, surface
+from latentcortex.nsd import write_measured, write_shown
 from latentcortex.store import rows_of
 
 N_IDS, N_SUBJECTS, N_IMAGES, N_SHARED = 73_000, 8, 2_000, 50
@@ -52,24 +53,24 @@ def write_tree(root, on_disk, space="fsaverage5"):
     rng = np.random.default_rng(73)
     order, subjectim = _order(rng), _subjectim(rng)
     pattern = experiment.stimulus_pattern(N_SESSIONS, 12, 75, N_TRIALS, rng)
-    layout.write_design(root, order, pattern, subjectim, N_SHARED)
+    write_shown.write_design(root, order, pattern, subjectim, N_SHARED)
     # COCO's ids are other numbers, and shared images all come from train2017.
     coco_ids = rng.permutation(10 * N_IDS)[:N_IDS] + 9
     splits = np.where(rng.random(N_IDS) < 0.1, "val2017", "train2017")
     splits[subjectim[0, :N_SHARED]] = "train2017"
-    layout.write_stim_info(root, coco_ids, splits, order, subjectim, N_SHARED)
+    write_shown.write_stim_info(root, coco_ids, splits, order, subjectim, N_SHARED)
     ids = np.unique([row[:N_EARLY] for row in subjectim[: len(on_disk)]])
     scenes = _Scenes(rng, len(ids))
     _write_images(root, ids, scenes)
-    layout.write_captions(root, scenes.captions(), coco_ids[ids], splits[ids])
+    write_shown.write_captions(root, scenes.captions(), coco_ids[ids], splits[ids])
     atlases = surface.areas().atlases
     for name, (codes, names) in atlases.items():
         if name not in OWN_ATLASES:
-            layout.write_rois(root, name, _spread(codes), names)
+            write_measured.write_rois(root, name, _spread(codes), names)
     _write_spheres(root, "fsaverage", [of for of, _ in _fsaverage()])
     for k, (subject, n_sessions) in enumerate(on_disk.items()):
         log = experiment.simulate_responses(k + 1, order, subjectim[k], pattern, rng)
-        layout.write_behaviour(root, subject, log)
+        write_shown.write_behaviour(root, subject, log)
         _write_own_labels(root, subject, atlases, rng)
         shown = rows_of(ids, subjectim[k, order[: n_sessions * N_TRIALS]])
         brain = _Brain(scenes, atlases["streams"][0], atlases["nsdgeneral"][0] > 0, rng)
@@ -230,7 +231,7 @@ def _write_own_labels(root, subject, atlases, rng):
         labels = np.concatenate([half[_coarse(of, side)] for side, (half, of) in enumerate(halves)])
         if name in OWN_ATLASES:
             labels = np.where((labels == 0) & (rng.random(len(labels)) < 0.2), -1, labels)
-        layout.write_rois(root, name, labels, names, subject)
+        write_measured.write_rois(root, name, labels, names, subject)
 
 
 def _write_surfaces(root, subject, brain, sessions, space, atlases, rng):
@@ -242,11 +243,11 @@ def _write_surfaces(root, subject, brain, sessions, space, atlases, rng):
         columns = _spread(columns)
     ncsnr = brain.ncsnr.copy()
     ncsnr[missing] = np.nan
-    layout.write_ncsnr(root, subject, ncsnr[columns])
+    write_measured.write_ncsnr(root, subject, ncsnr[columns])
     for session, shown in enumerate(sessions, 1):
         betas = brain.respond(shown, columns, rng)
         betas[:, np.isin(columns, missing)] = np.nan
-        layout.write_betas_session(root, subject, session, betas)
+        write_measured.write_betas_session(root, subject, session, betas)
 
 
 def _write_volumes(root, subject, brain, sessions, space, atlases, rng):
@@ -258,10 +259,10 @@ def _write_volumes(root, subject, brain, sessions, space, atlases, rng):
     for name, (codes, _) in atlases.items():
         volume = np.full(shape, -1 if name in (*OWN_ATLASES, "nsdgeneral") else 0, np.int16)
         volume[places] = codes[vertices]
-        layout.write_volume(root, subject, f"roi/{name}", volume)
+        write_measured.write_volume(root, subject, f"roi/{name}", volume)
     ncsnr = np.zeros(shape, np.float32)
     ncsnr[places] = brain.ncsnr[vertices]
-    layout.write_volume(root, subject, "ncsnr", ncsnr)
+    write_measured.write_volume(root, subject, "ncsnr", ncsnr)
     folder = Path(root, f"nsddata_betas/ppdata/{subject}/{space}/betas_fithrf_GLMdenoise_RR")
     for session, shown in enumerate(sessions, 1):
         scaled = np.rint(300 * brain.respond(shown, vertices, rng)).astype(np.int16)

@@ -5,7 +5,6 @@ seed. What all worlds of a seed have in common (pictures, captions, design, answ
 next to them; the worlds hold hard links to it.
 """
 
-import dataclasses
 import functools
 import json
 import operator
@@ -18,16 +17,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from latentcortex import nsd, store
-from latentcortex.mini import captions, cortex, layout, scenes, surface, volume
+from latentcortex.mini import captions, cortex, scenes, surface, volume
 from latentcortex.mini.experiment import order_trials, simulate_responses, stimulus_pattern
+from latentcortex.mini.naming import Sizes, folder_names, settings_of, source_hashes
 from latentcortex.mini.unfinished import build_once
+from latentcortex.nsd import write_measured, write_shown
 
-# What the pictures and the design depend on. A change of the cortex does not render them again.
-_COMMON_SOURCES = ("raytracer", "props", "scenes", "captions", "experiment", "layout", "build", "unfinished")
-# Trained on the world, which does not depend on them.
-_NOT_THE_WORLD = ("networks", "classical_judge")
-# Sizes on disk of a trial (of the surface and of the volume) and of a picture, in bytes: measured.
-_TRIAL, _PICTURE = 127_000, 13_000
 _BLOCK = 128  # pictures that are drawn before they are kept; whole batches of `scenes.render`
 
 _README = """SIMULATED DATA. No brain was measured.
@@ -44,46 +39,6 @@ planted_subjXX.csv          what was planted in each vertex, left hemisphere fir
                             func1pt8mm (3.8 mm wide here) are means of the vertices in them
 provenance.json             world, seed, sizes, hash of the sources
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class Sizes:
-    """Sizes of the experiment, in NSD's terms. NSD-synthetic's session is all in one.
-
-    `n_sessions` gives the number of sessions of each subject.
-    """
-
-    n_sessions: tuple[int, ...] = (4, 4, 4, 3)
-    n_trials: int = 750
-    n_runs: int = 12
-    n_slots: int = 75
-    n_shared: int = 200
-    n_own: int = 800
-    n_repeats: int = 3
-    n_held_back: int = 200
-    n_synthetic_runs: int = 8
-    n_synthetic_slots: int = 107
-
-    def __post_init__(self):
-        """Turn whole numbers of any kind into Python's, so that equal sizes give one tree."""
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            try:
-                if field.name == "n_sessions":
-                    value = tuple(operator.index(number) for number in value)
-                else:
-                    value = operator.index(value)
-            except TypeError as error:
-                raise ValueError(f"{field.name}: sizes are whole numbers, got {value!r}.") from error
-            object.__setattr__(self, field.name, value)
-
-    @property
-    def n_bytes(self):
-        """Return about how many bytes a tree of these sizes takes."""
-        n_subjects = len(self.n_sessions)
-        n_trials = sum(self.n_sessions) * self.n_trials + n_subjects * self.n_held_back * self.n_repeats
-        n_images = self.n_shared + n_subjects * self.n_own + self.n_held_back
-        return n_trials * _TRIAL + n_images * _PICTURE
 
 
 def open_tree(world="standard", seed=0, cache=None, sizes=None):
@@ -128,26 +83,22 @@ def open_tree(world="standard", seed=0, cache=None, sizes=None):
         raise ValueError(f"seed must be a whole number from 0, got {seed}.")
     sizes = Sizes() if sizes is None else sizes
     cache = store.cache_folder() if cache is None else Path(cache).expanduser()
-    settings = {"world": world, "seed": seed, "sizes": dataclasses.asdict(sizes)}
-    here = Path(__file__).parent
-    common_key = store.source_hash(
-        [here / f"{name}.py" for name in _COMMON_SOURCES], {**settings, "world": None}
-    )
-    sources = {path for path in here.glob("*.py") if path.stem not in _NOT_THE_WORLD}
-    key = store.source_hash(sources, settings)
-
-    name = f"mini-{world}-seed{seed}-{key[:12]}"
+    name, common_name = folder_names(world, seed, sizes)
 
     def build_common(tree, steps):
         _write_common(tree, seed, sizes, steps)
 
     def build_world(tree, steps):
-        common = build_once(cache / f"mini-common-seed{seed}-{common_key[:12]}", build_common)
+        common = build_once(cache / common_name, build_common)
         _link(common, tree)
         _write_world(tree, world, seed, sizes, steps)
         # The name goes with the tree when it is moved or when its folder is renamed.
-        provenance = {"name": name, **settings, "source_hash": key, "version": version("latentcortex")}
-        text = json.dumps({"simulated": True, **provenance}, indent=1)
+        provenance = {
+            **{"simulated": True, "name": name, **settings_of(world, seed, sizes)},
+            "source_hash": source_hashes(world, seed, sizes)[0],
+            "version": version("latentcortex"),
+        }
+        text = json.dumps(provenance, indent=1)
         (tree / "simulation/provenance.json").write_text(text)
 
     return build_once(cache / name, build_world, sizes.n_bytes)
@@ -228,20 +179,20 @@ def _write_common(root, seed, sizes, steps):
     ordinary, held_back = _sample(seed, sizes)
     order, subjectim, synthetic = _design(seed, sizes)
 
-    layout.write_stimuli(root, _draw("nsd", ordinary, steps))
-    layout.write_stimuli(root, _draw("nsdsynthetic", held_back, steps), "nsdsynthetic")
+    write_shown.write_stimuli(root, _draw("nsd", ordinary, steps))
+    write_shown.write_stimuli(root, _draw("nsdsynthetic", held_back, steps), "nsdsynthetic")
 
     rng = _rng(seed, 3)
     n_sessions = len(order) // sizes.n_trials
     pattern = stimulus_pattern(n_sessions, sizes.n_runs, sizes.n_slots, sizes.n_trials, rng)
-    layout.write_design(root, order, pattern, subjectim, sizes.n_shared)
+    write_shown.write_design(root, order, pattern, subjectim, sizes.n_shared)
     pattern_synthetic = stimulus_pattern(
         1, sizes.n_synthetic_runs, sizes.n_synthetic_slots, len(synthetic), rng
     )
-    layout.write_design(root, synthetic, pattern_synthetic)
+    write_shown.write_design(root, synthetic, pattern_synthetic)
     for k, last in enumerate(sizes.n_sessions):
         responses = simulate_responses(k + 1, order, subjectim[k], pattern[:last], rng)
-        layout.write_behaviour(root, f"subj{k + 1:02d}", responses)
+        write_shown.write_behaviour(root, f"subj{k + 1:02d}", responses)
 
     rng = _rng(seed, 4)
     # Ids unlike NSD's, and two splits, as in COCO: who takes one for the other is found out.
@@ -249,8 +200,8 @@ def _write_common(root, seed, sizes, steps):
     coco_splits = np.where(rng.random(len(ordinary)) < 0.1, "val2017", "train2017")
     coco_splits[subjectim[0, : sizes.n_shared]] = "train2017"
     texts = [captions.write_captions(scene, rng) for scene in ordinary]
-    layout.write_captions(root, texts, coco_ids, coco_splits)
-    layout.write_stim_info(root, coco_ids, coco_splits, order, subjectim, sizes.n_shared)
+    write_shown.write_captions(root, texts, coco_ids, coco_splits)
+    write_shown.write_stim_info(root, coco_ids, coco_splits, order, subjectim, sizes.n_shared)
 
     truth = root / "simulation"
     truth.mkdir(exist_ok=True)
@@ -276,7 +227,7 @@ def _write_world(root, world, seed, sizes, steps):
     order, subjectim, synthetic = _design(seed, sizes)
     images, images_held_back = (_read_images(root, experiment) for experiment in ("nsd", "nsdsynthetic"))
     for atlas, (labels, names) in surface.areas().atlases.items():
-        layout.write_rois(root, atlas, labels, names)
+        write_measured.write_rois(root, atlas, labels, names)
     # One step a session: those of the main experiment and, for each subject, the further one.
     n_steps = sum(sizes.n_sessions) + len(sizes.n_sessions)
     with tqdm(total=n_steps, desc=f"Simulated world ({world}): scanning", unit="session") as bar:
@@ -323,15 +274,15 @@ def _scan(root, subject, body, shown, steps, bar):
     on_surface, in_volume = (
         nsd.estimate_ncsnr(np.concatenate(sessions), np.concatenate(shown)) for sessions in scaled
     )
-    layout.write_ncsnr(root, subject, on_surface)
+    write_measured.write_ncsnr(root, subject, on_surface)
     _write_volumes(root, subject, space, in_volume)
 
 
 def _write_session(root, subject, session, betas, voxels, space):
     """Write one session on the surface and in the volume; return the paths."""
     return [
-        *layout.write_betas_session(root, subject, session, betas),
-        layout.write_volume_betas_session(root, subject, session, space.fill(voxels), space.affine),
+        *write_measured.write_betas_session(root, subject, session, betas),
+        write_measured.write_volume_betas_session(root, subject, session, space.fill(voxels), space.affine),
     ]
 
 
@@ -343,4 +294,4 @@ def _write_volumes(root, subject, space, ncsnr):
         codes = space.fill(labels[space.nearest].astype(np.int16), outside=-1)
         volumes[f"roi/{atlas}"] = codes
     for name, values in volumes.items():
-        layout.write_volume(root, subject, name, values, space.affine)
+        write_measured.write_volume(root, subject, name, values, space.affine)

@@ -10,9 +10,10 @@ is fetched unless a reader asks for it, by the set-up cell on Google Colab or by
 - `colab`: `set_up`, which the first cell of a chapter calls.
 """
 
+from latentcortex.mini.naming import folder_names
 from latentcortex.prebuilt.archives import NotUsableError, TooSlowError, pack, unpack
 from latentcortex.prebuilt.colab import set_up
-from latentcortex.prebuilt.fetching import fetch, fetch_world, folder_names, read_table
+from latentcortex.prebuilt.fetching import fetch, fetch_world, read_table
 from latentcortex.prebuilt.publishing import publish
 
 __all__ = [

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from latentcortex import presets, store
 from latentcortex.mini import build
+from latentcortex.mini.naming import folder_names
 from latentcortex.prebuilt.archives import NotUsableError, TooSlowError, pack
-from latentcortex.prebuilt.fetching import fetch, fetch_world, folder_names, read_table
+from latentcortex.prebuilt.fetching import fetch, fetch_world, read_table
 from latentcortex.prebuilt.publishing import write_entry
 
 MOUNT = "/content/drive"

@@ -1,7 +1,6 @@
 """Fetch an archive of a simulated world, unless building is faster."""
 
 import contextlib
-import dataclasses
 import hashlib
 import http.client
 import json
@@ -17,6 +16,7 @@ from tqdm.auto import tqdm
 
 from latentcortex import store
 from latentcortex.mini import build
+from latentcortex.mini.naming import folder_names
 from latentcortex.prebuilt.archives import NotUsableError, TooSlowError, unpack
 
 TABLE = Path(__file__).with_name("worlds.json")
@@ -32,32 +32,6 @@ _BLOCK = 1 << 18
 _SILENCE = 10
 # Seconds after which the rate is judged. A connection gains speed in its first second.
 _FIRST_LOOK = 3
-
-
-def folder_names(world="standard", seed=0, sizes=None):
-    """Return the names that the folders of a world have in the cache.
-
-    The same names as `mini.build.open_tree` gives; a test holds them together. They are found again here
-    because a change of `mini` would rename all worlds.
-
-    Parameters
-    ----------
-    world, seed, sizes
-        As for `mini.build.open_tree`.
-
-    Returns
-    -------
-    world, scenes : str
-        The whole world, and what the worlds of a seed have in common: scenes, captions, design.
-    """
-    sizes = build.Sizes() if sizes is None else sizes
-    settings = {"world": world, "seed": seed, "sizes": dataclasses.asdict(sizes)}
-    folder = Path(build.__file__).parent
-    sources = {path for path in folder.glob("*.py") if path.stem not in build._NOT_THE_WORLD}
-    common = [folder / f"{name}.py" for name in build._COMMON_SOURCES]
-    key = store.source_hash(sources, settings)
-    common_key = store.source_hash(common, {**settings, "world": None})
-    return f"mini-{world}-seed{seed}-{key[:12]}", f"mini-common-seed{seed}-{common_key[:12]}"
 
 
 def read_table(path=TABLE):

@@ -8,8 +8,8 @@ import uuid
 from pathlib import Path
 
 from latentcortex.mini import build
+from latentcortex.mini.naming import folder_names
 from latentcortex.prebuilt.archives import pack
-from latentcortex.prebuilt.fetching import folder_names
 
 # Archives outlive versions, because a world belongs to the code of `mini` alone. So they lie at a release of
 # their own.
