@@ -98,6 +98,15 @@ def test_a_disk_without_room_is_refused_with_both_sizes(tmp_path, monkeypatch):
     store.save(tmp_path / "b.npz", provenance={}, z=np.zeros(100))
     with pytest.raises(OSError, match="The world needs 1.7 GB, but 1.5 kB are free"):
         store.check_space(tmp_path / "not/there", 1.7e9, "The world")
+    with pytest.raises(OSError, match=r"It needs nan bytes.*Ask for less\.$"):
+        store.check_space(tmp_path, float("nan"), "It", "Ask for less.")
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"), [(0, "0 bytes"), (999, "999 bytes"), (61_460_000, "61.5 MB"), (1e9, "1.0 GB")]
+)
+def test_bytes_are_told_in_words(n_bytes, text):
+    assert store.in_words(n_bytes) == text
 
 
 # --- what writers leave ---------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from loopback import serving
 
 from latentcortex import command, nsd
 from latentcortex.nsd import download, files, images_by_range, surfaces
-from latentcortex.store import downloads, transfer
+from latentcortex.store import downloads, transfer, writing
 from latentcortex.store.remote_bytes import TransferError
 
 QUICK = {"pause": 0.002, "timeout": 2.0, "quiet": True, "connections": 4}
@@ -227,7 +227,7 @@ def test_another_header_than_nsds_is_refused_before_anything_is_fetched(bucket, 
 
 def test_a_full_disk_is_said_before_anything_is_fetched(bucket, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OSError, match="1.0 kB are free"):
         run(bucket, tmp_path / "tree")
     assert not bucket.requests

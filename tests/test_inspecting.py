@@ -305,6 +305,12 @@ def test_unfinished_downloads_and_too_little_memory_are_notes(tree, capsys):
     assert f"about {120 * marked * 8 / 1e3:.1f} kB" in notes["memory"].text
 
 
+def test_a_cache_that_nothing_was_written_into_yet_has_a_disk_too(tree, tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path / "not/there"))
+    (disk,) = (finding for finding in nsd.inspect(tree) if finding.part == "disk")
+    assert "Free on its disk: " in disk.text
+
+
 def test_the_command_says_what_can_run_and_returns_whether_all_can(tree, capsys, monkeypatch):
     asked = ["check", str(tree), "--subjects", "1", "2", "--space", "fsaverage", "--chapters"]
     assert command.main([*asked, "02", "primer_fmri"]) == 0

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latentcortex import store
 from latentcortex.nsd import files
 from latentcortex.nsd.chapters import needs
 from latentcortex.nsd.design import trials
@@ -99,7 +100,7 @@ def download_nsd(choice, root, accept_terms=False, dry_run=False, **options):
     extra = {}
     if images == "seen":
         most = files.most_images(choice.subjects, choice.sessions)
-        whole = downloads.in_words(files.stimuli().size)
+        whole = store.in_words(files.stimuli().size)
         name = f"{most:,} images, if the server gives them one by one; the file of all images has {whole}"
         extra[name] = most * files.IMAGE_BYTES
     terms = f"{NSD_TERMS}\n{COCO_TERMS}" if captions else NSD_TERMS
@@ -183,7 +184,7 @@ def _with_headers(remotes, root, options):
     if failed:
         whole = [remote.whole for remote in cut]
         n_bytes = sum(remote.size for remote in whole)
-        print(f"{failed} Surface files are fetched whole: {downloads.in_words(n_bytes)}.")
+        print(f"{failed} Surface files are fetched whole: {store.in_words(n_bytes)}.")
         downloads.check_room(root, n_bytes, "NSD")
         done = {remote.path: remote for remote in whole}
     return [done.get(remote.path, remote) for remote in remotes]
@@ -199,7 +200,7 @@ def _fetch_seen(choice, root, options):
         try:
             return fetch_images(stimuli.url, root, image_ids, **options)
         except (LayoutError, NoRangesError) as error:
-            print(f"{error} The file of all images is fetched whole: {downloads.in_words(stimuli.size)}.")
+            print(f"{error} The file of all images is fetched whole: {store.in_words(stimuli.size)}.")
             downloads.check_room(root, stimuli.size, "The file of all images")
             return transfer.fetch([stimuli], root, **options)
     except (ValueError, OSError, remote_bytes.TransferError) as error:  # the other files are there

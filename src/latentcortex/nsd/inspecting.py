@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import shutil
 import textwrap
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from latentcortex.nsd.images_by_range import images_there
 from latentcortex.nsd.inspected_betas import in_words
 from latentcortex.nsd.regions import roi, roi_names
 from latentcortex.nsd.stimuli import images, open_stimuli
-from latentcortex.store import downloads
 
 _DESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"
 _INFO = "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
@@ -236,26 +234,26 @@ def _room(asked, tables, voxels, image_size):
     n_images = max(table["image_id"].nunique() for table in tables)
     pictures = 4 * 3 * image_size**2 * n_images
     large = [chapter_name(c) for c in asked.chapters if c in ALL_IMAGES_AT_ONCE]
-    text = f"Responses of a subject take about {downloads.in_words(betas)}."
+    text = f"Responses of a subject take about {store.in_words(betas)}."
     if large:
         text += (
             f" Chapters {', '.join(large)} hold {n_images:,} images of {image_size} pixels besides, "
-            f"{downloads.in_words(pictures)}."
+            f"{store.in_words(pictures)}."
         )
     advice = ""
     if hasattr(os, "sysconf"):  # absent on Windows
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        text += f" This machine has {downloads.in_words(memory)}."
+        text += f" This machine has {store.in_words(memory)}."
         if not betas + (pictures if large else 0) < memory:
             advice = "Take fewer sessions, a smaller image_size in the preset, or a larger machine."
     yield Finding("memory", "note", text, advice)
     kept = {image_id for table in tables for image_id in table["image_id"]}
-    free, about = shutil.disk_usage(store.cache_folder()).free, _FEATURE_BYTES * len(kept)
+    free, about = store.free_bytes(store.cache_folder()), _FEATURE_BYTES * len(kept)
     yield Finding(
         "disk",
         "note",
-        f"Features of {len(kept):,} images take up to {downloads.in_words(about)} in the cache, in the sizes "
-        f"of Stable Diffusion 1.4. Free on its disk: {downloads.in_words(free)}.",
+        f"Features of {len(kept):,} images take up to {store.in_words(about)} in the cache, in the sizes "
+        f"of Stable Diffusion 1.4. Free on its disk: {store.in_words(free)}.",
         "" if free > about else "Set LATENTCORTEX_CACHE to a folder on a larger disk.",
     )
 

@@ -131,7 +131,7 @@ def fetch(name, entry, cache):
     with _waiting(FileLock(f"{folder}.lock"), name):
         if folder.is_dir():
             return folder
-        if shutil.disk_usage(folder.parent).free < entry["n_bytes"] + entry["unpacked_bytes"]:
+        if store.free_bytes(folder.parent) < entry["n_bytes"] + entry["unpacked_bytes"]:
             raise NotUsableError("the disk has no room to unpack it")
         partial = folder.with_name(f"{name}.partial")
         work = partial / "fetched"

@@ -22,7 +22,7 @@ from latentcortex.store.damage import (
 )
 from latentcortex.store.keys import code_text, source_hash
 from latentcortex.store.rows import rows_of
-from latentcortex.store.writing import check_space, flush, make_folder, replacing
+from latentcortex.store.writing import check_space, flush, free_bytes, in_words, make_folder, replacing
 
 __all__ = [
     "CacheEntry",
@@ -35,7 +35,9 @@ __all__ = [
     "code_text",
     "expanded_path",
     "flush",
+    "free_bytes",
     "image_ids",
+    "in_words",
     "load",
     "make_folder",
     "naming_damage",

@@ -2,10 +2,10 @@
 
 import collections
 import dataclasses
-import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from latentcortex.store import transfer
+from latentcortex.store.writing import check_space, free_bytes, in_words
 
 NO_CONSENT = 3  # exit status
 
@@ -89,7 +89,7 @@ def announce(source, folder, each=False):
     unknown = sum(remote.size is None for remote in missing)
     if unknown:
         print(f"The sizes of {unknown} of them are not known before.")
-    print(f"Free on the disk of {folder}: {in_words(_free(folder))}.")
+    print(f"Free on the disk of {folder}: {in_words(free_bytes(folder))}.")
     return n_bytes
 
 
@@ -124,12 +124,8 @@ def agreed(source, folder, accept_terms, dry_run):
 
 def check_room(folder, n_bytes, what):
     """Raise OSError unless the disk of a folder has room for so many bytes and a twentieth more."""
-    free = _free(folder)
-    if not free > 1.05 * n_bytes:
-        raise OSError(
-            f"{what} needs about {in_words(n_bytes)}, but {in_words(free)} are free on the disk of {folder}. "
-            "Make room, pass another folder, or ask for fewer subjects or sessions."
-        )
+    advice = "Make room, pass another folder, or ask for fewer subjects or sessions."
+    check_space(folder, 1.05 * n_bytes, f"{what}, with a twentieth to spare,", advice)
 
 
 def report(outcomes, refused=""):
@@ -162,14 +158,6 @@ def report(outcomes, refused=""):
     return 1 if failed else 0
 
 
-def in_words(n_bytes):
-    """Return a number of bytes as text, such as "61.5 MB"."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.1f} {unit}"
-    return f"{n_bytes} B"
-
-
 def _differs(outcome):
     """Return True where a size was wrong enough to matter to a plan."""
     expected = outcome.remote.size
@@ -178,10 +166,3 @@ def _differs(outcome):
 
 def _bytes_of(remotes):
     return sum(remote.size or 0 for remote in remotes)
-
-
-def _free(folder):
-    folder = Path(folder).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

@@ -15,6 +15,10 @@ from pathlib import Path
 # .NAME.MACHINE-PROCESS-RANDOM.tmp
 _TEMPORARY = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-\w+\.tmp")
 _DAY = 24 * 60 * 60
+_MAKE_ROOM = (
+    "Make room there (`latentcortex cache` lists what can be computed again), or set the environment "
+    "variable LATENTCORTEX_CACHE to a folder on another disk."
+)
 
 
 @contextlib.contextmanager
@@ -148,7 +152,7 @@ def make_folder(folder):
     return folder
 
 
-def check_space(folder, n_bytes, what):
+def check_space(folder, n_bytes, what, advice=None):
     """Raise an error unless a disk has enough free space for a file to be written.
 
     Parameters
@@ -159,26 +163,33 @@ def check_space(folder, n_bytes, what):
         Number of bytes to be written.
     what : str
         What will be written, for the error message.
+    advice : str, optional
+        What to do, for the error message. By default it speaks of the cache.
 
     Raises
     ------
     OSError
         If less space is free. The message gives both sizes.
     """
-    folder = Path(folder).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if n_bytes > free:
+    free = free_bytes(folder)
+    if not n_bytes <= free:
         raise OSError(
-            f"{what} needs {_in_words(n_bytes)}, but {_in_words(free)} are free on the disk of {folder}. "
-            "Make room there (`latentcortex cache` lists what can be computed again), or set the "
-            "environment variable LATENTCORTEX_CACHE to a folder on another disk."
+            f"{what} needs {in_words(n_bytes)}, but {in_words(free)} are free on the disk of {folder}. "
+            + (advice or _MAKE_ROOM)
         )
 
 
-def _in_words(n_bytes):
+def free_bytes(folder):
+    """Return how many bytes are free on the disk of a folder, which need not exist."""
+    folder = Path(folder).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def in_words(n_bytes):
+    """Return a number of bytes as text, such as "61.5 MB"."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if n_bytes >= size:
             return f"{n_bytes / size:.1f} {unit}"
-    return f"{n_bytes} bytes"
+    return f"{n_bytes:.0f} bytes"
