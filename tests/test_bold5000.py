@@ -201,8 +201,12 @@ def test_broken_files_are_refused_by_name(source, tmp_path, capsys, spoil, messa
 
 
 def test_unknown_subjects_and_options_are_refused(source, tmp_path, capsys):
-    with pytest.raises(ValueError, match="subjects 1 to 4"):
-        bold5000.import_bold5000(source[0], tmp_path / "tree", [5])
+    for wrong, told in {(5,): "5", (1, 1): "1, 1", (): "none"}.items():
+        message = f"BOLD5000 has the subjects 1, 2, 3, 4: expected .* each once, got {told}\\."
+        with pytest.raises(ValueError, match=message):
+            bold5000.import_bold5000(source[0], tmp_path / "tree", wrong)
+        with pytest.raises(ValueError, match=message):
+            bold5000.files(wrong)
     assert command.main(["import", "bold5000", "a", "b", "--image-size", "9"]) == 1
     assert "stay as they are" in capsys.readouterr().err
 

@@ -226,7 +226,7 @@ def test_a_voxel_without_values_in_a_session_is_counted(source, tmp_path):
 
 
 def test_unknown_subjects_are_refused(source, tmp_path):
-    with pytest.raises(ValueError, match="1, 3, 5, 6, 7, got \\[2\\]"):
+    with pytest.raises(ValueError, match="LAION-fMRI has the subjects 1, 3, 5, 6, 7: .*, got 2"):
         laion_fmri.import_laion_fmri(source, tmp_path / "tree", [2])
     with pytest.raises(FileNotFoundError, match="No session with betas"):
         laion_fmri.import_laion_fmri(source, tmp_path / "tree", [5])

@@ -17,6 +17,7 @@ from PIL import Image
 from latentcortex import __version__, nsd
 from latentcortex.nsd.reading import reading
 from latentcortex.open_data.archives import Archives
+from latentcortex.open_data.subjects import checked_subjects
 from latentcortex.store.transfer import Remote
 
 TERMS = """  - BOLD5000's brain data are in the public domain (CC0).
@@ -28,6 +29,7 @@ REFUSED = (
     "figshare and Dropbox sometimes answer programs with a page that a person has to look at. Open the "
     "address in a browser and save the archive into the folder."
 )
+SUBJECTS = (1, 2, 3, 4)
 REGIONS = ("EarlyVis", "LOC", "OPA", "PPA", "RSC")
 # NSD's names that presets ask for. LOC, OPA and RSC lie laterally and medially: `ventral` means here no more
 # than "above early visual cortex".
@@ -45,7 +47,7 @@ _COCO = re.compile(r"COCO_(train2014|val2014)_0*(\d+)\.jpg")
 _PRESENTED = "Presented_Stimuli"
 
 
-def files(subjects=None, sessions=None):  # noqa: ARG001 - one archive holds all subjects and sessions
+def files(subjects=None, sessions=None):  # noqa: ARG001 - one archive holds all sessions
     """Return what to download: the archives of the betas and of the photographs with their lists.
 
     Addresses and sizes are second hand and were never opened by us. The first gives figshare's whole article,
@@ -54,7 +56,14 @@ def files(subjects=None, sessions=None):  # noqa: ARG001 - one archive holds all
     Returns
     -------
     list of Remote
+        The same for any subjects, because one archive holds all of them.
+
+    Raises
+    ------
+    ValueError
+        There are no such subjects.
     """
+    checked_subjects("BOLD5000", SUBJECTS, subjects)
     return [
         Remote(
             "https://figshare.com/ndownloader/articles/14456124/versions/2",
@@ -96,7 +105,7 @@ def import_bold5000(source, root, subjects=None):
     FileNotFoundError, ValueError, FileExistsError
         A file is missing, damaged or a web page; numbers of rows differ; an image is unknown.
     """
-    numbers = _checked_subjects(subjects)
+    numbers = checked_subjects("BOLD5000", SUBJECTS, subjects)
     with Archives(source) as archives:
         shown = {f"CSI{k}": _read_order(archives, f"CSI{k}") for k in numbers}
         names = sorted({name for order, _, _ in shown.values() for name in order})
@@ -119,13 +128,6 @@ def import_bold5000(source, root, subjects=None):
             "noise ceilings": "estimated from all trials; only the shared images were repeated",
         }
         return nsd.write_tree(root, recordings, image_set, shared, about)
-
-
-def _checked_subjects(subjects):
-    numbers = [1, 2, 3, 4] if subjects is None else sorted(subjects)
-    if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= {1, 2, 3, 4}:
-        raise ValueError(f"BOLD5000 has the subjects 1 to 4, got {numbers}.")
-    return numbers
 
 
 def _read_order(archives, subject):

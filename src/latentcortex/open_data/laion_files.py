@@ -4,6 +4,7 @@ import html
 import re
 from pathlib import Path
 
+from latentcortex.open_data.subjects import checked_subjects
 from latentcortex.store.transfer import Remote
 
 TERMS = """  - LAION-fMRI's responses, regions, ceilings, captions and embeddings are in the public domain
@@ -51,7 +52,7 @@ def files(subjects=None, sessions=None):
     if not 1 <= n_sessions <= N_SESSIONS:
         raise ValueError(f"Expected 1 to {N_SESSIONS} sessions, got {sessions}.")
     wanted = {METADATA: None, CAPTIONS: None, EMBEDDINGS.format("CLIP"): 52_000_000}
-    for subject in checked_subjects(subjects):
+    for subject in checked_subjects("LAION-fMRI", SUBJECTS, subjects):
         ceiling = "is made of all sessions; without it nsd.estimate_ncsnr estimates noise ceilings"
         wanted[CEILING.format(subject, 12)] = ceiling
         for session in range(1, n_sessions + 1):
@@ -92,16 +93,6 @@ def regions_listed(text):
         for key, size in keys
         if re.fullmatch(r".*_space-T1w_res-1pt8_label-[^_]+_mask\.nii\.gz", key)
     ]
-
-
-def checked_subjects(subjects):
-    """Return the numbers of subjects, sorted; None is all. Raise ValueError for others than `SUBJECTS`."""
-    numbers = sorted(SUBJECTS if subjects is None else subjects)
-    if not numbers or len(set(numbers)) < len(numbers) or not set(numbers) <= set(SUBJECTS):
-        raise ValueError(
-            f"LAION-fMRI has the subjects {', '.join(map(str, SUBJECTS))}, got {numbers or 'none'}."
-        )
-    return numbers
 
 
 def existing(source, relative):

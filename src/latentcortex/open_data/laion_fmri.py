@@ -31,12 +31,12 @@ from latentcortex.open_data.laion_files import (
     SUBJECTS,
     TERMS,
     TRIALS,
-    checked_subjects,
     existing,
     files,
     listing_address,
 )
 from latentcortex.open_data.laion_published import named_split, read_embeddings
+from latentcortex.open_data.subjects import checked_subjects
 
 __all__ = ["REFUSED", "TERMS", "files", "import_laion_fmri", "named_split", "read_embeddings"]
 
@@ -88,7 +88,7 @@ def import_laion_fmri(source, root, subjects=None, image_size=425):
     """
     source = Path(source)
     there = [k for k in SUBJECTS if (source / FOLDER.format(k)).is_dir()]
-    numbers = checked_subjects(there if subjects is None else subjects)
+    numbers = checked_subjects("LAION-fMRI", SUBJECTS, there if subjects is None else subjects)
     tables = {k: _read_trials(source, k) for k in numbers}
     labels = {label for table in tables.values() for label in table["label"]}
     names = _image_names(source, labels)
