@@ -2,16 +2,20 @@
 
 # ruff: noqa: F811 (fixtures are imported under the names that tests ask for them by)
 
+import functools
 import json
+import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 import zipfile
 
 import pytest
-from archive_server import SEED, SIZES, cache, contents, drawn, fakes, leftovers, made, server  # noqa: F401
+from archive_server import SEED, SIZES, cache, contents, drawn, encrypt, fakes, leftovers, made, server  # noqa: F401
+from loopback import serving
 
 from latentcortex import command, nsd, prebuilt
 from latentcortex.mini import build
@@ -64,9 +68,9 @@ def test_a_whole_world_is_taken_before_its_scenes(made, cache, server, tmp_path)
 @pytest.mark.parametrize(
     ("behaviour", "reason"),
     [
-        ("absent", r"the server answered 404"),
-        ("page", r"its address leads to a web page"),
-        ("cut", r"it ended after \S+ of \S+ MB"),
+        ("absent", r"the server has no such file \(HTTP 404\)"),
+        ("page", r"answers with a web page"),
+        ("cut", r"ended early"),
         ("slow", r"it would take \d+ s, and building it takes about 60 s"),
         ("silent", r"it could not be read \(.*timed out"),
     ],
@@ -99,8 +103,8 @@ def test_a_slow_server_is_waited_for_where_building_is_slower_still(made, cache,
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
-        ("sha256", "0" * 64, "checksum"),
-        ("n_bytes", 10, "bytes instead of 10"),
+        ("sha256", "0" * 64, "has not the sha256"),
+        ("n_bytes", 10, "bytes by the server, but 10"),
         ("address", "http://127.0.0.1:9/x", "read"),
     ],
 )
@@ -167,6 +171,56 @@ def test_of_two_processes_one_fetches_and_the_other_waits(made, cache, server):
     assert printed == [str(cache / scenes)] * 2 and server.requests == 1
 
 
+@pytest.fixture
+def ranges(made, server):
+    """A server that sends parts of files, and the entry of the scenes there."""
+    _, scenes, table = made
+    with serving({"scenes.zip": server.body}) as other:
+        yield other, scenes, {**table[scenes], "address": other.url("scenes.zip")}
+
+
+def test_a_connection_that_breaks_goes_on_where_it_was(ranges, cache):
+    server, scenes, entry = ranges
+    server.piece = 2**10
+    server.fault = lambda *_: "drop" if len(server.requests) < 3 else None
+    assert prebuilt.fetch(scenes, entry, cache) == cache / scenes
+    assert sum(request["sent"] for request in server.requests) == entry["n_bytes"]
+    assert [request["fault"] for request in server.requests][:3] == ["drop"] * 3 and leftovers(cache) == []
+
+
+def test_a_server_that_asks_to_wait_longer_than_building_takes_is_not_waited_for(ranges, cache):
+    server, scenes, entry = ranges
+    server.fault, server.retry_after = (lambda *_: 503), "100"
+    with pytest.raises(prebuilt.TooSlowError, match="it would take 100 s, and building it takes about 60 s"):
+        prebuilt.fetch(scenes, entry, cache)
+    assert len(server.requests) == 1 and leftovers(cache) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are forked")
+def test_after_a_kill_the_next_fetch_goes_on_with_what_came(ranges, cache):
+    server, scenes, entry = ranges
+    server.piece = 2**10
+
+    def fetch_and_die():
+        fetching.transfer.fetch = functools.partial(fetching.transfer.fetch, block=2**10)
+        judged = fetching._Pace.__call__
+
+        def killed(pace, done, *of):
+            judged(pace, done, *of)
+            if done > entry["n_bytes"] / 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        fetching._Pace.__call__ = killed
+        prebuilt.fetch(scenes, entry, cache)
+
+    process = multiprocessing.get_context("fork").Process(target=fetch_and_die)
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    assert prebuilt.fetch(scenes, entry, cache) == cache / scenes
+    assert server.requests[-1]["start"] > 0 and leftovers(cache) == []
+
+
 @pytest.mark.parametrize("member", ["../outside", "{name}/../../outside", "/outside", "other/file", "{name}"])
 def test_an_archive_writes_nowhere_else(tmp_path, member):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
@@ -191,6 +245,19 @@ def test_a_damaged_archive_is_refused(tmp_path):
             prebuilt.unpack(tmp_path / "b.zip", tmp_path / "into", "name")
     with pytest.raises(NotADirectoryError, match="Expected a folder"):
         prebuilt.pack(tmp_path / "absent", tmp_path / "c.zip")
+
+
+def test_what_can_not_be_unpacked_is_a_reason_to_build_and_no_other_error(tmp_path):
+    (tmp_path / "name").mkdir()
+    (tmp_path / "name" / "file").write_bytes(b"abc")
+    prebuilt.pack(tmp_path / "name", tmp_path / "a.zip")
+    (tmp_path / "into").mkdir()
+    (tmp_path / "into" / "name").touch()
+    with pytest.raises(prebuilt.NotUsableError, match=r"could not be unpacked \(.*directory"):
+        prebuilt.unpack(tmp_path / "a.zip", tmp_path / "into", "name")
+    encrypt(tmp_path / "a.zip")
+    with pytest.raises(prebuilt.NotUsableError, match=r"could not be unpacked \(.*encrypted"):
+        prebuilt.unpack(tmp_path / "a.zip", tmp_path, "name")
 
 
 def test_two_that_pack_at_once_have_files_of_their_own(tmp_path, monkeypatch):

@@ -4,12 +4,13 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
-from archive_server import SEED, SIZES, cache, contents, drawn, fakes, leftovers  # noqa: F401
+from archive_server import SEED, SIZES, cache, contents, drawn, encrypt, fakes, leftovers  # noqa: F401
 
 from latentcortex import prebuilt
-from latentcortex.prebuilt import colab, fetching
+from latentcortex.prebuilt import archives, colab, fetching
 
 
 def take(kept):
@@ -76,6 +77,48 @@ def test_a_drive_that_can_not_be_read_does_not_keep_a_reader_from_the_world(cach
     (tmp_path / "drive" / "worlds.json").mkdir(parents=True)  # reading it is an OSError, as on a lost mount
     assert take(tmp_path / "drive").is_dir()
     assert "It was not kept" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(("name", "method"), [("*.zip", "open"), ("worlds.json", "read_text")])
+def test_an_error_of_reading_that_passes_leaves_what_is_on_drive(
+    tmp_path, monkeypatch, drawn, capsys, name, method
+):
+    kept = tmp_path / "drive"
+    take(kept)
+    written = {path.name: (path.stat().st_ino, path.read_bytes()) for path in kept.iterdir()}
+    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path / "next"))
+    whole, drawn[:] = getattr(Path, method), []
+
+    def broken(path, *args, **options):
+        if path.parent == kept and path.match(name):
+            raise OSError(5, "Input/output error")
+        return whole(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, method, broken)
+        capsys.readouterr()
+        assert take(kept).is_dir() and drawn
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "was not taken from Drive" in line and "Input/output error" in line
+    assert {path.name: (path.stat().st_ino, path.read_bytes()) for path in kept.iterdir()} == written
+
+
+@pytest.mark.usefixtures("cache")
+def test_an_archive_that_can_not_be_unpacked_does_not_keep_a_reader_from_the_world(
+    tmp_path, monkeypatch, drawn, capsys
+):
+    kept = tmp_path / "drive"
+    take(kept)
+    (archive,) = kept.glob("*.zip")
+    encrypt(archive)
+    table = json.loads((kept / "worlds.json").read_text())
+    table[archive.stem]["sha256"] = archives.sha256(archive)
+    (kept / "worlds.json").write_text(json.dumps(table))
+    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path / "next"))
+    drawn.clear()
+    assert take(kept).is_dir() and drawn
+    assert "could not be unpacked" in capsys.readouterr().out and leftovers(tmp_path / "next") == []
 
 
 def test_set_up_does_nothing_outside_colab_and_with_other_data(monkeypatch):

@@ -11,12 +11,13 @@ is fetched unless a reader asks for it, by the set-up cell on Google Colab or by
 """
 
 from latentcortex.mini.naming import folder_names
-from latentcortex.prebuilt.archives import NotUsableError, TooSlowError, pack, unpack
+from latentcortex.prebuilt.archives import DamagedArchiveError, NotUsableError, TooSlowError, pack, unpack
 from latentcortex.prebuilt.colab import set_up
 from latentcortex.prebuilt.fetching import fetch, fetch_world, read_table
 from latentcortex.prebuilt.publishing import publish
 
 __all__ = [
+    "DamagedArchiveError",
     "NotUsableError",
     "TooSlowError",
     "fetch",

@@ -21,6 +21,10 @@ class TooSlowError(NotUsableError):
     """An archive would take longer than building."""
 
 
+class DamagedArchiveError(NotUsableError):
+    """An archive was read to its end, and is not the one that the table describes."""
+
+
 def pack(folder, path, compressed=True):
     """Write a folder into a zip file and return what the table of archives says of it.
 
@@ -93,7 +97,8 @@ def unpack(path, into, name):
     Raises
     ------
     NotUsableError
-        If the file is no zip file, is damaged, or holds anything else than that folder.
+        If the file is no zip file, is damaged or encrypted, or holds anything else than that folder; or if
+        the folder can't be written to.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -102,8 +107,11 @@ def unpack(path, into, name):
                 if ".." in parts or len(parts) < 2 or parts[0] != name:
                     raise NotUsableError(f"its member {member!r} does not lie in {name}")
             archive.extractall(into)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise NotUsableError(f"it is no whole zip file ({error})") from error
+    # zipfile's errors for encrypted members, methods that it does not know, and names that no file can have.
+    except (RuntimeError, ValueError, OSError) as error:
+        raise NotUsableError(f"it could not be unpacked ({error})") from error
     folder = Path(into) / name
     if not folder.is_dir():
         raise NotUsableError(f"it holds no {name}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from latentcortex import presets, store
 from latentcortex.mini import build
 from latentcortex.mini.naming import folder_names
-from latentcortex.prebuilt.archives import NotUsableError, TooSlowError, pack
+from latentcortex.prebuilt.archives import DamagedArchiveError, NotUsableError, pack
 from latentcortex.prebuilt.fetching import fetch, fetch_world, read_table
 from latentcortex.prebuilt.publishing import write_entry
 
@@ -68,14 +68,18 @@ def take_or_keep(kept, world="standard", seed=0, sizes=None):
     """
     name, cache = folder_names(world, seed, sizes)[0], store.cache_folder()
     archive, table = kept / f"{name}.zip", kept / "worlds.json"
-    entry = _table_on_drive(table).get(name)
-    is_kept = entry is not None and archive.exists()
-    if is_kept and not (cache / name).is_dir():
+    try:
+        entry = _table_on_drive(table).get(name)
+        is_kept = entry is not None and archive.exists()
+    except OSError as error:  # what lies there may be good: it is neither taken nor replaced
+        print(f"The simulated world was not taken from Drive: {error}. It was not kept there either.")
+        entry, is_kept = None, True
+    if entry and is_kept and not (cache / name).is_dir():
         try:
             fetch(name, entry, cache)
         except NotUsableError as reason:
             print(f"The simulated world was not taken from Drive, because {reason}.")
-            is_kept = isinstance(reason, TooSlowError)  # else it is damaged, and written again
+            is_kept = not isinstance(reason, DamagedArchiveError)  # which is written again
     if not (cache / name).is_dir():
         fetch_world(world, seed, sizes=sizes)
     was_there, start = (cache / name).is_dir(), time.monotonic()
@@ -100,8 +104,8 @@ def _keep(root, archive, table, seconds):
 
 
 def _table_on_drive(path):
-    """Return the table of a folder, empty if it can't be read or was cut while it was uploaded."""
+    """Return the table of a folder, empty if there is none or it was cut while it was uploaded."""
     try:
         return read_table(path)
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return {}

@@ -2,14 +2,13 @@
 
 import contextlib
 import hashlib
-import http.client
 import json
 import os
 import shutil
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
@@ -17,7 +16,8 @@ from tqdm.auto import tqdm
 from latentcortex import store
 from latentcortex.mini import build
 from latentcortex.mini.naming import folder_names
-from latentcortex.prebuilt.archives import NotUsableError, TooSlowError, unpack
+from latentcortex.prebuilt.archives import DamagedArchiveError, NotUsableError, TooSlowError, unpack
+from latentcortex.store import transfer
 
 TABLE = Path(__file__).with_name("worlds.json")
 _FIELDS = {
@@ -28,8 +28,8 @@ _FIELDS = {
     "build_seconds": (int, float),
 }
 _BLOCK = 1 << 18
-# Seconds without a single byte after which a server is given up.
-_SILENCE = 10
+# Attempts in a row that bring no new byte, and seconds without a byte, after which a server is given up.
+_TRIES, _SILENCE = 2, 10
 # Seconds after which the rate is judged. A connection gains speed in its first second.
 _FIRST_LOOK = 3
 
@@ -108,7 +108,7 @@ def fetch(name, entry, cache):
     """Fetch one archive and put its folder into the cache; return the folder.
 
     Processes that fetch or build the same folder wait for each other. The folder gets its name when it is
-    whole.
+    whole. If the process is killed, the next call goes on with what came.
 
     Parameters
     ----------
@@ -121,7 +121,8 @@ def fetch(name, entry, cache):
     Raises
     ------
     NotUsableError
-        If the archive can't be had, takes longer than building, or is not what the entry says.
+        If the archive can't be had, takes longer than building, is not what the entry says, or can't be
+        unpacked.
     OSError
         If the cache can't be written to.
     """
@@ -131,20 +132,19 @@ def fetch(name, entry, cache):
     with _waiting(FileLock(f"{folder}.lock"), name):
         if folder.is_dir():
             return folder
-        if store.free_bytes(folder.parent) < entry["n_bytes"] + entry["unpacked_bytes"]:
+        if not entry["n_bytes"] + entry["unpacked_bytes"] <= store.free_bytes(folder.parent):
             raise NotUsableError("the disk has no room to unpack it")
         partial = folder.with_name(f"{name}.partial")
         work = partial / "fetched"
-        shutil.rmtree(work, ignore_errors=True)  # of a process that was ended
-        work.mkdir(parents=True)
         try:
-            _download(entry, work / "archive.zip", name)
-            tree = unpack(work / "archive.zip", work, name)
+            shutil.rmtree(work / name, ignore_errors=True)  # half unpacked by a process that was killed
+            tree = unpack(_bring(entry, work, name), work, name)
             for file in tree.rglob("*"):
                 if file.is_file():
                     store.flush(file)
             tree.rename(folder)
-            shutil.rmtree(partial)
+        except OSError as error:
+            raise NotUsableError(f"it could not be put into the cache ({error})") from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
             with contextlib.suppress(OSError):  # not empty: a build that was ended goes on from there
@@ -166,53 +166,59 @@ def _waiting(lock, name):
         lock.release()
 
 
-def _download(entry, path, name):
-    """Write the file of an entry to a path; raise `NotUsableError` if it is another one or too slow."""
-    n_bytes, seconds = entry["n_bytes"], entry["build_seconds"]
-    digest, start, done = hashlib.sha256(), time.monotonic(), 0
+def _bring(entry, work, name):
+    """Bring the file of an entry into a folder and return its path; raise `NotUsableError` if that fails."""
+    address, path = entry["address"], work / f"{name}.zip"
+    pace = _Pace(entry["n_bytes"], entry["build_seconds"])
+    if address.startswith("file:"):
+        address = url2pathname(urlsplit(address).path)
+    if "://" not in address:
+        store.make_folder(work)
+        _copy(Path(address), path, entry, pace)
+        return path
+    remote = transfer.Remote(address, path.name, entry["n_bytes"], entry["sha256"])
+    (outcome,) = transfer.fetch([remote], work, tries=_TRIES, timeout=_SILENCE, watch=pace)
+    if outcome.state == "failed":
+        # The first sentence says what was wrong; the others advise people who ran a download.
+        raise NotUsableError(f"it could not be read ({outcome.text.split('. ')[0].rstrip('.')})")
+    return path
+
+
+def _copy(source, target, entry, pace):
+    """Copy a file, such as one on a mounted drive, if that is fast enough and brings what the entry says."""
+    digest, done = hashlib.sha256(), 0
+    progress = tqdm(total=entry["n_bytes"], desc=f"Copying {target.stem}", unit="B", unit_scale=True)
     try:
-        with _open(entry["address"]) as source, path.open("wb") as file:
-            _check_head(source, n_bytes)
-            with tqdm(total=n_bytes, desc=f"Fetching {name}", unit="B", unit_scale=True) as bar:
-                # read1 returns what is there, so that a slow server can't hold the judgement up.
-                while block := source.read1(_BLOCK):
-                    file.write(block)
-                    digest.update(block)
-                    done += len(block)
-                    bar.update(len(block))
-                    if done > n_bytes:
-                        raise NotUsableError(f"it is larger than the {n_bytes / 1e6:.1f} MB expected")
-                    passed = time.monotonic() - start
-                    if passed > _FIRST_LOOK and passed / done * n_bytes > seconds:
-                        raise TooSlowError(
-                            f"at {done / passed / 1e6:.2f} MB/s it would take "
-                            f"{passed / done * n_bytes:.0f} s, and building it takes about {seconds:.0f} s"
-                        )
-    except urllib.error.HTTPError as error:
-        raise NotUsableError(f"the server answered {error.code} ({error.reason})") from error
-    except (OSError, http.client.HTTPException) as error:
+        with source.open("rb") as read, target.open("wb") as written, progress as bar:
+            while block := read.read(_BLOCK):
+                written.write(block)
+                digest.update(block)
+                done += len(block)
+                bar.update(len(block))
+                pace(done, len(block), 0)
+    except OSError as error:
         raise NotUsableError(f"it could not be read ({error})") from error
-    if done < n_bytes:
-        raise NotUsableError(f"it ended after {done / 1e6:.1f} of {n_bytes / 1e6:.1f} MB")
     if digest.hexdigest() != entry["sha256"]:
-        raise NotUsableError("its checksum is not the one expected")
+        raise DamagedArchiveError("its checksum is not the one expected")
 
 
-def _open(address):
-    """Open an address of the web, or a file."""
-    if "://" in address:
-        return urllib.request.urlopen(address, timeout=_SILENCE)
-    return Path(address).open("rb")
+class _Pace:
+    """Ends a fetch (see `transfer.fetch`) that would take longer than building."""
 
+    def __init__(self, n_bytes, seconds):
+        self.n_bytes, self.seconds, self.came, self.start = n_bytes, seconds, 0, time.monotonic()
 
-def _check_head(source, n_bytes):
-    """Refuse a page of a web site, or a file of another size, before it is read."""
-    headers = getattr(source, "headers", {})
-    if headers.get("Content-Type", "").startswith("text/html"):
-        raise NotUsableError("its address leads to a web page")
-    size = headers.get("Content-Length", "")
-    if size.isdigit() and int(size) != n_bytes:
-        raise NotUsableError(f"it has {int(size):,} bytes instead of {n_bytes:,}")
+    def __call__(self, done, n_new, pause):
+        """Raise `TooSlowError` if the rest takes too long at the rate so far, a pause included."""
+        self.came += n_new
+        passed = time.monotonic() - self.start + pause
+        rate = self.came / max(passed, 1e-6)
+        needed = passed + (max(0, self.n_bytes - done) / rate if rate else 0)
+        if passed > _FIRST_LOOK and not needed <= self.seconds:
+            raise TooSlowError(
+                f"at {rate / 1e6:.2f} MB/s it would take {needed:.0f} s, and building it takes about "
+                f"{self.seconds:.0f} s"
+            )
 
 
 def add_arguments(parser):

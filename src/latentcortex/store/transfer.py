@@ -106,7 +106,9 @@ class Outcome:
     n_bytes: int = 0
 
 
-def fetch(remotes, folder, *, connections=8, block=2**23, tries=6, pause=1.0, timeout=30.0, quiet=False):
+def fetch(
+    remotes, folder, *, connections=8, block=2**23, tries=6, pause=1.0, timeout=30.0, quiet=False, watch=None
+):
     """Bring files into a folder, those first that come first; verify those that are there already.
 
     Parameters
@@ -127,6 +129,10 @@ def fetch(remotes, folder, *, connections=8, block=2**23, tries=6, pause=1.0, ti
         Seconds after which a silent server is asked again.
     quiet : bool
         Show no bars.
+    watch : callable, optional
+        Called as ``watch(done, n_new, pause)``, by any of the threads, after each piece that came and before
+        each pause: bytes of the file on disk, how many of them are new, seconds of the pause. What it raises
+        ends the fetch.
 
     Returns
     -------
@@ -146,7 +152,8 @@ def fetch(remotes, folder, *, connections=8, block=2**23, tries=6, pause=1.0, ti
     try:
         with FileLock(folder / f".{MANIFEST}.lock").acquire(timeout=0):
             bars = Bars(sum(remote.size or 0 for remote in remotes), connections, quiet)
-            job = _Job(folder, bars, block, {"tries": tries, "pause": pause, "timeout": timeout})
+            patience = {"tries": tries, "pause": pause, "timeout": timeout}
+            job = _Job(folder, bars, block, patience, watch)
             with contextlib.closing(bars), ThreadPoolExecutor(connections) as pool:
                 futures = [pool.submit(job.run, remote) for remote in remotes]
                 try:
@@ -170,8 +177,9 @@ def what_is_missing(remotes, folder):
 class _Job:
     """Fetches one file after the other in each of the threads."""
 
-    def __init__(self, folder, bars, block, patience):
+    def __init__(self, folder, bars, block, patience, watch):
         self.folder, self.bars, self.block, self.patience = folder, bars, block, patience
+        self.watch = watch or (lambda _done, _n_new, _pause: None)
         self.manifest, self.stop = Manifest(folder), threading.Event()
 
     def run(self, remote):
@@ -195,8 +203,10 @@ class _Job:
         path, entry = self.folder / remote.path, self.manifest.entries.get(remote.path)
         if not path.is_file():
             return False
-        if entry:  # it was fetched by us: anything else than what came is fetched again
-            return fits(entry, remote, self.folder) and hash_of(path) == entry["sha256"]
+        if entry:  # it was fetched by us: anything else than what came, or is wanted, is fetched again
+            wanted = remote.sha256 if remote.ranges is None else None
+            known = fits(entry, remote, self.folder) and wanted in (None, entry["sha256"])
+            return known and hash_of(path) == entry["sha256"]
         # Brought by another program. A file that is as long as the server's own is taken for whole.
         state = remote_bytes.look(remote.url, **self.patience)
         taken = remote.whole if path.stat().st_size == state["total"] else remote
@@ -267,7 +277,9 @@ class _Job:
                         f"{fault}; given up after {failures} attempts that brought no new byte. Run the "
                         "command again to go on from there."
                     ) from fault
-                self.stop.wait(remote_bytes.seconds_to_wait(failures, self.patience["pause"], fault.seconds))
+                wait = remote_bytes.seconds_to_wait(failures, self.patience["pause"], fault.seconds)
+                self.watch(partial.done, 0, wait)
+                self.stop.wait(wait)
             furthest = max(furthest, partial.done)
 
     def _ask(self, remote, partial, tell):
@@ -305,6 +317,7 @@ class _Job:
             for piece in pieces if answer.start else _checked(pieces, remote):
                 partial.add(piece)
                 tell(partial.done, len(piece))
+                self.watch(partial.done, len(piece), 0)
                 if self.stop.is_set():
                     raise PassingError("stopped")
 
