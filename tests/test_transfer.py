@@ -62,6 +62,31 @@ def test_a_second_download_asks_the_server_nothing_and_mends_what_was_damaged(se
     check_whole(server, remotes, tmp_path)
 
 
+def test_a_file_that_has_not_the_hash_that_is_wanted_now_is_fetched_again(server, tmp_path):
+    transfer.fetch([Remote(server.url("c.bin"), "c.bin")], tmp_path, **QUICK)
+    server.files["c.bin"] = server.files["c.bin"][::-1]
+    wanted = hashlib.sha256(server.files["c.bin"]).hexdigest()
+    remote = Remote(server.url("c.bin"), "c.bin", sha256=wanted)
+    assert states(transfer.fetch([remote], tmp_path, **QUICK)) == ["fetched"]
+    assert states(transfer.fetch([remote], tmp_path, **QUICK)) == ["there already"]
+    assert (tmp_path / "c.bin").read_bytes() == server.files["c.bin"]
+
+
+def test_one_who_watches_is_told_each_byte_and_can_end_a_fetch(server, tmp_path):
+    remote, told = Remote(server.url("a.bin"), "a.bin"), []
+
+    def watch(done, n_new, pause):
+        told.append((done, n_new, pause))
+        if done > 100_000:
+            raise TimeoutError("long enough")
+
+    with pytest.raises(TimeoutError, match="long enough"):
+        transfer.fetch([remote], tmp_path, watch=watch, **QUICK)
+    assert sum(n_new for _, n_new, _ in told) == told[-1][0] < 300_000
+    assert states(transfer.fetch([remote], tmp_path, **QUICK)) == ["fetched"]
+    assert server.requests[-1]["start"] == told[-1][0]  # what had come was kept
+
+
 def test_a_whole_file_serves_for_its_parts_and_takes_their_place(server, tmp_path):
     cut = Remote(server.url("a.bin"), "a.bin", ranges=((10, 20), (40, 5)))
     whole = cut.whole

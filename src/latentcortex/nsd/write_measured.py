@@ -1,7 +1,8 @@
 """Write plain arrays as NSD's files on what was measured: betas, noise ceilings and regions.
 
 All sizes are those of the arguments, and the same arrays always give the same bytes. `write_shown` has the
-other files, `trees` writes all of them.
+other files, `trees` writes all of them. The simulated worlds are written by both modules, so a change of
+their code gives these worlds new names.
 """
 
 import h5py

@@ -2,7 +2,8 @@
 
 All ids that come in count from 0; the files count from 1 where NSD's do. All sizes are those of the
 arguments, and the same arrays always give the same bytes. `write_measured` has the other files, `trees`
-writes all of them.
+writes all of them. The simulated worlds are written by both modules, so a change of their code gives these
+worlds new names.
 """
 
 import io
