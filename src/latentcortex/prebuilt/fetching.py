@@ -143,7 +143,7 @@ def fetch(name, entry, cache):
                 if file.is_file():
                     store.flush(file)
             tree.rename(folder)
-        except OSError as error:
+        except (OSError, RuntimeError, ValueError) as error:  # whatever it is, the world can be built
             raise NotUsableError(f"it could not be put into the cache ({error})") from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
