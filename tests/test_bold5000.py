@@ -211,7 +211,13 @@ def test_unknown_subjects_and_options_are_refused(source, tmp_path, capsys):
     assert "stay as they are" in capsys.readouterr().err
 
 
-def test_the_list_for_downloads_names_both_archives():
-    remotes = bold5000.files(subjects=[1], sessions=2)
-    assert [one.path for one in remotes] == ["BOLD5000_GLMsingle_ROI_betas.zip", "BOLD5000_Stimuli.zip"]
-    assert all(one.url.startswith("https://") and one.n_bytes is None for one in remotes)
+def test_the_lists_of_the_runs_alone_are_enough(imported, source, tmp_path):
+    """The archive of Release 2.0 may have no list of all trials; it was published with the first release."""
+    for path in source[0].glob("*_stim_lists.txt"):
+        path.unlink()
+    root, planted = bold5000.import_bold5000(source[0], tmp_path / "tree", [1]), imported[1]
+    names = nsd.read_image_names(root)
+    assert names[nsd.trials(root, "subj01")["image_id"]].tolist() == planted.shown["CSI1"]
+    shutil.rmtree(source[0] / "BOLD5000_Stimuli/Stimuli_Presentation_Lists")
+    with pytest.raises(FileNotFoundError, match="No CSI01_stim_lists.txt"):
+        bold5000.import_bold5000(source[0], tmp_path / "other", [1])

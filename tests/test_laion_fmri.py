@@ -230,31 +230,3 @@ def test_unknown_subjects_are_refused(source, tmp_path):
         laion_fmri.import_laion_fmri(source, tmp_path / "tree", [2])
     with pytest.raises(FileNotFoundError, match="No session with betas"):
         laion_fmri.import_laion_fmri(source, tmp_path / "tree", [5])
-
-
-# --- what to download -----------------------------------------------------------------------------
-
-
-def test_the_list_for_downloads_leads_to_the_files_that_are_imported(source):
-    remotes = laion_fmri.files(subjects=[1, 3], sessions=1)
-    paths = [one.path for one in remotes]
-    assert len(set(paths)) == len(paths) == 9
-    assert all((source / path).is_file() for path in paths)
-    assert all(one.url == f"https://laion-fmri.s3.us-west-2.amazonaws.com/{one.path}" for one in remotes)
-    assert len(laion_fmri.files()) == 3 + 5 * (1 + 60)
-    with pytest.raises(ValueError, match="1 to 30 sessions, got 31"):
-        laion_fmri.files(sessions=31)
-
-
-def test_regions_are_taken_from_the_servers_listing():
-    keys = [
-        "derivatives/rois/sub-01/face/sub-01_space-T1w_res-1pt8_label-FFA-1_mask.nii.gz",
-        "derivatives/rois/sub-01/face/sub-01_space-T1w_res-1pt5_label-FFA-1_mask.nii.gz",
-        "derivatives/rois/sub-01/face/sub-01_hemi-L_space-fsnative_label-FFA-1_mask.label",
-    ]
-    text = "".join(
-        f"<Contents><Key>{key}</Key><ETag>x</ETag><Size>{9 + k}</Size></Contents>"
-        for k, key in enumerate(keys)
-    )
-    found = laion_files.regions_listed(f"<ListBucketResult>{text}</ListBucketResult>")
-    assert [(one.path, one.n_bytes) for one in found] == [(keys[0], 9)]

@@ -254,9 +254,7 @@ def _download_open(args, consent):
     from latentcortex.store import downloads
 
     module = {"bold5000": bold5000, "laion-fmri": laion_fmri}[args.source]
-    wanted = {name: getattr(args, name) for name in ("subjects", "sessions") if getattr(args, name)}
-    refused = getattr(module, "REFUSED", "")
-    source = downloads.Source(args.source, module.TERMS, module.files(**wanted), refused)
+    source = module.download_source(args.subjects, args.sessions, connections=args.connections)
     return downloads.run(source, args.folder, **consent)
 
 

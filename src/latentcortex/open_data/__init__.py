@@ -3,7 +3,7 @@
 - `bold5000`: BOLD5000, Release 2.0 (Chang et al. 2019, Scientific Data 6:49). No form.
 - `laion_fmri`: LAION-fMRI (2026). No form for responses, an agreement for the images.
 
-Each module has ``files`` (what to download), ``TERMS`` (in our words) and a function that imports.
+Each module has ``download_source`` (what to download, and under which terms) and a function that imports.
 
 What the authors' files look like was learned from their documentation and from public programs that read
 them. None of the files was at hand when this was written. So every name is checked, and a surprise is refused

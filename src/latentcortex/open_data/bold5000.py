@@ -15,16 +15,19 @@ import numpy as np
 from PIL import Image
 
 from latentcortex import __version__, nsd
+from latentcortex.nsd.files import COCO
 from latentcortex.nsd.reading import reading
 from latentcortex.open_data.archives import Archives
 from latentcortex.open_data.subjects import checked_subjects
+from latentcortex.store.downloads import Source
 from latentcortex.store.transfer import Remote
 
 TERMS = """  - BOLD5000's brain data are in the public domain (CC0).
   - The photographs come from COCO, ImageNet and SUN, and stay under the terms of these.
+  - COCO's captions come under the Creative Commons Attribution 4.0 licence.
   - Work with it cites Chang et al. (2019), Scientific Data 6:49, and for these betas Prince et al. (2022),
     eLife 11:e77599.
-  These are our words. The terms themselves are on bold5000.org and figshare.com."""
+  These are our words. The terms themselves are on bold5000.org, figshare.com and cocodataset.org."""
 REFUSED = (
     "figshare and Dropbox sometimes answer programs with a page that a person has to look at. Open the "
     "address in a browser and save the archive into the folder."
@@ -47,8 +50,13 @@ _COCO = re.compile(r"COCO_(train2014|val2014)_0*(\d+)\.jpg")
 _PRESENTED = "Presented_Stimuli"
 
 
-def files(subjects=None, sessions=None):  # noqa: ARG001 - one archive holds all sessions
-    """Return what to download: the archives of the betas and of the photographs with their lists.
+def download_source(subjects=None, sessions=None, **options):  # noqa: ARG001 - one archive holds all
+    """Return all that `import_bold5000` reads, as a `downloads.Source`: see `files`."""
+    return Source("BOLD5000", TERMS, files(subjects), REFUSED)
+
+
+def files(subjects=None):
+    """Return what to download: the archives of the betas, of the photographs and lists, and of captions.
 
     Addresses and sizes are second hand and were never opened by us. The first gives figshare's whole article,
     in which the archive lies. The second is linked from the project's page.
@@ -71,6 +79,7 @@ def files(subjects=None, sessions=None):  # noqa: ARG001 - one archive holds all
             about=229_000_000,
         ),
         Remote("https://www.dropbox.com/s/5ie18t4rjjvsl47/BOLD5000_Stimuli.zip?dl=1", "BOLD5000_Stimuli.zip"),
+        COCO,
     ]
 
 
@@ -133,10 +142,11 @@ def import_bold5000(source, root, subjects=None):
 def _read_order(archives, subject):
     """Return names (n_trials,), sessions and runs of the trials, in order of presentation."""
     name = f"{subject[:3]}0{subject[3:]}_stim_lists.txt"
-    order = _read_list(archives, name)
     by_run = _presentation_lists(archives, subject)
+    listed = [image for images in by_run.values() for image in images]
+    # The list of all trials was published with the first release; those of the runs say the same.
+    order = listed if by_run and archives.path(name) is None else _read_list(archives, name)
     if by_run:
-        listed = [image for images in by_run.values() for image in images]
         differ = next(
             (k for k, pair in enumerate(zip(listed, order, strict=False)) if len(set(pair)) > 1), None
         )

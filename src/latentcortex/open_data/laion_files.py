@@ -2,9 +2,14 @@
 
 import html
 import re
+import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 from latentcortex.open_data.subjects import checked_subjects
+from latentcortex.store import transfer
+from latentcortex.store.downloads import Source
+from latentcortex.store.remote_bytes import TransferError
 from latentcortex.store.transfer import Remote
 
 TERMS = """  - LAION-fMRI's responses, regions, ceilings, captions and embeddings are in the public domain
@@ -18,6 +23,7 @@ REFUSED = (
     "agreement."
 )
 SERVER = "https://laion-fmri.s3.us-west-2.amazonaws.com"
+SPLITS_SERVER = "https://raw.githubusercontent.com/ViCCo-Group/LAION-fMRI/main/laion_fmri/splits/data"
 SUBJECTS = (1, 3, 5, 6, 7)
 N_SESSIONS = 30
 FOLDER = "derivatives/glmsingle-tedana/sub-{0:02d}"
@@ -29,13 +35,39 @@ METADATA = "stimuli/task-images_metadata.csv"
 CAPTIONS = "stimuli/task-images_desc-captions.csv"
 EMBEDDINGS = "stimuli/task-images_desc-{}_embeddings.h5"
 IMAGES = "stimuli/task-images_stimuli.h5"
+SPLITS = "splits/{}/{}.json"
+SPLIT_NAMES = ("tau", "ood", *(f"{kind}_{k}" for kind in ("random", "cluster_k5") for k in range(5)))
+_MASK = re.compile(r".*_space-T1w_res-1pt8_label-[^_]+_mask\.nii\.gz")
+
+
+def download_source(subjects=None, sessions=None, **options):
+    """Return all that `import_laion_fmri` reads, as a `downloads.Source`: `files`, and the masks of regions.
+
+    The names of masks are asked of the server.
+
+    Parameters
+    ----------
+    subjects, sessions
+        As for `files`.
+    **options
+        See `transfer.fetch`.
+
+    Raises
+    ------
+    ValueError
+        There is no such subject or session.
+    TransferError
+        The server does not list the masks.
+    """
+    remotes = files(subjects, sessions)
+    return Source("LAION-fMRI", TERMS, [*remotes, *listed_regions(subjects, **options)], REFUSED)
 
 
 def files(subjects=None, sessions=None):
-    """Return what to download: responses, noise ceilings, captions, CLIP embeddings and metadata.
+    """Return the files to download whose names are known: everything but the masks of regions.
 
-    Names are those of the authors' package; the sizes of sessions are second hand. Masks of regions are not
-    among them, because their names are known from the server's listing only: see `regions_listed`.
+    These are responses, noise ceilings, captions, CLIP embeddings, metadata, and the authors' splits, which
+    lie in their package on GitHub. Names are those of that package; the sizes of sessions are second hand.
 
     Parameters
     ----------
@@ -58,6 +90,9 @@ def files(subjects=None, sessions=None):
         for session in range(1, n_sessions + 1):
             wanted[TRIALS.format(subject, session)] = None
             wanted[BETAS.format(subject, session)] = 1_175_000_000
+    pools = ["shared", *(f"sub-{subject:02d}" for subject in checked_subjects("LAION-fMRI", SUBJECTS, subjects))]
+    splits = [SPLITS.format(pool, name) for pool in pools for name in SPLIT_NAMES]
+    no_splits = "is in the authors' package on GitHub; without it nsd.splits makes splits of its own"
     return [
         Remote(
             f"{SERVER}/{path}",
@@ -66,12 +101,75 @@ def files(subjects=None, sessions=None):
             optional=told if isinstance(told, str) else "",
         )
         for path, told in wanted.items()
+    ] + [
+        Remote(path.replace("splits", SPLITS_SERVER, 1), path, about=300_000, optional=no_splits)
+        for path in splits
     ]
 
 
-def listing_address(subject):
-    """Return the address at which the server lists the regions of a subject, as XML."""
-    return f"{SERVER}/?list-type=2&prefix=derivatives/rois/sub-{subject:02d}/"
+def listed_regions(subjects=None, **options):
+    """Return the masks of regions of some subjects, as the server lists them now.
+
+    Parameters
+    ----------
+    subjects : sequence of int, optional
+        By default all.
+    **options
+        See `transfer.fetch`.
+
+    Returns
+    -------
+    list of Remote
+
+    Raises
+    ------
+    TransferError
+        The server gives no listing, or the listing has no masks in the volume of the betas.
+    """
+    found = []
+    for subject in checked_subjects("LAION-fMRI", SUBJECTS, subjects):
+        of_subject, address = [], listing_address(subject)
+        while address:  # a listing has at most 1,000 entries, and a token to go on with
+            text = _listing(address, options)
+            of_subject += regions_listed(text)
+            token = re.search("<NextContinuationToken>([^<]+)<", text)
+            address = token and listing_address(subject, html.unescape(token[1]))
+        if not of_subject:
+            raise TransferError(
+                f"{listing_address(subject)} lists no mask of a region of sub-{subject:02d} with "
+                "space-T1w_res-1pt8 in its name. Have the authors renamed them? See laion-fmri.hebartlab.com."
+            )
+        found += of_subject
+    return found
+
+
+def _listing(address, options):
+    """Return a listing of the server as text."""
+    with tempfile.TemporaryDirectory() as folder:
+        listing = Remote(address, "listing.xml")
+        (outcome,) = transfer.fetch([listing], folder, **options | {"quiet": True})
+        text = "" if outcome.state == "failed" else Path(folder, listing.path).read_text("utf-8", "replace")
+    if "<ListBucketResult" not in text:
+        what = outcome.text or f"{address} is no listing: it begins with {text[:60]!r}."
+        raise TransferError(
+            f"{what} The names of LAION-fMRI's masks of regions are known from this listing alone, so nothing "
+            "can be planned without it. Try again later, on another network, or with the authors' own program "
+            "(laion-fmri.hebartlab.com)."
+        )
+    return text
+
+
+def listing_address(subject, token=""):
+    """Return the address at which the server lists the regions of a subject, as XML.
+
+    Parameters
+    ----------
+    subject : int
+    token : str
+        Where to go on, from the listing before.
+    """
+    on = f"&continuation-token={quote(token, safe='')}" if token else ""
+    return f"{SERVER}/?list-type=2&prefix=derivatives/rois/sub-{subject:02d}/{on}"
 
 
 def regions_listed(text):
@@ -88,11 +186,7 @@ def regions_listed(text):
     """
     entries = re.findall(r"<Key>([^<]+)</Key>.*?<Size>(\d+)</Size>", text, re.DOTALL)
     keys = [(html.unescape(key), int(size)) for key, size in entries]
-    return [
-        Remote(f"{SERVER}/{key}", key, n_bytes=size)
-        for key, size in keys
-        if re.fullmatch(r".*_space-T1w_res-1pt8_label-[^_]+_mask\.nii\.gz", key)
-    ]
+    return [Remote(f"{SERVER}/{key}", key, n_bytes=size) for key, size in keys if _MASK.fullmatch(key)]
 
 
 def existing(source, relative):

@@ -27,10 +27,9 @@ from latentcortex.open_data.laion_files import (
     FOLDER,
     IMAGES,
     METADATA,
-    REFUSED,
     SUBJECTS,
-    TERMS,
     TRIALS,
+    download_source,
     existing,
     files,
     listing_address,
@@ -38,7 +37,7 @@ from latentcortex.open_data.laion_files import (
 from latentcortex.open_data.laion_published import named_split, read_embeddings
 from latentcortex.open_data.subjects import checked_subjects
 
-__all__ = ["REFUSED", "TERMS", "files", "import_laion_fmri", "named_split", "read_embeddings"]
+__all__ = ["download_source", "files", "import_laion_fmri", "named_split", "read_embeddings"]
 
 # Regions that presets ask for by NSD's names; of regions that overlap by a few voxels the first keeps them.
 STREAMS = {
