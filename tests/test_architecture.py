@@ -32,7 +32,7 @@ DOORS = {
         *("presets", "store", "nsd", "features", "decoders", "shared_space", "sampler", "metrics"),
         *("encoding", "mini", "ridge"),
     },
-    "scorecard": {"metrics", "store", "mini"},
+    "scorecard": {"metrics", "nsd", "store", "mini"},
     "teaching": set(),
 }
 

@@ -124,7 +124,7 @@ def test_a_long_listing_is_read_to_its_end(bucket):
         (listing({}, ""), "lists no mask of a region of sub-06"),
     ],
 )
-def test_without_a_listing_nothing_is_planned_and_it_is_said_why(bucket, tmp_path, answer, message):
+def test_without_a_listing_nothing_is_planned_and_it_is_said_why(bucket, answer, message):
     if isinstance(answer, bytes):
         bucket.files[key_of_listing(6)] = answer
     else:

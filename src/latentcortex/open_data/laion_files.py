@@ -152,9 +152,9 @@ def _listing(address, options):
     if "<ListBucketResult" not in text:
         what = outcome.text or f"{address} is no listing: it begins with {text[:60]!r}."
         raise TransferError(
-            f"{what} The names of LAION-fMRI's masks of regions are known from this listing alone, so nothing "
-            "can be planned without it. Try again later, on another network, or with the authors' own program "
-            "(laion-fmri.hebartlab.com)."
+            f"{what} The names of LAION-fMRI's masks of regions are known from this listing alone, so "
+            "nothing can be planned without it. Try again later, on another network, or with the authors' "
+            "own program (laion-fmri.hebartlab.com)."
         )
     return text
 

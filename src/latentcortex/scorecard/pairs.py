@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from latentcortex import metrics
-from latentcortex.scorecard import folders
+from latentcortex.scorecard import folders, numbering
 from latentcortex.scorecard.folders import Pictures
 from latentcortex.scorecard.names import some
 
@@ -14,6 +14,12 @@ def find_pictures(args):
     patterns = args.id or [None]
     truths, stray, shown = folders.list_by_id(args.originals, pattern=patterns[0])
     drawn, more, drawn_shown = folders.list_by_id(args.reconstructions, True, patterns[-1])
+    numbered = []
+    if args.tree is not None:
+        truths, drawn, note = numbering.as_image_ids(
+            args.tree, args.numbering or (), truths, drawn, args.only_common
+        )
+        numbered = [note]
     ids, left_out = folders.match(truths, drawn, args.only_common)
     originals = Pictures([truths[k][0] for k in ids])
     shape = originals.own
@@ -34,6 +40,7 @@ def find_pictures(args):
         f"{drawings.shape[1]}.",
         f"Ids are read in [brackets], numbers of drawings in (parentheses): originals {some(shown)}; "
         f"reconstructions {some(drawn_shown)}.",
+        *numbered,
         *resized("Reconstructions", drawings),
         *(
             f"Left out, for there is {side}: {len(which)} ids ({', '.join(map(str, which))})."

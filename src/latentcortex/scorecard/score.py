@@ -13,6 +13,11 @@ original. The scores of drawings are averaged as in the protocol. Ids that only 
 With --only-common they are left out and named in the report. Files with another ending or without a number
 are always left out and named.
 
+With --tree FOLDER, a folder with NSD's tables, pictures of the same image are paired although the folders use
+different numbers: 73k ids from 0 or from 1, NSD's names (shared0001_nsd02951), rows of MindEye2's or
+Brain-Diffuser's test images, ids of COCO. Which numbers a folder uses is told from its images. If that leaves
+more than one way to pair the pictures, the ways are named and one has to be chosen by --numbering.
+
 All originals have one size, and so have all reconstructions. The published protocols resize both by their own
 rules. Protocols that do not resize (mini) need equal sizes. Reconstructions are then resized to the size of
 the originals by bilinear interpolation with antialiasing. This distorts them if their shape differs, and the
@@ -68,6 +73,20 @@ def add_arguments(parser):
     )
     add("--only-common", action="store_true", help="score the ids in both folders")
     add(
+        "--tree",
+        type=Path,
+        metavar="FOLDER",
+        help="a folder with NSD's tables: the folders may be numbered differently, as NSD, MindEye2 or "
+        "Brain-Diffuser do it, from 0 or from 1; ids are 73k ids from 0 then",
+    )
+    add(
+        "--numbering",
+        nargs="+",
+        metavar="NAME",
+        help="with --tree, where it can't be told which numbers a folder uses: one name for both folders or "
+        "one for each, such as 73k-from-1, shared-from-0 (MindEye2), brain-diffuser-from-0, coco",
+    )
+    add(
         "--weights",
         type=Path,
         metavar="FOLDER",
@@ -98,6 +117,11 @@ def check_arguments(args):
         raise ValueError(f"{args.out} is a folder of pictures: give --out another one.")
     if args.id is not None and len(args.id) > 2:
         raise ValueError(f"Expected one --id for both folders or one for each, got {len(args.id)}.")
+    if args.numbering is not None and (args.tree is None or len(args.numbering) > 2):
+        raise ValueError(
+            "--numbering takes one name for both folders or one for each, and --tree FOLDER whose tables say "
+            "which image has which number."
+        )
     if args.originals.resolve() == args.reconstructions.resolve() and len(set(args.id or [])) < 2:
         raise ValueError(
             "Originals and reconstructions are one folder: all scores are perfect. If it holds both, tell "
