@@ -19,6 +19,7 @@ These functions only draw what was passed in. They compute nothing that a chapte
 `brain_quiz`            which of these needed a brain? readers against chance
 `film`                  frames that run in a loop, until they are paused
 `region_style`          colour, marker and line of a region, the same on all pages
+`on_cortex`             these maps, or bars of regions where there is no surface
 `use_distinct_colours`  lines in colours that all readers can tell apart
 ======================  ==========================================================
 """
@@ -36,6 +37,7 @@ from .planner import study_planner
 from .quiz import brain_quiz, identification_quiz
 from .sliders import frame_slider, grid_slider
 from .viewer import VertexMap, cortex_viewer
+from .without_cortex import on_cortex
 
 __all__ = [
     "Curves",
@@ -54,6 +56,7 @@ __all__ = [
     "image_grid",
     "inflated",
     "linked_slider",
+    "on_cortex",
     "picture_composer",
     "region_style",
     "roi_bars",
