@@ -52,7 +52,7 @@ def figures():
     return np.array([[[mark == "#" for mark in row] for row in one.split("|")] for one in _FIGURES], float)
 
 
-def write_stand_in(folder, rng, noise=1.0):
+def write_stand_in(folder, rng, noise=0.5):
     """Write simulated files under the names of Miyawaki et al. (2008), and return what nilearn says of them.
 
     Nothing is fetched: nilearn finds the files where it would have put its own.
