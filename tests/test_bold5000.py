@@ -53,6 +53,8 @@ def test_regions_have_their_names_and_those_of_presets(imported):
     assert np.flatnonzero(early).tolist() == [0, 1, 2, 3, 12, 13, 14, 15]
     np.testing.assert_array_equal(nsd.roi_mask(root, "streams", "ventral", SPACE, "subj01").ravel(), ~early)
     assert nsd.roi_mask(root, "nsdgeneral", "nsdgeneral", SPACE, "subj02").sum() == 34
+    place = nsd.roi_mask(root, "floc-places", "PPA", SPACE, "subj01").ravel()
+    assert np.flatnonzero(place).tolist() == [8, 9, 20, 21]
 
 
 def test_repeated_images_test_and_say_the_ceiling(imported):

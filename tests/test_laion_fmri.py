@@ -62,6 +62,8 @@ def test_regions_keep_their_names_and_get_nsds(imported):
         np.testing.assert_array_equal(ventral, masks["laion-ventral"] & ~masks["laion-EVC"])
         dorsal = nsd.roi_mask(root, "prf-visualrois", "V1d", SPACE, name)
         np.testing.assert_array_equal(dorsal, masks["V1d"] & ~masks["V1v"])
+        face = nsd.roi_mask(root, "floc-faces", "FFA-1", SPACE, name)
+        np.testing.assert_array_equal(face, masks["FFA-1"])
     codes = nsd.roi_names(root, "streams").set_index("name")["code"]
     assert codes["ventral"] == 5
 
@@ -102,7 +104,7 @@ def test_images_come_resized_and_transparent_ones_on_grey(tmp_path, rng):
 
 
 def test_named_splits_map_onto_ids(imported, tmp_path):
-    root, _, _ = imported
+    root, planted, _ = imported
     train, test = files.NAMES[3:6], files.NAMES[:2]
     path = files.write_split(tmp_path / "tau.json", train, test)
     names = nsd.read_image_names(root)
@@ -110,7 +112,9 @@ def test_named_splits_map_onto_ids(imported, tmp_path):
     assert names[split.train_ids].tolist() == sorted(train)
     assert names[split.test_ids].tolist() == sorted(test)
     assert split.experiment == "nsd"
-    assert np.isnan(split.distances).all() and split.distances.shape == (2,)
+    vectors = {name: of.astype(float) for name, of in planted.embeddings.items()}
+    nearest = [min(np.linalg.norm(vectors[one] - vectors[other]) for other in train) for one in sorted(test)]
+    np.testing.assert_allclose(split.distances, nearest, rtol=1e-3)
     path = files.write_split(tmp_path / "own.json", [*files.NAMES[3:8], "elsewhere.jpg"], test)
     own = laion_fmri.named_split(path, root, "subj03")
     assert names[own.train_ids].tolist() == files.NAMES[6:8]
@@ -135,6 +139,24 @@ def test_embeddings_come_by_image_id(imported):
     np.testing.assert_array_equal(values, expected.astype(np.float32))
     with pytest.raises(FileNotFoundError, match="DINOv2"):
         laion_fmri.read_embeddings(source, root, "DINOv2")
+
+
+def test_embeddings_come_with_the_tree(imported, tmp_path):
+    root, planted, source = imported
+    assert nsd.published_models(root) == ["CLIP"]
+    names = nsd.read_image_names(root)
+    ids = names.index.to_numpy()[[3, 0, 3]]
+    found = nsd.published_features(root, "CLIP", ids)
+    np.testing.assert_array_equal(found, [planted.embeddings[name].astype(np.float32) for name in names[ids]])
+    with pytest.raises(FileNotFoundError, match="No published features of 'DINOv2' .* There are: CLIP"):
+        nsd.published_features(root, "DINOv2", ids)
+    # Those of another network were downloaded later.
+    shutil.copytree(root, tmp_path / "tree")
+    shutil.copytree(source / "stimuli", tmp_path / "stimuli")
+    clip, other = (tmp_path / laion_files.EMBEDDINGS.format(model) for model in ("CLIP", "DINOv2"))
+    shutil.copy(clip, other)
+    assert laion_fmri.keep_embeddings(tmp_path, tmp_path / "tree") == ["CLIP", "DINOv2"]
+    assert nsd.published_features(tmp_path / "tree", "DINOv2", ids).shape == (3, 6)
 
 
 def test_without_metadata_the_shown_images_are_known(source, tmp_path):

@@ -8,7 +8,7 @@ estimates the noise ceiling. `splits` offers harder splits of the images, by nam
 other programs. `inspecting` says what a tree holds and for which chapters that is enough.
 
 `trees` writes a whole tree in this layout from arrays of any study, and `image_ids` has one table of all
-names of NSD's images.
+names of NSD's images. `published` keeps features that a data set publishes in place of its images.
 
 Every error names the file or argument that is wrong. `reading` checks files and what their numbers mean.
 `recorded` finds trials that were never measured, and `arguments` checks what callers pass.
@@ -20,6 +20,7 @@ from latentcortex.nsd.findings import Finding
 from latentcortex.nsd.identity import identity
 from latentcortex.nsd.image_ids import image_table
 from latentcortex.nsd.inspecting import inspect
+from latentcortex.nsd.published import published_features, published_models, write_published
 from latentcortex.nsd.recordings import ImageSet, Recording
 from latentcortex.nsd.regions import roi, roi_mask, roi_names
 from latentcortex.nsd.repeats import (
@@ -58,6 +59,8 @@ __all__ = [
     "inspect",
     "ncsnr",
     "noise_ceiling",
+    "published_features",
+    "published_models",
     "read_image_names",
     "read_map",
     "roi",
@@ -74,6 +77,7 @@ __all__ = [
     "synthetic_responses",
     "trials",
     "validation_split",
+    "write_published",
     "write_tree",
     "zscore",
 ]

@@ -19,6 +19,9 @@ CHAPTERS = {
     **dict.fromkeys((10, 11, 12, 13), _MAPS),
     14: _DECODING,
 }
+# Atlases that a data set need not have, and the chapters that leave out the areas it does not draw.
+NOT_ALWAYS_DRAWN = frozenset(_AREAS) - frozenset(_COARSE)
+LEAVE_AREAS_OUT = frozenset({10, 11, 12, 13})
 # These hold all training images of a subject in memory at once.
 ALL_IMAGES_AT_ONCE = frozenset({4, 5, 6, 8, 9, 14})
 

@@ -17,7 +17,14 @@ import numpy as np
 from latentcortex import store
 from latentcortex.nsd import inspected_betas, surfaces, tree, volumes
 from latentcortex.nsd.captions import captions
-from latentcortex.nsd.chapters import ALL_IMAGES_AT_ONCE, CHAPTERS, chapter_name, needs
+from latentcortex.nsd.chapters import (
+    ALL_IMAGES_AT_ONCE,
+    CHAPTERS,
+    LEAVE_AREAS_OUT,
+    NOT_ALWAYS_DRAWN,
+    chapter_name,
+    needs,
+)
 from latentcortex.nsd.design import read_matlab, trials
 from latentcortex.nsd.files import COCO_CAPTIONS, STIMULI
 from latentcortex.nsd.findings import Asked, Finding, look
@@ -177,12 +184,26 @@ def _subject(asked, subject, known):
         files = inspected_betas.region_files(asked, subject, atlas)
         take = functools.partial(_atlas, asked, subject, atlas)
         of_atlas, masks[atlas] = look(asked, atlas, take, files, subject)
-        found.append(of_atlas)
+        found += _as_drawn(asked, of_atlas)
     masks = {atlas: mask for atlas, mask in masks.items() if mask is not None}
     found += inspected_betas.findings(asked, subject, table, masks)
     visual = [masks[atlas] for atlas in ("nsdgeneral", "streams") if atlas in masks]
     same = [mask for mask in visual if mask.shape == visual[0].shape]
     return found, table, int(np.any(same, axis=0).sum()) if same else 0
+
+
+def _as_drawn(asked, finding):
+    """Yield a finding of an atlas; a note for chapters that can do without, where other data lack it."""
+    without = [chapter for chapter in finding.chapters if chapter in LEAVE_AREAS_OUT]
+    lacks = finding.state == "missing" and finding.part in NOT_ALWAYS_DRAWN and asked.origin == "imported"
+    if lacks and without:
+        text = f"not drawn in this data set, so without its areas: {', '.join(map(chapter_name, without))}"
+        yield dataclasses.replace(finding, state="note", text=text, advice="", chapters=tuple(without))
+        others = tuple(chapter for chapter in finding.chapters if chapter not in without)
+        if not others:
+            return
+        finding = dataclasses.replace(finding, chapters=others)
+    yield finding
 
 
 def _log(asked, subject):

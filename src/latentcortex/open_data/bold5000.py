@@ -37,6 +37,7 @@ REGIONS = ("EarlyVis", "LOC", "OPA", "PPA", "RSC")
 # NSD's names that presets ask for. LOC, OPA and RSC lie laterally and medially: `ventral` means here no more
 # than "above early visual cortex".
 STREAMS = {"EarlyVis": "early", "LOC": "ventral", "OPA": "ventral", "PPA": "ventral", "RSC": "ventral"}
+PLACES = ("OPA", "PPA", "RSC")  # of NSD's atlas floc-places
 N_PER_RUN = 37
 # Sessions of each subject, and those with ten runs; the others have nine.
 SESSIONS = {
@@ -88,9 +89,10 @@ def import_bold5000(source, root, subjects=None):
 
     Subjects CSI1 to CSI4 become ``subj01`` to ``subj04``. The voxels of all regions lie behind each other in
     a volume (n_voxels, 1, 1), because their places are not published with them. Atlas ``bold5000`` has the
-    ten regions under their own names (``LHEarlyVis``). Atlas ``streams`` has `STREAMS`, and ``nsdgeneral``
-    marks all voxels. The 113 repeated images are the shared ones: they test. ``ncsnr`` is estimated from all
-    trials, so from the repeats of test images: never choose voxels for a decoder by it.
+    ten regions under their own names (``LHEarlyVis``). Atlas ``streams`` has `STREAMS`, ``floc-places`` has
+    `PLACES`, and ``nsdgeneral`` marks all voxels. The 113 repeated images are the shared ones: they test.
+    ``ncsnr`` is estimated from all trials, so from the repeats of test images: never choose voxels for a
+    decoder by it.
 
     Parameters
     ----------
@@ -221,6 +223,10 @@ def _recording(archives, subject, order, sessions, runs, ids):
         "streams": {
             stream: np.isin(owner, [k for k, name in enumerate(parts) if STREAMS[name[2:]] == stream])
             for stream in ("early", "ventral")
+        },
+        "floc-places": {
+            place: np.isin(owner, [k for k, name in enumerate(parts) if name[2:] == place])
+            for place in PLACES
         },
         "nsdgeneral": {"nsdgeneral": np.ones(len(owner), bool)},
     }

@@ -33,6 +33,8 @@ TRIALS = _SESSION + "desc-SingletrialBetas_trials.tsv"
 CEILING = FOLDER + "/sub-{0:02d}_task-images_space-T1w_desc-Noiseceiling{1}rep_statmap.nii.gz"
 METADATA = "stimuli/task-images_metadata.csv"
 CAPTIONS = "stimuli/task-images_desc-captions.csv"
+# OpenCLIP's ViT-H/14, DINOv2's ViT-L/14, PE Core's L/14 and SigLIP2's SO400M: one vector for each image.
+MODELS = ("CLIP", "DINOv2", "PEcore", "SigLIP2")
 EMBEDDINGS = "stimuli/task-images_desc-{}_embeddings.h5"
 IMAGES = "stimuli/task-images_stimuli.h5"
 SPLITS = "splits/{}/{}.json"
@@ -90,7 +92,10 @@ def files(subjects=None, sessions=None):
         for session in range(1, n_sessions + 1):
             wanted[TRIALS.format(subject, session)] = None
             wanted[BETAS.format(subject, session)] = 1_175_000_000
-    pools = ["shared", *(f"sub-{subject:02d}" for subject in checked_subjects("LAION-fMRI", SUBJECTS, subjects))]
+    pools = [
+        "shared",
+        *(f"sub-{subject:02d}" for subject in checked_subjects("LAION-fMRI", SUBJECTS, subjects)),
+    ]
     splits = [SPLITS.format(pool, name) for pool in pools for name in SPLIT_NAMES]
     no_splits = "is in the authors' package on GitHub; without it nsd.splits makes splits of its own"
     return [

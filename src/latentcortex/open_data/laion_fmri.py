@@ -34,10 +34,17 @@ from latentcortex.open_data.laion_files import (
     files,
     listing_address,
 )
-from latentcortex.open_data.laion_published import named_split, read_embeddings
+from latentcortex.open_data.laion_published import keep_embeddings, named_split, read_embeddings
 from latentcortex.open_data.subjects import checked_subjects
 
-__all__ = ["download_source", "files", "import_laion_fmri", "named_split", "read_embeddings"]
+__all__ = [
+    "download_source",
+    "files",
+    "import_laion_fmri",
+    "keep_embeddings",
+    "named_split",
+    "read_embeddings",
+]
 
 # Regions that presets ask for by NSD's names; of regions that overlap by a few voxels the first keeps them.
 STREAMS = {
@@ -46,7 +53,13 @@ STREAMS = {
     "laion-lateral": "lateral",
     "laion-dorsal": "parietal",
 }
-VISUAL = ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4")
+# The same for NSD's areas: what is LAION-fMRI's, and NSD's name of it. MPA is also known as RSC.
+AREAS = {
+    "prf-visualrois": {name: name for name in ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4")},
+    "floc-faces": {name: name for name in ("OFA", "FFA-1", "FFA-2")},
+    "floc-places": {"PPA": "PPA", "OPA": "OPA", "MPA": "RSC"},
+    "floc-bodies": {"EBA": "EBA", "FBA": "FBA-1"},
+}
 _WHY_NO_IMAGES = (
     "LAION-fMRI gives its images only after its own agreement (laion-fmri.hebartlab.com/request). With "
     f"{IMAGES} in the source folder, import again."
@@ -58,10 +71,11 @@ def import_laion_fmri(source, root, subjects=None, image_size=425):
 
     Subject 03 becomes ``subj03``, and so on. The tree keeps the voxels that lie in any region, at their
     places in the volume, so that a session shrinks from 1.2 GB to some tens of MB. Each region is an atlas of
-    its own name, because regions of different sets overlap. ``streams``, ``prf-visualrois`` and
-    ``nsdgeneral`` are made from them (`STREAMS`, `VISUAL`, ``laion-general``). The images that all subjects
-    see are the shared ones. ``ncsnr`` comes from the published noise ceiling of the images with twelve (else
-    four) repeats.
+    its own name, because regions of different sets overlap. ``streams``, ``prf-visualrois``, ``floc-faces``,
+    ``floc-places``, ``floc-bodies`` and ``nsdgeneral`` are made from them (`STREAMS`, `AREAS`,
+    ``laion-general``). The images that all subjects see are the shared ones. ``ncsnr`` comes from the
+    published noise ceiling of the images with twelve (else four) repeats. The published embeddings that are
+    there come with the tree, see `keep_embeddings`.
 
     Parameters
     ----------
@@ -110,7 +124,9 @@ def import_laion_fmri(source, root, subjects=None, image_size=425):
         },
         "mapped": mapped,
     }
-    return nsd.write_tree(root, recordings, image_set, shared, about)
+    root = nsd.write_tree(root, recordings, image_set, shared, about)
+    keep_embeddings(source, root)
+    return root
 
 
 def _read_trials(source, subject):
@@ -169,7 +185,7 @@ def _recording(source, subject, table, ids):
             )
     inside = {label: values[mask] for label, values in masks.items()}
     regions = {label: {label: values} for label, values in inside.items()}
-    for atlas, pairs in {"streams": STREAMS, "prf-visualrois": {name: name for name in VISUAL}}.items():
+    for atlas, pairs in {"streams": STREAMS, **AREAS}.items():
         laid = _laid(inside, pairs)
         regions |= {atlas: laid} if laid else {}
     regions["nsdgeneral"] = {"nsdgeneral": inside.get("laion-general", np.ones(np.count_nonzero(mask), bool))}
@@ -185,7 +201,7 @@ def _recording(source, subject, table, ids):
         affine=affine,
     )
     general = "laion-general" if "laion-general" in inside else "all voxels of the regions"
-    return recording, {"streams": STREAMS, "nsdgeneral": general, "noise ceilings": told}
+    return recording, {"streams": STREAMS, **AREAS, "nsdgeneral": general, "noise ceilings": told}
 
 
 def _laid(inside, pairs):

@@ -6,22 +6,24 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+from sklearn.neighbors import NearestNeighbors
 
 from latentcortex import nsd
 from latentcortex.nsd.reading import reading
-from latentcortex.open_data.laion_files import EMBEDDINGS, METADATA, existing
+from latentcortex.open_data.laion_files import EMBEDDINGS, METADATA, MODELS, existing
 
 
 def named_split(path, root, subject=None):
     """Return one of LAION-fMRI's own splits as a `latentcortex.nsd.Split`.
 
     Its names are ``random_0`` to ``random_4``, ``tau``, ``cluster_k5_0`` to ``cluster_k5_4`` and ``ood``.
-    Each comes for the shared images and for each subject's, as a file of the authors' package.
+    Each comes for the shared images and for each subject's, as a file of the authors' package. The result is
+    of the kind that `latentcortex.nsd.splits` returns, so it goes where those go.
 
     Parameters
     ----------
     path : path
-        The file, such as ``splits/data/sub-01/tau.json``.
+        The file, such as ``splits/sub-01/tau.json`` of a download.
     root : path
         An imported tree.
     subject : str, optional
@@ -30,7 +32,7 @@ def named_split(path, root, subject=None):
     Returns
     -------
     latentcortex.nsd.Split
-        ``distances`` are NaN: the file has none.
+        ``distances`` are Euclidean, between the published CLIP embeddings. They are NaN if the tree has none.
 
     Raises
     ------
@@ -61,7 +63,41 @@ def named_split(path, root, subject=None):
     train, test = (np.array(sorted({ids[name] for name in part if name in ids} & seen), int) for part in sets)
     if not len(train) or not len(test):
         raise ValueError(f"Of {path} {len(train)} training and {len(test)} test images are left.")
-    return nsd.Split(train, test, "nsd", np.full(len(test), np.nan))
+    return nsd.Split(train, test, "nsd", _distances(root, train, test))
+
+
+def _distances(root, train, test):
+    """Return how far each test image is from its nearest training image, float (n_test,), or NaN."""
+    if "CLIP" not in nsd.published_models(root):
+        return np.full(len(test), np.nan)
+    of_train, of_test = (nsd.published_features(root, "CLIP", ids) for ids in (train, test))
+    neighbours = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(of_train)
+    return neighbours.kneighbors(of_test)[0][:, 0]
+
+
+def keep_embeddings(source, root):
+    """Write the published embeddings that are there into a tree, for `latentcortex.nsd.published_features`.
+
+    An import does so. Call it again if other embeddings were downloaded later.
+
+    Parameters
+    ----------
+    source : path
+        The folder that holds ``stimuli``.
+    root : path
+        An imported tree.
+
+    Returns
+    -------
+    list of str
+        The models that were written.
+    """
+    there = [model for model in MODELS if Path(source, EMBEDDINGS.format(model)).is_file()]
+    for model in there:
+        values, image_ids = read_embeddings(source, root, model)
+        about = {"source": f"LAION-fMRI, {EMBEDDINGS.format(model)}", "licence": "CC0"}
+        nsd.write_published(root, model, values.astype(np.float16), image_ids, about)
+    return there
 
 
 def read_embeddings(source, root, model="CLIP"):
@@ -73,7 +109,8 @@ def read_embeddings(source, root, model="CLIP"):
         The folder that holds ``stimuli``.
     root : path
         An imported tree.
-    model : {"CLIP", "DINOv2", "PEcore", "SigLIP2"}
+    model : str
+        One of `laion_files.MODELS`.
 
     Returns
     -------

@@ -170,6 +170,32 @@ class Worlds:
         return np.stack([self.by_area(draw[None])[0] for draw in draws], axis=-1)
 
 
+def areas_of(root, space, subject):
+    """Return the masks of `AREAS`, empty for those that a data set does not draw.
+
+    Parameters
+    ----------
+    root : path
+    space, subject : str
+        See `nsd.roi_mask`.
+
+    Returns
+    -------
+    dict of str to bool array (n_vertices,) or (nx, ny, nz)
+        In the order of `AREAS`. An area of several regions consists of those that the subject has.
+    """
+    found = {}
+    for area, (atlas, names) in AREAS.items():
+        try:
+            known = nsd.roi_names(root, atlas)
+        except FileNotFoundError:  # no such atlas
+            found[area] = np.zeros_like(nsd.roi(root, "nsdgeneral", space, subject), bool)
+            continue
+        codes = known["code"][known["name"].isin(names)]
+        found[area] = np.isin(nsd.roi(root, atlas, space, subject), codes)
+    return found
+
+
 @functools.lru_cache(maxsize=4)
 def study_of_world(study, world, seed):
     """Return the study of a simulated world, which is built if it is missing, or of measured data."""
@@ -213,10 +239,7 @@ def read_worlds(study, worlds, seed, subject):
         pairs = zip((*first_train[1:], *first_test[1:]), (*train[1:], *test[1:]), strict=True)
         if not all(np.array_equal(one, other) for one, other in pairs):
             raise ValueError(f"The world {world} shows {subject} other images than {worlds[0]}.")
-    areas = {
-        name: nsd.roi_mask(root, atlas, list(names), space, subject)[visual]
-        for name, (atlas, names) in AREAS.items()
-    }
+    areas = {name: mask[visual] for name, mask in areas_of(root, space, subject).items()}
     return Worlds(
         np.concatenate([first_train[1], first_test[1]]),
         len(first_train[1]),

@@ -1,0 +1,84 @@
+"""What a study can use of its images: z, c and g, or without pixels c and the features that were published.
+
+The published features are one vector for each image, of a larger network than the one that g1 to g6 come
+from (LAION-fMRI's CLIP is OpenCLIP's ViT-H/14). So they are called ``"g"``. They can stand where g stands,
+but their scores are not those of g1 to g6.
+"""
+
+import numpy as np
+import torch
+
+from latentcortex import nsd
+from latentcortex.nsd.stimuli import NO_IMAGES
+from latentcortex.studies import targets as with_pixels
+
+PUBLISHED = "g"
+MODEL = "CLIP"
+
+
+def has_pixels(study):
+    """Return whether the tree of a study has images; a tree that `nsd.write_tree` wrote may have none."""
+    return not (study.root / NO_IMAGES).is_file()
+
+
+def target_names(study):
+    """Return the names of the targets that a study's tree allows, as a tuple.
+
+    These are z, c and g1 to g6. A tree without images has c and, if features were published, `PUBLISHED`.
+    """
+    if has_pixels(study):
+        return tuple(name for names, _ in with_pixels.KINDS.values() for name in names)
+    return ("c", *(PUBLISHED for model in nsd.published_models(study.root) if model == MODEL))
+
+
+def pair(study):
+    """Return the two targets that chapters compare: z and c, or g and c where there are no pixels."""
+    return ("z", "c") if has_pixels(study) else (PUBLISHED, "c")
+
+
+def targets(study, names, image_ids):
+    """Return true features of images, as `targets.targets` does, and published ones under `PUBLISHED`.
+
+    Parameters
+    ----------
+    study : Study
+    names : sequence of str
+        Of `target_names`.
+    image_ids : int array (n,)
+
+    Returns
+    -------
+    dict of str to float32 tensor (n, ...)
+
+    Raises
+    ------
+    FileNotFoundError
+        The tree has no images, or no published features.
+    """
+    computed = [name for name in names if name != PUBLISHED]
+    found = with_pixels.targets(study, computed, image_ids) if computed else {}
+    if PUBLISHED in names:
+        found[PUBLISHED] = torch.from_numpy(nsd.published_features(study.root, MODEL, image_ids))
+    return {name: found[name] for name in names}
+
+
+def features_of(study, split):
+    """Return the `pair` of a split's images, and a mask of the training images.
+
+    Parameters
+    ----------
+    study : Study
+    split : nsd.Split
+        Of the experiment "nsd".
+
+    Returns
+    -------
+    values : dict of str to float32 array (n_images, n_features)
+        Features of training images, then test images, in the order of the split.
+    is_train : bool array (n_images,)
+    """
+    if split.experiment != "nsd":
+        raise ValueError(f"Only images of the experiment 'nsd' are known here, got {split.experiment!r}.")
+    ids = np.concatenate([split.train_ids, split.test_ids])
+    is_train = np.arange(len(ids)) < len(split.train_ids)
+    return {name: of.flatten(1).numpy() for name, of in targets(study, pair(study), ids).items()}, is_train
