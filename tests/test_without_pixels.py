@@ -136,6 +136,27 @@ def test_areas_that_are_not_drawn_are_empty_and_have_no_score(without):
     assert means["ventral"] > 0.7 and np.isnan([means["V1"], means["places"]]).all()
 
 
+def test_people_who_agree_identify_images_and_others_do_not(without, monkeypatch):
+    words = [
+        f"{a} {b}" for a in ("red", "blue", "green", "yellow") for b in ("ball", "cone", "tree", "house")
+    ]
+    shuffled = [words[(k + 5) % 16] for k in range(16)]  # another colour, and mostly another thing
+    agreeing = [[f"a {word}", f"there is a {word}", f"a {word} here"] for word in words]
+    strangers = [[f"a {word}", f"there is a {other}"] for word, other in zip(words, shuffled, strict=True)]
+    found = {}
+    for name, texts in {"agreeing": agreeing, "strangers": strangers}.items():
+        monkeypatch.setattr(nsd, "captions", lambda _, ids, texts=texts: [texts[k] for k in ids])
+        found[name] = without_pixels.caption_agreement(without, np.arange(16))
+    assert found["agreeing"].mean() > 0.9
+    assert found["strangers"].mean() < 0.55, "captions of other images fit as well, or better"
+    single = [*agreeing[:3], ["a red ball"]]
+    monkeypatch.setattr(nsd, "captions", lambda _, ids: [single[k] for k in ids])
+    scores = without_pixels.caption_agreement(without, np.arange(4))
+    assert np.isnan(scores).tolist() == [False, False, False, True]
+    with pytest.raises(ValueError, match="1 of 2 images have several captions"):
+        without_pixels.caption_agreement(without, np.array([0, 3]))
+
+
 def test_ceilings_need_no_images(without):
     """As in chapter 02, from the repeats alone."""
     seen = decoding.read(without, "subj01")

@@ -8,7 +8,7 @@ but their scores are not those of g1 to g6.
 import numpy as np
 import torch
 
-from latentcortex import nsd
+from latentcortex import features, metrics, nsd
 from latentcortex.nsd.stimuli import NO_IMAGES
 from latentcortex.studies import targets as with_pixels
 
@@ -82,3 +82,41 @@ def features_of(study, split):
     ids = np.concatenate([split.train_ids, split.test_ids])
     is_train = np.arange(len(ids)) < len(split.train_ids)
     return {name: of.flatten(1).numpy() for name, of in targets(study, pair(study), ids).items()}, is_train
+
+
+@torch.no_grad()
+def caption_agreement(study, image_ids):
+    """Return how often an image is identified among the others when one person's caption stands for all.
+
+    c of the first caption is compared with c of the other captions, whose mean over images is taken off. No
+    decoder of c can be expected to identify images better than people who describe what they see.
+
+    Parameters
+    ----------
+    study : Study
+    image_ids : int array (n,)
+        Each once.
+
+    Returns
+    -------
+    float array (n,)
+        From 0 to 1, by `metrics.identification` of two; chance is 0.5. NaN for an image with one caption.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two images have several captions.
+    """
+    captions, model = nsd.captions(study.root, image_ids), study.model
+    several = np.array([len(texts) > 1 for texts in captions])
+    if several.sum() < 2:
+        raise ValueError(
+            f"{several.sum()} of {len(captions)} images have several captions, at least two are needed."
+        )
+    one, others = (
+        features.encode_captions(model.text_encoder, model.tokenizer, texts).float().cpu().flatten(1).numpy()
+        for texts in zip(*((of[:1], of[1:]) for of in captions if len(of) > 1), strict=True)
+    )
+    mean, scores = others.mean(axis=0), np.full(len(captions), np.nan)
+    scores[several] = metrics.identification(others - mean, one - mean)
+    return scores
