@@ -211,6 +211,11 @@ def no_regions(source):
     shutil.rmtree(source / "derivatives/rois/sub-01")
 
 
+def half_the_embeddings(source):
+    path = source / laion_files.EMBEDDINGS.format("CLIP")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
 def ceiling_beyond(source):
     rewrite(source, laion_files.CEILING.format(1, 12), lambda values: values + 60)
 
@@ -226,6 +231,7 @@ def ceiling_beyond(source):
         (no_label, "lacks label"),
         (unknown_label, "metadata.csv lacks strange.jpg"),
         (no_regions, "No masks of regions"),
+        (half_the_embeddings, "CLIP_embeddings.h5 is truncated or damaged"),
         (ceiling_beyond, "percent from 0 to below 100"),
     ],
 )

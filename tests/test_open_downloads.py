@@ -52,7 +52,7 @@ def bucket(tmp_path, rng, monkeypatch):
     """Serve LAION-fMRI as its bucket does."""
     planted = open_data_files.write_laion_fmri(tmp_path / "bucket", rng)
     content = content_of(tmp_path / "bucket")
-    content["splits/sub-01/tau.json"] = open_data_files.write_split(
+    content["splits/data/sub-01/tau.json"] = open_data_files.write_split(
         tmp_path / "tau.json", open_data_files.NAMES[3:6], open_data_files.NAMES[:2]
     ).read_bytes()
     for subject in laion_fmri.SUBJECTS:
@@ -60,7 +60,7 @@ def bucket(tmp_path, rng, monkeypatch):
         content[key_of_listing(subject)] = listing(content, prefix)
     with serving(content) as server:
         monkeypatch.setattr(laion_files, "SERVER", server.url("").rstrip("/"))
-        monkeypatch.setattr(laion_files, "SPLITS_SERVER", server.url("splits"))
+        monkeypatch.setattr(laion_files, "PACKAGE", server.url("").rstrip("/"))
         server.planted = planted
         yield server
 
@@ -88,7 +88,7 @@ def test_laion_fmri_from_the_server_to_a_map(bucket, tmp_path, capsys):
     nsd.save_map(tmp_path / "ceiling.nii.gz", share, root, "subj01", SPACE)
     found = nsd.read_map(tmp_path / "ceiling.nii.gz", mask).values
     np.testing.assert_allclose(100 * found, bucket.planted.ceiling[1][mask], rtol=1e-4)
-    split = laion_fmri.named_split(source / "splits/sub-01/tau.json", root, "subj01")
+    split = laion_fmri.named_split(source / "splits/data/sub-01/tau.json", root, "subj01")
     assert len(split.train_ids) == 3 and len(split.test_ids) == 2
 
 

@@ -23,7 +23,7 @@ REFUSED = (
     "agreement."
 )
 SERVER = "https://laion-fmri.s3.us-west-2.amazonaws.com"
-SPLITS_SERVER = "https://raw.githubusercontent.com/ViCCo-Group/LAION-fMRI/main/laion_fmri/splits/data"
+PACKAGE = "https://raw.githubusercontent.com/ViCCo-Group/LAION-fMRI/main/laion_fmri"
 SUBJECTS = (1, 3, 5, 6, 7)
 N_SESSIONS = 30
 FOLDER = "derivatives/glmsingle-tedana/sub-{0:02d}"
@@ -37,7 +37,7 @@ CAPTIONS = "stimuli/task-images_desc-captions.csv"
 MODELS = ("CLIP", "DINOv2", "PEcore", "SigLIP2")
 EMBEDDINGS = "stimuli/task-images_desc-{}_embeddings.h5"
 IMAGES = "stimuli/task-images_stimuli.h5"
-SPLITS = "splits/{}/{}.json"
+SPLITS = "splits/data/{}/{}.json"
 SPLIT_NAMES = ("tau", "ood", *(f"{kind}_{k}" for kind in ("random", "cluster_k5") for k in range(5)))
 _MASK = re.compile(r".*_space-T1w_res-1pt8_label-[^_]+_mask\.nii\.gz")
 
@@ -85,31 +85,22 @@ def files(subjects=None, sessions=None):
     n_sessions = N_SESSIONS if sessions is None else sessions
     if not 1 <= n_sessions <= N_SESSIONS:
         raise ValueError(f"Expected 1 to {N_SESSIONS} sessions, got {sessions}.")
-    wanted = {METADATA: None, CAPTIONS: None, EMBEDDINGS.format("CLIP"): 52_000_000}
-    for subject in checked_subjects("LAION-fMRI", SUBJECTS, subjects):
-        ceiling = "is made of all sessions; without it nsd.estimate_ncsnr estimates noise ceilings"
-        wanted[CEILING.format(subject, 12)] = ceiling
+    numbers = checked_subjects("LAION-fMRI", SUBJECTS, subjects)
+    found = [_remote(METADATA), _remote(CAPTIONS), _remote(EMBEDDINGS.format("CLIP"), about=52_000_000)]
+    ceiling = "is made of all sessions; without it nsd.estimate_ncsnr estimates noise ceilings"
+    for subject in numbers:
+        found.append(_remote(CEILING.format(subject, 12), optional=ceiling))
         for session in range(1, n_sessions + 1):
-            wanted[TRIALS.format(subject, session)] = None
-            wanted[BETAS.format(subject, session)] = 1_175_000_000
-    pools = [
-        "shared",
-        *(f"sub-{subject:02d}" for subject in checked_subjects("LAION-fMRI", SUBJECTS, subjects)),
-    ]
-    splits = [SPLITS.format(pool, name) for pool in pools for name in SPLIT_NAMES]
-    no_splits = "is in the authors' package on GitHub; without it nsd.splits makes splits of its own"
-    return [
-        Remote(
-            f"{SERVER}/{path}",
-            path,
-            about=told if isinstance(told, int) else None,
-            optional=told if isinstance(told, str) else "",
-        )
-        for path, told in wanted.items()
-    ] + [
-        Remote(path.replace("splits", SPLITS_SERVER, 1), path, about=300_000, optional=no_splits)
-        for path in splits
-    ]
+            found.append(_remote(TRIALS.format(subject, session)))
+            found.append(_remote(BETAS.format(subject, session), about=1_175_000_000))
+    split = "is in the authors' package on GitHub; without it nsd.splits makes splits of its own"
+    pools = ("shared", *(f"sub-{subject:02d}" for subject in numbers))
+    paths = [SPLITS.format(pool, name) for pool in pools for name in SPLIT_NAMES]
+    return found + [_remote(path, PACKAGE, about=300_000, optional=split) for path in paths]
+
+
+def _remote(path, server=None, **more):
+    return Remote(f"{server or SERVER}/{path}", path, **more)
 
 
 def listed_regions(subjects=None, **options):

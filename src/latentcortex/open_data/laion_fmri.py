@@ -34,7 +34,12 @@ from latentcortex.open_data.laion_files import (
     files,
     listing_address,
 )
-from latentcortex.open_data.laion_published import keep_embeddings, named_split, read_embeddings
+from latentcortex.open_data.laion_published import (
+    embeddings_there,
+    keep_embeddings,
+    named_split,
+    read_embeddings,
+)
 from latentcortex.open_data.subjects import checked_subjects
 
 __all__ = [
@@ -102,6 +107,7 @@ def import_laion_fmri(source, root, subjects=None, image_size=425):
     source = Path(source)
     there = [k for k in SUBJECTS if (source / FOLDER.format(k)).is_dir()]
     numbers = checked_subjects("LAION-fMRI", SUBJECTS, there if subjects is None else subjects)
+    embeddings_there(source)  # a damaged file is refused before hours of unpacking
     tables = {k: _read_trials(source, k) for k in numbers}
     labels = {label for table in tables.values() for label in table["label"]}
     names = _image_names(source, labels)

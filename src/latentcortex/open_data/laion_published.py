@@ -23,7 +23,7 @@ def named_split(path, root, subject=None):
     Parameters
     ----------
     path : path
-        The file, such as ``splits/sub-01/tau.json`` of a download.
+        The file, such as ``splits/data/sub-01/tau.json`` of a download.
     root : path
         An imported tree.
     subject : str, optional
@@ -75,6 +75,34 @@ def _distances(root, train, test):
     return neighbours.kneighbors(of_test)[0][:, 0]
 
 
+def embeddings_there(source):
+    """Return the models whose published embeddings are there, after a look into each file.
+
+    Parameters
+    ----------
+    source : path
+        The folder that holds ``stimuli``.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        A file is damaged.
+    """
+    there = [model for model in MODELS if Path(source, EMBEDDINGS.format(model)).is_file()]
+    for model in there:
+        path = Path(source, EMBEDDINGS.format(model))
+        with reading(path), h5py.File(path) as file:
+            lengths = [len(file[name]) for name in ("embedding", "image_ids", "valid")]
+            if len(set(lengths)) > 1:
+                raise ValueError(f"its arrays have {lengths} rows")
+            file["embedding"][-1]  # the end of the file is there
+    return there
+
+
 def keep_embeddings(source, root):
     """Write the published embeddings that are there into a tree, for `latentcortex.nsd.published_features`.
 
@@ -92,7 +120,7 @@ def keep_embeddings(source, root):
     list of str
         The models that were written.
     """
-    there = [model for model in MODELS if Path(source, EMBEDDINGS.format(model)).is_file()]
+    there = embeddings_there(source)
     for model in there:
         values, image_ids = read_embeddings(source, root, model)
         about = {"source": f"LAION-fMRI, {EMBEDDINGS.format(model)}", "licence": "CC0"}
