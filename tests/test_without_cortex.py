@@ -102,6 +102,12 @@ def test_the_viewer_becomes_a_picture_with_its_words(voxels, monkeypatch):
     assert heights(plain) == [2.0, 6.0] and heights(best) == [1.0, 1.0, 0.0, 0.0]
 
 
+def test_values_that_are_all_missing_leave_an_empty_picture_that_says_so(voxels):
+    values, rois = voxels
+    ax = plotting.on_cortex("func1pt8mm").flatmap(np.full_like(values, np.nan), label="r", rois=rois)
+    assert heights(ax) == [] and "no values in V1, lateral, ventral" in ax.get_xlabel()
+
+
 def test_masks_of_another_space_and_infinite_values_are_refused(voxels):
     values, rois = voxels
     cortex = plotting.on_cortex("func1pt8mm")

@@ -19,7 +19,7 @@ from .palettes import REGIONS, choice_colours, region_style
 from .viewer import cortex_viewer
 
 SURFACES = ("fsaverage", "fsaverage5")
-NOTHING_TO_DRAW_ON = "no surface to draw a map on: means of regions"
+NOTHING_TO_DRAW_ON = "no surface to draw a map on, so regions instead"
 
 
 def on_cortex(space):
@@ -144,7 +144,7 @@ def _lines(values, one, rois, frame_name, ax):
     if len(values) != len(one.frames):
         raise ValueError(f"Expected a label for each of {len(values)} frames, got {len(one.frames)}.")
     by_frame = [_by_region(of, rois)[0] for of in values]
-    for name in by_frame[0] | by_frame[-1]:
+    for name in dict.fromkeys(name for of in by_frame for name in of):
         style = region_style(name) if name in REGIONS else {}
         means = [of[name].mean() if name in of else np.nan for of in by_frame]
         ax.plot(list(one.frames), means, label=name, **style)
