@@ -167,7 +167,7 @@ def homes(tmp_path, rng, monkeypatch):
         remotes = [
             Remote(server.url(name), of.path) for name, of in zip(archives, bold5000.files(), strict=True)
         ]
-        monkeypatch.setattr(bold5000, "files", lambda: remotes)
+        monkeypatch.setattr(bold5000, "files", lambda *_: remotes)
         server.planted = planted
         yield server
 
