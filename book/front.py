@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from latentcortex import features, metrics, presets, sampler
+from latentcortex import features, metrics, plotting, presets, sampler
 from latentcortex.studies import drawings, recovery_table, results
 
 # Where z and where c is decoded better.
@@ -106,14 +106,13 @@ def noised(z, generators):
 
 
 def percent(interval):
-    """Write an interval of shares, such as "16 % [11 to 21 %]", without a break before a percent sign."""
-    mean, low, high = (f"{100 * value:.0f}" for value in interval[:3])
-    return f"{mean}\N{NO-BREAK SPACE}% [{low} to {high}\N{NO-BREAK SPACE}%]"
+    """Write an interval of shares as the chapters do, such as "16 % [11 to 21 %]"."""
+    return plotting.typeset(f"{interval:.0%}")
 
 
 def signed(interval, digits=2):
-    """Write an interval of differences with signs that are as wide as those of typeset text."""
-    return f"{interval:+z.{digits}f}".replace("-", "−")
+    """Write an interval of differences as the chapters do, with signs."""
+    return plotting.typeset(f"{interval:+z.{digits}f}")
 
 
 def over_images(scores, seed=0):
@@ -148,11 +147,11 @@ def found_03():
 
 
 def found_04():
-    """Return what a decoder explains with the smallest and with the best penalty."""
-    r2 = product("ch00_open_the_book")["penalty_r2"][..., 1]  # (subjects, penalties), of new images
-    none, best = metrics.t_interval(r2[:, 0]), metrics.t_interval(r2.max(axis=1))
+    """Return what a decoder of the first subject explains with the smallest and with the best penalty."""
+    r2 = product("ch00_open_the_book")["penalty_r2"][0, :, 1]  # by penalty, of new images
+    none, best = (plotting.typeset(f"{value:.2f}") for value in (r2[0], r2.max()))
     return (
-        f"A penalty lifts a decoder's R² on new images from {signed(none)}, with hardly any, to {best:.2f}."
+        f"In subject 1, a penalty lifts a decoder's R² on new images from {none}, with hardly any, to {best}."
     )
 
 
@@ -166,13 +165,14 @@ def found_05():
 
 
 def found_06():
-    """Return how often a drawing is told from another one by colours and contrasts."""
+    """Return how often a drawing keeps the setting of its scene, from z and c and from z alone."""
     of = product("ch09_measure_reconstructions")
-    names = of.provenance["scores"]
-    both = of["drawings"][:, :, BOTH]
-    scores = sum(both[..., names.index(name)] for name in ("colours in cells", "contrast energy")) / 2
-    share = percent(over_images(scores.mean(axis=2)))
-    return f"From its colours and contrasts, a drawing is matched to the right one of two scenes in {share}."
+    setting = of["drawings"][..., of.provenance["scores"].index("setting")].mean(axis=3)
+    both, z_only = (setting[:, :, sampler.CONDITIONS.index(name)] for name in ("both", "z_only"))
+    return (
+        f"Drawn from both z and c, {percent(over_images(both, 7))} of the scenes keep their setting, from z "
+        f"alone {plotting.typeset(f'{z_only.mean():.0%}')}."
+    )
 
 
 def found_07():
@@ -194,8 +194,8 @@ def found_08():
     ways = of.provenance["recipes"]["hard"]
     scores = of["hard_scores"][:, :, :, 0, of.provenance["scores"]["hard"].index("centred PixCorr")]
     plain = scores[:, :, ways.index("unguided")]
-    true, decoded = (over_images(scores[:, :, ways.index(name)] - plain) for name in ("true", "decoded"))
-    return f"True features as a guide add {true:.2f} to the pixel correlation, decoded ones {decoded:.3f}."
+    true, decoded = (over_images(scores[:, :, ways.index(name)] - plain, 8) for name in ("true", "decoded"))
+    return f"True features as a guide add {true:.3f} to the pixel correlation, decoded ones {decoded:.3f}."
 
 
 def found_09():
@@ -208,14 +208,20 @@ def found_09():
     value, floor, ceiling = scores[:, rng.integers(scores.shape[1], size=(2000, scores.shape[1]))].mean(-1)
     low, high = np.quantile((value - floor) / (ceiling - floor), [0.025, 0.975])
     value, floor, ceiling = scores.mean(axis=1)
-    way = percent(((value - floor) / (ceiling - floor), low, high))
+    way = percent(metrics.Interval((value - floor) / (ceiling - floor), low, high, scores.shape[1]))
     return f"“{100 * value:.0f} % identified” is {way} of the way from shuffled pairs to a perfect decoder."
 
 
 def found_10():
-    """Return how the preference for z differs between early and ventral cortex."""
-    gap = metrics.t_interval(product("ch10_encode_voxels")["difference"][0][:, 0])
-    return f"z leads in early cortex, c in ventral cortex: z minus c is higher by {gap:.2f} in early cortex."
+    """Return how far z is ahead of c in early and in ventral cortex."""
+    of = product("ch10_leave_more_out")
+    means, draws = of["means"][:, 0].mean(0), of["draws"][0]  # of the published split
+    texts = []
+    for k, region in enumerate(of.provenance["regions"]):
+        ends = np.quantile(draws[0, k] - draws[1, k], [0.025, 0.975])
+        gap = metrics.Interval(means[0, k] - means[1, k], *ends, of.provenance["n_images"])
+        texts.append(f"{signed(gap)} in {region} cortex")
+    return f"z predicts early cortex better, c ventral cortex: z minus c is {' and '.join(texts)}."
 
 
 def found_11():
@@ -266,20 +272,19 @@ def found_13():
     r = recoveries()
     best = max(r.values())
     return (
-        f"The best of {len(r)} maps has a rank correlation of {best:.2f} with the planted truth, the map "
-        f"of z alone {r['first_alone']:.2f}."
+        f"The map of z alone has a rank correlation of {r['first_alone']:.2f} with the planted truth, the "
+        f"best of {len(r)} maps {best:.2f}."
     )
 
 
 def found_14():
-    """Return how often a setting is drawn that the decoder has never seen."""
-    of = product("ch14_leave_kinds_out")
-    scores = of["setting_scores"][..., of.provenance["scores"].index("setting")]  # (subjects, images, 2)
-    without, known = (over_images(scores[..., k].T) for k in (0, 1))
-    return (
-        f"A setting that the decoder never met is drawn in {percent(without)} of cases, less than by luck, "
-        f"and a known one in {percent(known)}."
-    )
+    """Return how often a setting is drawn right, and how often one that the decoder has never seen."""
+    left_out, scored = product("ch14_leave_kinds_out"), product("ch09_measure_reconstructions")
+    names, rows = scored.provenance["scores"], scored.provenance["rows"]
+    own = scored["scores"][:, :, rows.index("both"), names.index("setting")]
+    never = left_out["setting_scores"][:, :, 0, left_out.provenance["scores"].index("setting")].T
+    own, never = (percent(over_images(of, 14)) for of in (own, never))
+    return f"The setting is right in {own} of the drawings, but in {never} if the decoder never met it."
 
 
 def findings():

@@ -21,6 +21,7 @@ These functions only draw what was passed in. They compute nothing that a chapte
 `region_style`          colour, marker and line of a region, the same on all pages
 `on_cortex`             these maps, or bars of regions where there is no surface
 `use_distinct_colours`  lines in colours that all readers can tell apart
+`typeset`               numbers of a text with minus signs and spaces as in print
 ======================  ==========================================================
 """
 
@@ -38,6 +39,7 @@ from .quiz import brain_quiz, identification_quiz
 from .sliders import frame_slider, grid_slider
 from .viewer import VertexMap, cortex_viewer
 from .without_cortex import on_cortex
+from .words import typeset
 
 __all__ = [
     "Curves",
@@ -62,6 +64,7 @@ __all__ = [
     "roi_bars",
     "study_planner",
     "two_dimensional_map",
+    "typeset",
     "use_distinct_colours",
     "winner_map",
 ]
