@@ -1,7 +1,10 @@
 """Print how long each page of the book is, and with --sentences its sentences of more than 30 words.
 
-Counted is the text that comes before the exercises: words, sentences, tables, figures and lines of code. A
-formula counts as one word; code, addresses and the markup of directives count as none. With --docstrings the
+Counted is the text that comes before the exercises: words, sentences, tables, figures and lines of code.
+Headings, items of lists, cells of written tables and boxes such as *On real data* count, and a formula in
+a line counts as one word. Left out are code, formulas on lines of their own, addresses and the markup of
+directives. Also left out is what is not read as running text: descriptions of figures, and whatever the code
+prints, *In short* and the numbers of the summary included. With --docstrings the
 public docstrings of the package are counted instead, per folder.
 """
 
@@ -49,7 +52,8 @@ def parts(path):
 
 def sentences(markdown):
     """Return the sentences of Markdown, without what is no prose."""
-    markdown = re.sub(r"^(`{3,}|:{3,}).*?^\1", "", markdown, flags=re.DOTALL | re.MULTILINE)
+    markdown = re.sub(r"^(`{3,}).*?^\1", "", markdown, flags=re.DOTALL | re.MULTILINE)
+    markdown = re.sub(r"^:{3,}.*$|^:[\w-]+:.*$", "", markdown, flags=re.MULTILINE)  # the frames of boxes
     markdown = re.sub(r"\$\$.*?\$\$", "", markdown, flags=re.DOTALL)
     markdown = re.sub(r"\$[^$]+\$", "x", markdown)
     markdown = re.sub(r"\{[\w:]+\}`([^`<]+)[^`]*`", r"\1", markdown)  # roles
