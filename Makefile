@@ -42,7 +42,7 @@ help:
 	@echo "make report-prose print words, long sentences, tables and figures of each page"
 	@echo "make test-floors  run the tests with the lowest versions that pyproject.toml allows"
 	@echo "make test-colab   run the chapters with Google Colab's versions (6 GB; CHAPTERS='05 06': only these)"
-	@echo "make test-solutions run each chapter's solutions after it (CHAPTERS='05 06': only these)"
+	@echo "make test-solutions run the solutions of each page after it (CHAPTERS='05 primer': only these)"
 	@echo "make test-real    run chapters and data scripts on stand-ins of NSD and Stable Diffusion"
 	@echo "make lab          open the chapters in JupyterLab"
 	@echo "make constraints  write the versions that .venv holds into constraints.txt"

@@ -1,7 +1,7 @@
-"""Execute the solutions of exercises after their chapter, in the same kernel.
+"""Execute the solutions of exercises after their chapter or primer, in the same kernel.
 
-Run by ``make test-solutions``, with ``CHAPTERS="04 10"`` if not all are wanted. It takes about as long as the
-book, so it is not part of ``make test``, which only holds the names that solutions use against their chapter.
+Run by ``make test-solutions``, with ``CHAPTERS="04 primer"`` if not all are wanted. It takes about as long as
+the book, so it is not part of ``make test``, which only holds the names that solutions use against their page.
 """
 
 import json
@@ -22,6 +22,11 @@ INDENTED = re.compile(r"^    (.*)$|^(?=\n    )$", re.MULTILINE)
 def chapters():
     """Return the paths of the chapters, in their order."""
     return sorted(BOOK.glob("[01][0-9]_*.ipynb"))
+
+
+def with_exercises():
+    """Return the paths of all notebooks that have exercises: chapters, primers and others, by name."""
+    return [path for path in sorted(BOOK.glob("*.ipynb")) if any(_directives(path))]
 
 
 def sources(path, kind):
@@ -45,7 +50,7 @@ def given(path):
 
 
 def run(path):
-    """Execute a chapter and then its solutions.
+    """Execute a notebook and then its solutions.
 
     Returns
     -------
@@ -55,7 +60,7 @@ def run(path):
     Raises
     ------
     nbclient.exceptions.CellExecutionError
-        If a cell of the chapter itself fails.
+        If a cell of the notebook itself fails.
     """
     notebook, before = nbformat.read(path, as_version=4), given(path)
     added = {}
@@ -71,9 +76,9 @@ def run(path):
 
 
 def main(names):
-    """Run the chapters that begin with the names, or all; return 1 if a solution fails."""
+    """Run the notebooks that begin with the names, or all; return 1 if a solution fails."""
     failed = False
-    for path in chapters():
+    for path in with_exercises():
         if names and not any(path.stem.startswith(name) for name in names):
             continue
         start = time.monotonic()

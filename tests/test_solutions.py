@@ -23,6 +23,7 @@ spec.loader.exec_module(exercises)
 solutions, sources = exercises.solutions, exercises.sources
 
 each_chapter = pytest.mark.parametrize("path", exercises.chapters(), ids=lambda path: path.stem)
+each_with_exercises = pytest.mark.parametrize("path", exercises.with_exercises(), ids=lambda path: path.stem)
 LEVELS = ("Predict before you run", "Change one thing", "Project", "Grades itself")
 
 
@@ -39,8 +40,14 @@ def bound(tree):
     return names
 
 
-@each_chapter
-def test_solutions_use_only_names_of_their_chapter(path):
+def test_primers_and_other_pages_with_exercises_are_tried_as_chapters_are():
+    names = [path.stem for path in exercises.with_exercises()]
+    assert {"primer_fmri", "primer_diffusion"} | {path.stem for path in exercises.chapters()} <= set(names)
+    assert "intro" not in names
+
+
+@each_with_exercises
+def test_solutions_use_only_names_of_their_page(path):
     code = "\n".join(
         re.sub(r"^\s*[%!].*$", "pass", c, flags=re.MULTILINE)
         for c in sources(path, "code")
