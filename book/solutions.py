@@ -1,7 +1,7 @@
 """Execute the solutions of exercises after their chapter or primer, in the same kernel.
 
 Run by ``make test-solutions``, with ``CHAPTERS="04 primer"`` if not all are wanted. It takes about as long as
-the book, so it is not part of ``make test``, which only holds the names that solutions use against their page.
+the book, so it is not part of ``make test``, which only checks that solutions use names of their page.
 """
 
 import json
