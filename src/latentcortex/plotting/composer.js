@@ -47,6 +47,8 @@ function start(box) {
     inputs[row][rest % n].checked = true;
     rest = Math.floor(rest / n);
   }
+  // JupyterLab looks for this on what has the focus first; otherwise its shortcuts take the arrows.
+  box.addEventListener('focusin', event => { event.target.dataset.lmSuppressShortcuts = 'true'; });
   box.querySelector('.lcc-live').replaceChildren(
     el('div', { class: 'lcc-choices' }, ...fields), said,
     el('div', { class: 'lcc-pictures' }, ...labels.map((label, k) =>

@@ -80,10 +80,9 @@ def picture_composer(choices, pictures, *, title, alt, first=0, cortex=None):
         for label, images in given.items()
     ]
     title = html.escape(title)
-    # Shortcuts of JupyterLab would take the arrows.
     return HTML(
         f'<div class="latentcortex-composer" role="group" aria-label="{title}" '
-        f'data-lm-suppress-shortcuts="true" data-setup="{html.escape(json.dumps(setup))}" '
+        f'data-setup="{html.escape(json.dumps(setup))}" '
         f'data-sheets="{html.escape(json.dumps(sheets))}">'
         f"<style>{(FOLDER / 'composer.css').read_text('utf-8')}</style>"
         f'<div class="lcc-title">{title}</div><div class="lcc-live"></div>'

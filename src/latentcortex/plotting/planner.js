@@ -101,6 +101,8 @@ function start(box) {
     said.replaceChildren(...sentences());
     draw();
   }
+  // JupyterLab looks for this on what has the focus first; otherwise its shortcuts take the arrows.
+  box.addEventListener('focusin', event => { event.target.dataset.lmSuppressShortcuts = 'true'; });
   box.querySelector('.lcp-live').replaceChildren(
     el('fieldset', {}, el('legend', {}, 'what should be found'), ...choices), ...rows, said, chart);
   box.dataset.live = 'yes';

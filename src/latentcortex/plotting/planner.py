@@ -110,10 +110,9 @@ def _page(setup, title, places):
         name, words = ("right", "found and right") if one["planted"] else ("found", "false alarms")
         still += f"<li>{html.escape(one['label'])}: {words} {100 * of[first][name]:.0f} %</li>"
     title = html.escape(title)
-    # Shortcuts of JupyterLab would take the arrows.
     return (
         f'<div class="latentcortex-planner" role="group" aria-label="{title}" '
-        f'data-lm-suppress-shortcuts="true" data-setup="{html.escape(json.dumps(setup))}">'
+        f'data-setup="{html.escape(json.dumps(setup))}">'
         f"<style>{(FOLDER / 'planner.css').read_text('utf-8')}</style>"
         f'<div class="lcp-title">{title}</div><div class="lcp-live"></div>'
         f'<div class="lcp-still"><p>{html.escape(design)}</p><ul>{still}</ul></div>'

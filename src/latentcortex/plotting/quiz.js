@@ -97,6 +97,8 @@ function start(box) {
       Q.ask(true);
     },
   };
+  // JupyterLab looks for this on what has the focus first; otherwise its shortcuts take the arrows.
+  box.addEventListener('focusin', event => { event.target.dataset.lmSuppressShortcuts = 'true'; });
   const head = el('div', { class: 'lcq-row' }, ...kind.enter(Q), progress, again);
   const side = el('div', { class: 'lcq-side' }, feedback, next);
   box.querySelector('.lcq-live').replaceChildren(

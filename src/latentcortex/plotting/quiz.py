@@ -264,9 +264,8 @@ def _page(title, setup, still, still_alt):
     strip = strip.transpose(1, 2, 0, 3).reshape(1, 3, still.shape[2], -1)[..., :-4]
     script = "\n".join((FOLDER / name).read_text("utf-8") for name in ("quiz_kinds.js", "quiz.js"))
     title = html.escape(title)
-    # Shortcuts of JupyterLab would take the arrows and Enter.
     return HTML(
-        f'<div class="latentcortex-quiz" role="group" aria-label="{title}" data-lm-suppress-shortcuts="true" '
+        f'<div class="latentcortex-quiz" role="group" aria-label="{title}" '
         f'data-setup="{html.escape(json.dumps(setup))}">'
         f"<style>{(FOLDER / 'quiz.css').read_text('utf-8')}</style>"
         f'<div class="lcq-title">{title}</div>'

@@ -29,6 +29,8 @@ box.querySelectorAll('[data-frames]').forEach(of => {
 const output = box.querySelector('output');
 output.textContent = JSON.parse(output.dataset.texts)[at];
 """
+# JupyterLab looks for this on what has the focus first; otherwise its shortcuts take the arrows.
+OWN_KEYS = 'data-lm-suppress-shortcuts="true"'
 _ON_PLAY = """
 const button = this, slider = this.parentElement.querySelector('input');
 const show = k => { slider.value = k; slider.dispatchEvent(new Event('input')); };
@@ -83,7 +85,7 @@ def frame_slider(frames, labels, alt, *, image_width=160, first=0):
     if len(labels) != len(frames):
         raise ValueError(f"Expected {len(frames)} labels, one per frame; got {len(labels)}.")
     check_first(first, len(frames))
-    button = f'<button type="button" onclick="{_ON_PLAY}" style="min-width:4.5em">Play</button>'
+    button = f'<button type="button" onclick="{_ON_PLAY}" {OWN_KEYS} style="min-width:4.5em">Play</button>'
     width, pictures = strips(frames, labels, alt, image_width, first)
     return page(alt, pictures, [slider(button, "Frame", labels, first)], labels, first, width)
 
@@ -189,7 +191,7 @@ def slider(before, name, labels, first):
         f'<input type="range" min="0" max="{len(texts) - 1}" value="{first}" step="1" '
         f'oninput="{_ON_INPUT}" aria-label="{html.escape(name)}" '
         f'aria-valuetext="{html.escape(texts[first])}" data-labels="{html.escape(json.dumps(texts))}" '
-        'autocomplete="off" style="flex:1;min-width:6em;accent-color:#0072b2"></div>'
+        f'autocomplete="off" {OWN_KEYS} style="flex:1;min-width:6em;accent-color:#0072b2"></div>'
     )
 
 
@@ -198,10 +200,9 @@ def page(name, pictures, sliders, texts, first, width, below=""):
     texts = [str(text) for text in texts]
     # As high as the longest text at a phone's 40 letters a line, so that nothing jumps.
     n_lines = max(sum(math.ceil(max(len(line), 1) / 40) for line in text.split("\n")) for text in texts)
-    # Shortcuts of JupyterLab would take the arrows.
     return HTML(
         f'<div class="latentcortex-frames" role="group" aria-label="{html.escape(name)}" '
-        f'data-lm-suppress-shortcuts="true" style="max-width:{width}px">{pictures}{"".join(sliders)}'
+        f'style="max-width:{width}px">{pictures}{"".join(sliders)}'
         f'<output data-texts="{html.escape(json.dumps(texts))}" style="display:block;white-space:pre-line;'
         f'min-height:{1.6 * n_lines:g}em;min-height:{n_lines}lh">{html.escape(texts[first])}</output>'
         f"{below}</div>"

@@ -46,6 +46,8 @@ function start(box, mesh) {
   canvas.addEventListener('webglcontextlost', () => {
     problem(box, 'The browser took the graphics back, so the picture stays still. Load the page again.');
   });
+  // JupyterLab looks for this on what has the focus first; otherwise its shortcuts take the arrows.
+  box.addEventListener('focusin', event => { event.target.dataset.lmSuppressShortcuts = 'true'; });
   box.querySelector('.lc-live').replaceChildren(
     V.stage, V.read, ...(V.cardRows || []), V.bar, ...(setup.maps.length > 1 ? [V.mapRow] : []), V.frameRow, V.shapeRow, V.sideRow,
     el('div', {}, ...values.regions.map(({ name, colour }) => key(colour.map(c => 255 * c), name))),

@@ -317,7 +317,7 @@ def _page(title, alt, picture, data):
     title, alt = html.escape(title), html.escape(alt)
     return (
         f'<div class="latentcortex-cortex" role="group" aria-label="{title}" '
-        f'data-lm-suppress-shortcuts="true" {attributes}>'
+        f"{attributes}>"
         f"<style>{(FOLDER / 'viewer.css').read_text('utf-8')}</style>"
         f'<div class="lc-title">{title}</div>'
         f'<img class="lc-still dark-light" alt="{alt}" src="data:image/png;base64,{_base64(picture)}">'
