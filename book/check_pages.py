@@ -194,10 +194,9 @@ def main(names=()):
         print(f"No pages to check in {folder}: run `make book` first.")
         return 1
     tools = installed_tools() or (install_tools(), installed_tools())[1]
-    faults = page_faults.of_links(folder) + page_faults.of_size(folder)
-    print(
-        f"{len(paths)} pages in {folder}; links, anchors, pictures and size: {len(faults)} faults", flush=True
-    )
+    faults = page_faults.of_links(folder) + page_faults.of_size(folder) + page_faults.of_warnings(folder)
+    what = "links, anchors, pictures, size and warnings"
+    print(f"{len(paths)} pages in {folder}; {what}: {len(faults)} faults", flush=True)
     with Checker(*tools, browser) as checker:
         for path in paths:
             found = checker.check(path)

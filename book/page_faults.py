@@ -3,6 +3,7 @@
 Functions of files and of what a browser said; none of them needs a browser.
 """
 
+import re
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -92,6 +93,16 @@ def of_links(folder):
             elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
                 where = f"{target.name} has no such anchor"
                 faults.append(f"{path.stem}: {address}: {where}; link a heading or a label that is there")
+    return faults
+
+
+def of_warnings(folder):
+    """Return a fault for each text that pages of a folder show from a cell's standard error, in red."""
+    shown, faults = r'<div class="output stderr[^>]*>.*?<pre>(.*?)</pre>', []
+    for path in sorted(Path(folder).glob("*.html")):
+        for found in re.findall(shown, path.read_text("utf-8"), re.DOTALL):
+            text = " ".join(re.sub("<[^>]+>", "", found).split())[:SHOWN]
+            faults.append(f"{path.stem}: a warning in red, {text!r}; tag its cell remove-stderr")
     return faults
 
 

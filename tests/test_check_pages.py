@@ -68,6 +68,15 @@ def test_a_heavy_site_is_named_with_its_largest_file(faults_of, tmp_path):
     assert fault.startswith("site: 2.0 MB") and "large.png 2.0" in fault
 
 
+def test_what_a_cell_wrote_to_the_standard_error_is_a_fault(faults_of, tmp_path):
+    pre = "<div class='highlight'><pre><span></span>/tmp/1.py:8: <span>Loud</span>Warning: cut\n</pre></div>"
+    for kind in ("stdout", "stderr"):
+        page = f'{HEAD}<div class="output {kind} highlight-myst-ansi">{pre}</div>'
+        (tmp_path / f"{kind}.html").write_text(page)
+    (fault,) = faults_of.of_warnings(tmp_path)
+    assert fault.startswith("stderr: a warning in red, '/tmp/1.py:8: LoudWarning: cut'")
+
+
 def test_only_addresses_on_other_machines_leave_the_machine(faults_of):
     stays = ["file:///a/b.css", "data:image/png;base64,AA", "blob:null/1", "about:blank"]
     assert [a for a in stays if faults_of.leaving(a)] == []
