@@ -15,6 +15,7 @@ from sklearn.cluster import KMeans
 
 from latentcortex import features, nsd
 from latentcortex.store import rows_of
+from latentcortex.studies import maps
 from latentcortex.studies.targets import targets
 
 SEED = 10
@@ -94,6 +95,24 @@ def responses(trials, split):
     betas, known, n_repeats = trials.held_back
     rows = rows_of(known, split.test_ids, "the further session")
     return train, (betas[rows], FIRST_HELD_BACK + known[rows], n_repeats[rows])
+
+
+def each_block(study, subject, split):
+    """Yield the responses of all of cortex to a split's images, `maps.N_IN_BLOCK` vertices at a time.
+
+    Yields
+    ------
+    vertices : int array (n,)
+        Indices into the space, flattened. Together they are those of `maps.cortex_mask`.
+    train, test : tuples of (betas, image_ids, n_repeats)
+        See `responses`.
+    """
+    cortex = maps.cortex_mask(study.preset, study.root, subject)
+    known = np.flatnonzero(cortex)
+    for start in range(0, len(known), maps.N_IN_BLOCK):
+        vertices, mask = known[start : start + maps.N_IN_BLOCK], np.zeros_like(cortex)
+        mask.flat[vertices] = True
+        yield vertices, *responses(read_trials(study, subject, mask), split)
 
 
 def features_of(study, split):

@@ -84,6 +84,28 @@ def each_block(study, subject):
         yield vertices, *nsd.image_responses(*arguments, mask)
 
 
+def has_surface(preset):
+    """Return whether a preset's space is a surface that maps can be drawn on; if not, print why."""
+    found = preset.space in ("fsaverage", "fsaverage5")
+    if not found:
+        print(f"There is no map here: voxels of the space {preset.space} have no surface to draw on.")
+    return found
+
+
+def cortex_mask(preset, root, subject):
+    """Return a mask of all of cortex, without the vertices that hold NaN in some trial.
+
+    Returns
+    -------
+    bool array (n_vertices,) or (nx, ny, nz)
+        In a volume the voxels that NSD's atlas ``nsdgeneral`` does not mark as outside cortex (-1).
+    """
+    mask = nsd.finite_mask(root, subject, preset.space, preset.sessions)
+    if mask.ndim == 3:
+        mask &= nsd.roi(root, "nsdgeneral", preset.space, subject) >= 0
+    return mask
+
+
 def check_surface(study):
     """Raise ValueError unless a study's space is the surface, where maps of subjects can be stacked."""
     if study.preset.space not in ("fsaverage", "fsaverage5"):
