@@ -100,6 +100,7 @@ def gather(study, load):
 
 def make_job(study, _args):
     """Cut the work into parts."""
+    jobs.check_simulated(study, "What the front page shows")
     parts = [(subject,) for subject in study.subjects]
     described = study.description(*drawings.NETWORKS, pictured=pictured_ids(study).tolist())
     return jobs.Job(study, parts, make, gather, described)

@@ -39,6 +39,7 @@ from latentcortex import metrics, sampler
 from latentcortex.decoders import LinearDecoder
 from latentcortex.store import rows_of
 from latentcortex.studies import decoding, drawings, guides, jobs, scores
+from latentcortex.studies.live_scores import names_for
 from latentcortex.studies.recipes import Recipe
 from latentcortex.studies.study import LAYERS
 from latentcortex.studies.targets import train_mean_image
@@ -55,6 +56,11 @@ def strengths_of(preset):
     """Return the fields of `sampler.Guidance` by the name of a strength."""
     gentle = {"feature_scale": preset.feature_scale, "guided_share": preset.guided_share}
     return {"gentle": gentle, "firm": FIRM}
+
+
+def scores_of(preset):
+    """Return the names of the scores: photographs have the criteria of their protocol."""
+    return names_for(preset, *SCORES)
 
 
 def asked(study):
@@ -91,7 +97,7 @@ def g_given(study, subject, whose):
 
 
 def scored(study, subject, strength=None, whose=None):
-    """Draw the images and score them: (n, n_scores), in the order of SCORES; unguided without a strength."""
+    """Draw the images and score them by `scores_of`: (n, n_scores); unguided without a strength."""
     ids = asked(study)
     rows, guidance = rows_of(study.image_ids, ids), None
     if strength is not None:
@@ -103,7 +109,7 @@ def scored(study, subject, strength=None, whose=None):
         images = drawings.reconstruct(study, Recipe(), 0, ids, z, c, guidance)
     scorer = scores.scorer_of(study, tuple(ids))
     found = scorer(drawings.from_bytes(drawings.to_bytes(images)), train_mean_image(study, subject))
-    return found[:, [scorer.names.index(name) for name in SCORES]]
+    return found[:, [scorer.names.index(name) for name in scores_of(study.preset)]]
 
 
 def flat(g, spread):
@@ -211,7 +217,7 @@ def gather(study, load):
         "strengths": strengths,
         "strength_names": list(strengths),
         "whose": WHOSE,
-        "scores": SCORES,
+        "scores": scores_of(study.preset),
         "n_folds": N_FOLDS,
         "axes": {
             "guided": ["image", "subject", "strength", "whose", "score"],

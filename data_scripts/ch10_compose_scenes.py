@@ -50,6 +50,7 @@ def gather(study, load):
 
 def make_job(study, _args):
     """Cut the work into parts."""
+    jobs.check_simulated(study, "How a brain would answer to a scene that nobody saw")
     parts = [(subject,) for subject in study.subjects]
     described = study.description(*drawings.NETWORKS, choices=composed.CHOICES)
     return jobs.Job(study, parts, make, gather, described)

@@ -71,6 +71,7 @@ def gather(study, load):
 
 def make_job(study, _args):
     """Cut the work into parts."""
+    jobs.check_simulated(study, "The truth that a study may find or miss")
     parts = [(n, r, block) for block in BLOCKS for n in TRIALS for r in REPEATS]
     described = study.description(*virtual_subjects.NETWORKS)
     described["trees"] = [tree.identity for tree in virtual_subjects.trees(study)]

@@ -186,11 +186,7 @@ def gather(study, load):
 
 def make_job(study, _args):
     """Cut the work into parts."""
-    if study.preset.data != "mini":
-        raise ValueError(
-            "Kinds and settings of images, and scenes that were held back, are known of the simulated world "
-            "alone: run this script with the preset 'mini'."
-        )
+    jobs.check_simulated(study, "Which kinds and settings an image shows")
     n_blocks, parts = len(held_back(study)[1]), []
     for subject in study.subjects:
         parts += [(subject, *key, how) for key in choices(study, subject) for how in DECODERS]

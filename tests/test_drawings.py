@@ -1,6 +1,8 @@
 """Drawings are made by their recipe, in blocks, once, and known by their ids."""
 
 import dataclasses
+import functools
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -227,6 +229,24 @@ def test_an_encoding_model_predicts_and_is_differentiable(joint):
     assert r > 0.5
     (gradient,) = torch.autograd.grad(predicted.sum(), new)
     assert (gradient.flatten(1).norm(dim=1) > 0).all()
+
+
+def test_layers_are_asked_for_one_by_one_and_let_go():
+    """Early layers of NSD's images take 7 GB: two of them, or one twice, would be too much."""
+    rng, alive, most = torch.Generator().manual_seed(3), weakref.WeakSet(), []
+    known = {name: torch.randn(60, 4, 5, generator=rng) for name in ("early", "late")}
+    betas = (known["early"].flatten(1)[:, :3] + known["late"].flatten(1)[:, :3]).numpy()
+
+    def asked(name):
+        layer = known[name].clone()
+        alive.add(layer)
+        most.append(len(alive))
+        return layer
+
+    of_functions = {name: functools.partial(asked, name) for name in known}
+    lazy, plain = (LayerEncoder(of, betas, np.arange(60), 10) for of in (of_functions, known))
+    assert most == [1, 1] and not alive
+    torch.testing.assert_close(lazy(known), plain(known), rtol=0, atol=0)
 
 
 def test_all_layers_are_asked_for_unless_a_guide_says_otherwise():

@@ -21,8 +21,19 @@ ASKED = os.environ.get("LATENTCORTEX_TEST_REAL")
 FOLDER = CLONE / ".cache" / "real"
 # What only simulated data can answer: refused in words before anything is computed.
 REFUSED = {
-    "ch13_recover_maps": "only the preset 'mini' simulates it",
-    "ch14_leave_kinds_out": "run this script with the preset 'mini'",
+    name: "run this script with the preset 'mini'"
+    for name in (
+        "ch00_open_the_book",
+        "ch10_compose_scenes",
+        "ch10_plan_a_study",
+        "ch13_recover_maps",
+        "ch14_leave_kinds_out",
+    )
+}
+# Voxels are each subject's own, so that no map of all subjects can be made of them.
+REFUSED_IN_VOLUMES = {
+    name: "in which each subject has voxels of its own"
+    for name in ("ch10_encode_voxels", "ch10_leave_more_out", "ch11_follow_the_noise", "ch12_open_the_unet")
 }
 slow = pytest.mark.skipif(not ASKED, reason="takes half an hour: make test-real")
 
@@ -55,8 +66,9 @@ def settings():
 @pytest.mark.parametrize("path", [*runs.CHAPTERS, *runs.SCRIPTS], ids=lambda path: path.name)
 def test_it_runs_on_what_a_real_study_has(path, settings):
     record = runs.run(path, settings)
-    if path.stem in REFUSED:
-        assert len(record["errors"]) == 1 and REFUSED[path.stem] in record["errors"][0]
+    refused = REFUSED | (REFUSED_IN_VOLUMES if ASKED == "func1pt8mm" and path.suffix == ".py" else {})
+    if path.stem in refused:
+        assert len(record["errors"]) == 1 and refused[path.stem] in record["errors"][0]
     else:
         assert record["errors"] == []
 

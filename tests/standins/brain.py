@@ -251,10 +251,14 @@ def _write_surfaces(root, subject, brain, sessions, space, atlases, rng):
 
 
 def _write_volumes(root, subject, brain, sessions, space, atlases, rng):
-    """Write volumes whose voxels of visual cortex are vertices laid out in a block; the last one as NIfTI."""
-    shape = SHAPES[subject]
-    vertices = np.sort(rng.choice(np.flatnonzero(atlases["nsdgeneral"][0]), 2_000, replace=False))
-    x, y, z = np.unravel_index(np.arange(len(vertices)), (20, 10, 10))
+    """Write volumes whose voxels of cortex are vertices laid out in a block; the last one as NIfTI."""
+    shape, is_visual = SHAPES[subject], atlases["nsdgeneral"][0] > 0
+    parts = [
+        rng.choice(np.flatnonzero(of), n, replace=False)
+        for of, n in ((is_visual, 2_000), (~is_visual, 2_500))
+    ]
+    vertices = np.sort(np.concatenate(parts))
+    x, y, z = np.unravel_index(np.arange(len(vertices)), (20, 15, 15))
     places = x + 30, y + 20, z + 25
     for name, (codes, _) in atlases.items():
         volume = np.full(shape, -1 if name in (*OWN_ATLASES, "nsdgeneral") else 0, np.int16)

@@ -1,5 +1,6 @@
 """Fit encoding models from principal components of network layers to the responses of a region."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -22,7 +23,8 @@ class LayerEncoder:
     Parameters
     ----------
     layers : dict of tensors (n_images, ...)
-        Layers of the training images.
+        Layers of the training images, or functions that return them. Unless `joint`, each is asked for when
+        the one before has been reduced, because the early layers of NSD's images take 7 GB.
     betas : array (n_images, n_voxels)
     image_ids : int array (n_images,)
     n_components : int
@@ -31,14 +33,22 @@ class LayerEncoder:
     """
 
     def __init__(self, layers, betas, image_ids, n_components, joint=False):
-        self._scale = {name: values.std() if joint else 1.0 for name, values in layers.items()}
+        self._scale = {name: _values(of).std() for name, of in layers.items()} if joint else {}
         self._groups = [list(layers)] if joint else [[name] for name in layers]
         n = min(n_components, len(image_ids) - 1)
-        self._reductions = [fit_reduction(self._join(layers, names), n) for names in self._groups]
-        self._model = VoxelwiseEncoder().fit(self._reduce(layers), torch.as_tensor(betas), image_ids)
+        self._reductions, components = [], []
+        for names in self._groups:  # one of them in memory at a time
+            rows = self._join({name: _values(layers[name]) for name in names}, names)
+            self._reductions.append(fit_reduction(rows, n))
+            components.append(self._reductions[-1](rows))
+            del rows
+        self._model = VoxelwiseEncoder().fit(torch.cat(components, dim=1), torch.as_tensor(betas), image_ids)
 
     def _join(self, layers, names):
-        return torch.cat([(layers[name] / self._scale[name]).flatten(1) for name in names], dim=1)
+        flat = [layers[name].flatten(1) for name in names]
+        if self._scale:
+            flat = [rows / self._scale[name] for rows, name in zip(flat, names, strict=True)]
+        return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
 
     def _reduce(self, layers):
         pairs = zip(self._reductions, self._groups, strict=True)
@@ -71,18 +81,30 @@ def encoder_of_scores(study, subject):
     callable
         Function from the result of `scores.Scorer.extract` to responses, a tensor (n, n_voxels).
     """
-    full = metrics.PROTOCOLS[study.preset.protocol]
-    chosen = tuple(one for one in full.scores if one.name in JUDGED_BY)
-    protocol = metrics.Protocol("layers", "", chosen, full.first)
+    protocol = metrics.PROTOCOLS[study.preset.protocol]
     betas, ids, _ = decoding.read(study, subject).averages(VISUAL_CORTEX)[0]
-    networks = instruments(study.preset)
-    parts = [
-        metrics.extract(protocol, images, networks) for images in image_parts(study.preset, study.root, ids)
-    ]
-    layers = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    layers = {
+        one.key: functools.partial(_layer_of_images, study, one, ids)
+        for one in protocol.scores
+        if one.name in JUDGED_BY
+    }
     n = min(N_COMPONENTS_OF_SCORES, len(ids) // 2)
-    encoder = LayerEncoder(_as_tensors(layers), betas, ids, n)
-    return lambda extracted: encoder(_as_tensors({key: extracted[key] for key in layers}))
+    encoder = LayerEncoder(layers, betas, ids, n)
+    return lambda extracted: encoder({key: torch.from_numpy(extracted[key]) for key in layers})
+
+
+def _layer_of_images(study, score, image_ids):
+    """Return what a score compares, a tensor (n, ...), of images that are read in parts."""
+    protocol = metrics.PROTOCOLS[study.preset.protocol]
+    protocol, networks = dataclasses.replace(protocol, scores=(score,)), instruments(study.preset)
+    found, start = None, 0
+    for images in image_parts(study.preset, study.root, image_ids):
+        rows = metrics.extract(protocol, images, networks)[score.key]
+        if found is None:  # filled, not joined at the end, which would hold everything twice
+            found = np.empty((len(image_ids), *rows.shape[1:]), rows.dtype)
+        found[start : start + len(rows)] = rows
+        start += len(rows)
+    return torch.from_numpy(found)
 
 
 def brain_correlations(study, subject, extracted, showings, image_ids=None):
@@ -114,5 +136,5 @@ def brain_correlations(study, subject, extracted, showings, image_ids=None):
     return found
 
 
-def _as_tensors(layers):
-    return {key: torch.from_numpy(values) for key, values in layers.items()}
+def _values(layer):
+    return layer() if callable(layer) else layer

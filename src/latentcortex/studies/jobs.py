@@ -133,6 +133,22 @@ def _import_dask():
     return distributed
 
 
+def check_simulated(study, known):
+    """Raise ValueError unless a study's data are simulated, for a script that needs what was planted.
+
+    Parameters
+    ----------
+    study : Study
+    known : str
+        What the script needs, such as ``"What was planted"``.
+    """
+    if study.preset.data != "mini":
+        raise ValueError(
+            f"{known} is known of the simulated world alone, but the data of the preset {study.preset.name!r} "
+            f"are {study.preset.data}: run this script with the preset 'mini'."
+        )
+
+
 def share_of(parts, shard, n_shards):
     """Return one share of a list, as a run of neighbours."""
     return [parts[k] for k in np.array_split(np.arange(len(parts)), n_shards)[shard]]
