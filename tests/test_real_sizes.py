@@ -1,6 +1,7 @@
 """What real data need: sessions that are chosen, vertices of NaN, blocks of cortex, refusals in time."""
 
 import dataclasses
+import importlib
 import shutil
 
 import nibabel
@@ -9,13 +10,19 @@ import pytest
 import torch
 
 from data_scripts import ch10_encode_voxels as ch10
-from data_scripts import ch14_leave_kinds_out as ch14
 from latentcortex import encoding, nsd
 from latentcortex.studies import decoding, image_splits, maps, scores, shared_training, targets, vertex_cards
 from latentcortex.studies.plans import plan_for
 from latentcortex.studies.study import Study
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+OF_SIMULATED_WORLDS = (
+    "ch00_open_the_book",
+    "ch10_compose_scenes",
+    "ch10_plan_a_study",
+    "ch13_recover_maps",
+    "ch14_leave_kinds_out",
+)
 AREAS = {"early": ("streams", ("early",)), "ventral": ("streams", ("ventral",))}
 
 
@@ -72,6 +79,32 @@ def test_all_of_cortex_is_read_in_blocks_without_the_vertices_of_nan(with_nan, m
         np.testing.assert_array_equal(blocks[0][k + 1][1], whole[k][1])
 
 
+def test_a_split_is_read_in_blocks_as_at_once(with_nan, monkeypatch):
+    """The test images of the published split are the shared ones, so that another reader has the answer."""
+    study, missing = with_nan
+    split = nsd.Split(*nsd.split(study.tables["subj01"]), "nsd", np.empty(0))
+    finite = maps.cortex_mask(study.preset, study.root, "subj01")
+    assert np.flatnonzero(~finite).tolist() == sorted(missing)
+    monkeypatch.setattr(maps, "N_IN_BLOCK", 100)
+    blocks = list(image_splits.each_block(study, "subj01", split))
+    whole = nsd.image_responses(study.root, "subj01", mask=finite)
+    np.testing.assert_array_equal(np.concatenate([of[0] for of in blocks]), np.flatnonzero(finite))
+    for k in (0, 1):
+        np.testing.assert_array_equal(np.hstack([of[k + 1][0] for of in blocks]), whole[k][0])
+
+
+def test_a_volume_has_no_surface_and_its_cortex_is_what_the_atlas_does_not_leave_out(
+    study, monkeypatch, capsys
+):
+    volume = dataclasses.replace(study.preset, space="func1pt8mm")
+    assert maps.has_surface(study.preset) and not capsys.readouterr().out
+    assert not maps.has_surface(volume) and "voxels of the space func1pt8mm" in capsys.readouterr().out
+    codes = np.array([[[-1, 0], [1, -1]]])
+    monkeypatch.setattr(nsd, "finite_mask", lambda *_: np.ones(codes.shape, bool))
+    monkeypatch.setattr(nsd, "roi", lambda *_: codes)
+    np.testing.assert_array_equal(maps.cortex_mask(volume, study.root, "subj01"), codes >= 0)
+
+
 def test_cortex_is_predicted_block_by_block_as_at_once(with_nan, monkeypatch):
     study, missing = with_nan
     visual = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral")
@@ -100,9 +133,11 @@ def test_maps_of_voxels_are_refused_before_anything_is_computed(study):
             job_of(changed(study, space="func1pt8mm"), None)
 
 
-def test_what_only_the_simulated_world_knows_is_refused_on_real_data(study):
+@pytest.mark.parametrize("script", OF_SIMULATED_WORLDS)
+def test_what_only_simulated_worlds_know_is_refused_on_real_data(study, script):
+    make_job = importlib.import_module(f"data_scripts.{script}").make_job
     with pytest.raises(ValueError, match="run this script with the preset 'mini'"):
-        ch14.make_job(changed(study, data=str(study.root)), None)
+        make_job(changed(study, data=str(study.root)), None)
 
 
 def test_images_are_described_a_few_at_a_time(study, monkeypatch):

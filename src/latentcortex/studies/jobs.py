@@ -144,7 +144,7 @@ def check_simulated(study, known):
     """
     if study.preset.data != "mini":
         raise ValueError(
-            f"{known} is known of the simulated world alone, but the data of the preset {study.preset.name!r} "
+            f"{known} is known of simulated worlds alone, but the data of the preset {study.preset.name!r} "
             f"are {study.preset.data}: run this script with the preset 'mini'."
         )
 
