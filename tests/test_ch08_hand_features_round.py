@@ -1,5 +1,6 @@
 """Features handed round: everybody's are used once, and shared errors are told from new information."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ SUBJECTS = ("subj01", "subj02", "subj03", "subj04")
 
 class _Study:
     subjects, image_ids = SUBJECTS, np.arange(500, 700)[::-1]
-    preset = SimpleNamespace(feature_scale=100.0, guided_share=0.2)
+    preset = SimpleNamespace(feature_scale=100.0, guided_share=0.2, protocol="mini", criteria=None)
 
 
 def test_features_are_handed_round_so_that_each_subjects_are_used_once():
@@ -157,3 +158,10 @@ def test_the_product_holds_each_part_where_its_axes_say():
     assert described["strength_names"] == ["gentle", "firm"]  # a dictionary is sorted when it is kept
     assert described["lenders"]["next"] == [["subj02"], ["subj03"], ["subj04"], ["subj01"]]
     assert len(set(arrays["drawn_ids"])) == 50 and set(arrays["drawn_ids"]) <= set(study.image_ids)
+
+
+def test_photographs_are_scored_by_the_criteria_of_their_protocol(study):
+    """Kinds and settings are read by a judge of rendered scenes, which photographs do not have."""
+    assert script.scores_of(study.preset) == list(script.SCORES)
+    measured = dataclasses.replace(study.preset, protocol="mindeye2")
+    assert script.scores_of(measured) == ["PixCorr", "AlexNet(2)", "Inception", "CLIP"]

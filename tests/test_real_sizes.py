@@ -48,6 +48,16 @@ def test_the_sessions_of_the_preset_are_those_that_are_read(study, monkeypatch):
         shared_training.Trainings(some, plan_for(some.preset)).trials("subj01", "5")
 
 
+def test_networks_get_batches_and_numbers_of_the_preset(study):
+    some, ids, seen = changed(study, batch_size=3, dtype=torch.bfloat16), np.arange(7), []
+    for network in (some.model.vae.encoder, some.guide.visual):
+        network.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
+    for kind in ("latents", "clip"):
+        targets.encode(some, kind, ids)
+    assert seen == [3, 3, 1] * 2
+    assert some.model.unet.dtype == some.model.vae.dtype == torch.bfloat16
+
+
 @pytest.fixture
 def with_nan(study, tmp_path):
     """The study on a tree in which one session has two vertices of NaN, one of them in visual cortex."""
