@@ -48,7 +48,7 @@ def test_some_drawings_score_as_they_do_among_all(study, drawn):
     (rows, drawings), scorer = drawn, scorer_of(study)
     mean_image = train_mean_image(study, "subj01")
     some = [name for name in scorer.names if "by original" not in name]
-    found = score_some(scorer, drawings, rows, mean_image, some)
+    found = score_some(study, drawings, rows, mean_image, some)
     for k, images in enumerate(drawings):
         all_of_them = study.originals.clone()
         all_of_them[rows] = images
@@ -63,4 +63,4 @@ def test_some_drawings_score_as_they_do_among_all(study, drawn):
 def test_what_the_protocol_lacks_is_refused_by_name(study, drawn):
     rows, drawings = drawn
     with pytest.raises(ValueError, match="Expected scores among PixCorr, .*, got CLIP"):
-        score_some(scorer_of(study), drawings, rows, study.originals[0], ["SSIM", "CLIP"])
+        score_some(study, drawings, rows, study.originals[0], ["SSIM", "CLIP"])

@@ -1,7 +1,6 @@
 """What real data need: sessions that are chosen, vertices of NaN, blocks of cortex, refusals in time."""
 
 import dataclasses
-import importlib
 import shutil
 
 import nibabel
@@ -9,6 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from data_scripts import (
+    ch00_open_the_book,
+    ch10_compose_scenes,
+    ch10_plan_a_study,
+    ch13_recover_maps,
+    ch14_leave_kinds_out,
+)
 from data_scripts import ch10_encode_voxels as ch10
 from latentcortex import encoding, nsd
 from latentcortex.studies import decoding, image_splits, maps, scores, shared_training, targets, vertex_cards
@@ -17,11 +23,11 @@ from latentcortex.studies.study import Study
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 OF_SIMULATED_WORLDS = (
-    "ch00_open_the_book",
-    "ch10_compose_scenes",
-    "ch10_plan_a_study",
-    "ch13_recover_maps",
-    "ch14_leave_kinds_out",
+    ch00_open_the_book,
+    ch10_compose_scenes,
+    ch10_plan_a_study,
+    ch13_recover_maps,
+    ch14_leave_kinds_out,
 )
 AREAS = {"early": ("streams", ("early",)), "ventral": ("streams", ("ventral",))}
 
@@ -143,11 +149,10 @@ def test_maps_of_voxels_are_refused_before_anything_is_computed(study):
             job_of(changed(study, space="func1pt8mm"), None)
 
 
-@pytest.mark.parametrize("script", OF_SIMULATED_WORLDS)
+@pytest.mark.parametrize("script", OF_SIMULATED_WORLDS, ids=lambda script: script.__name__)
 def test_what_only_simulated_worlds_know_is_refused_on_real_data(study, script):
-    make_job = importlib.import_module(f"data_scripts.{script}").make_job
     with pytest.raises(ValueError, match="run this script with the preset 'mini'"):
-        make_job(changed(study, data=str(study.root)), None)
+        script.make_job(changed(study, data=str(study.root)), None)
 
 
 def test_images_are_described_a_few_at_a_time(study, monkeypatch):

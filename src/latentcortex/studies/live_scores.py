@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from latentcortex import metrics
+from latentcortex.studies.scores import scorer_of
 from latentcortex.studies.validation import criteria_of
 
 
@@ -51,7 +52,7 @@ def with_criteria(preset, scores):
     }
 
 
-def score_some(scorer, drawings, rows, mean_image, names):
+def score_some(study, drawings, rows, mean_image, names):
     """Return scores of drawings of some originals, which are identified among all originals.
 
     Where nothing was drawn, the original itself fills the place. This does not change an identification in
@@ -60,8 +61,8 @@ def score_some(scorer, drawings, rows, mean_image, names):
 
     Parameters
     ----------
-    scorer : scores.Scorer
-        Of all originals.
+    study : Study
+        The originals are its test images.
     drawings : iterable of tensors (n_rows, 3, h, w)
         First drawings, second drawings, and so on, in [0, 1].
     rows : int array (n_rows,)
@@ -78,8 +79,9 @@ def score_some(scorer, drawings, rows, mean_image, names):
     Raises
     ------
     ValueError
-        If a score is unknown to the scorer.
+        If a score can't be computed.
     """
+    scorer = scorer_of(study)
     unknown = [name for name in names if name not in scorer.names]
     if unknown:
         raise ValueError(f"Expected scores among {', '.join(scorer.names)}, got {', '.join(unknown)}.")

@@ -106,6 +106,14 @@ def cortex_mask(preset, root, subject):
     return mask
 
 
+def area_masks(preset, root, subject):
+    """Return the masks of `AREAS` in a preset's space, bool (n_vertices,) or (nx, ny, nz), by name."""
+    return {
+        name: nsd.roi_mask(root, atlas, list(names), preset.space, subject)
+        for name, (atlas, names) in AREAS.items()
+    }
+
+
 def check_surface(study):
     """Raise ValueError unless a study's space is the surface, where maps of subjects can be stacked."""
     if study.preset.space not in ("fsaverage", "fsaverage5"):
