@@ -6,8 +6,9 @@ and z_c by `removed_noise`. `maps` scores feature sets at every vertex, in sever
 fits linear decoders. `plans` and `shared_training` train the networks of the shared space.
 
 `recipes` defines how images are drawn, `guides` makes their guidance, and `drawings` draws and keeps them.
-`encoders` predicts responses. `scores` scores drawings and decoded features. `jobs` divides long work into
-parts, and `kept` keeps them under the `keys` of their code and settings. `results` finds the products.
+`encoders` predicts responses. `scores` scores drawings and decoded features, and `live_scores` what a page
+draws. `jobs` divides long work into parts, and `kept` keeps them under the `keys` of their code and settings.
+`results` finds the products.
 
 `virtual_studies` simulates small studies of `virtual_subjects`, and `power` counts what they find.
 """

@@ -23,8 +23,7 @@ class LayerEncoder:
     Parameters
     ----------
     layers : dict of tensors (n_images, ...)
-        Layers of the training images, or functions that return them. Unless `joint`, each is asked for when
-        the one before has been reduced, because the early layers of NSD's images take 7 GB.
+        Layers of the training images.
     betas : array (n_images, n_voxels)
     image_ids : int array (n_images,)
     n_components : int
@@ -33,22 +32,14 @@ class LayerEncoder:
     """
 
     def __init__(self, layers, betas, image_ids, n_components, joint=False):
-        self._scale = {name: _values(of).std() for name, of in layers.items()} if joint else {}
+        self._scale = {name: values.std() if joint else 1.0 for name, values in layers.items()}
         self._groups = [list(layers)] if joint else [[name] for name in layers]
         n = min(n_components, len(image_ids) - 1)
-        self._reductions, components = [], []
-        for names in self._groups:  # one of them in memory at a time
-            rows = self._join({name: _values(layers[name]) for name in names}, names)
-            self._reductions.append(fit_reduction(rows, n))
-            components.append(self._reductions[-1](rows))
-            del rows
-        self._model = VoxelwiseEncoder().fit(torch.cat(components, dim=1), torch.as_tensor(betas), image_ids)
+        self._reductions = [fit_reduction(self._join(layers, names), n) for names in self._groups]
+        self._model = VoxelwiseEncoder().fit(self._reduce(layers), torch.as_tensor(betas), image_ids)
 
     def _join(self, layers, names):
-        flat = [layers[name].flatten(1) for name in names]
-        if self._scale:
-            flat = [rows / self._scale[name] for rows, name in zip(flat, names, strict=True)]
-        return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
+        return torch.cat([(layers[name] / self._scale[name]).flatten(1) for name in names], dim=1)
 
     def _reduce(self, layers):
         pairs = zip(self._reductions, self._groups, strict=True)
@@ -59,6 +50,31 @@ class LayerEncoder:
     def __call__(self, layers):
         """Return predicted responses (n, n_voxels) from layers in the form of the training images."""
         return self._model.predict(self._reduce(layers))
+
+
+class OneLayerAtATime(LayerEncoder):
+    """`LayerEncoder` of layers that do not fit into memory together: an early one of NSD's images takes 7 GB.
+
+    A class of its own, because all drawings would be made again if the code of `LayerEncoder` changed.
+
+    Parameters
+    ----------
+    layers : dict of functions
+        Each returns a layer of the training images, a tensor (n_images, ...).
+    betas, image_ids, n_components
+        See `LayerEncoder`.
+    """
+
+    def __init__(self, layers, betas, image_ids, n_components):
+        self._scale, self._groups = dict.fromkeys(layers, 1.0), [[name] for name in layers]
+        n = min(n_components, len(image_ids) - 1)
+        self._reductions, components = [], []
+        for ask in layers.values():
+            rows = ask().flatten(1)
+            self._reductions.append(fit_reduction(rows, n))
+            components.append(self._reductions[-1](rows))
+            del rows  # before the next is asked for
+        self._model = VoxelwiseEncoder().fit(torch.cat(components, dim=1), torch.as_tensor(betas), image_ids)
 
 
 JUDGED_BY = ("AlexNet(2)", "AlexNet(5)")  # scores whose layers encode the responses that judge
@@ -88,8 +104,7 @@ def encoder_of_scores(study, subject):
         for one in protocol.scores
         if one.name in JUDGED_BY
     }
-    n = min(N_COMPONENTS_OF_SCORES, len(ids) // 2)
-    encoder = LayerEncoder(layers, betas, ids, n)
+    encoder = OneLayerAtATime(layers, betas, ids, min(N_COMPONENTS_OF_SCORES, len(ids) // 2))
     return lambda extracted: encoder({key: torch.from_numpy(extracted[key]) for key in layers})
 
 
@@ -134,7 +149,3 @@ def brain_correlations(study, subject, extracted, showings, image_ids=None):
         rows = np.isfinite(measured).all(axis=1)
         found[rows, k] = metrics.brain_correlation(measured[rows], encoded[rows])
     return found
-
-
-def _values(layer):
-    return layer() if callable(layer) else layer
