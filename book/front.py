@@ -281,9 +281,11 @@ def found_14():
     """Return how often a setting is drawn right, and how often one that the decoder has never seen."""
     left_out, scored = product("ch14_leave_kinds_out"), product("ch09_measure_reconstructions")
     names, rows = scored.provenance["scores"], scored.provenance["rows"]
-    own = scored["scores"][:, :, rows.index("both"), names.index("setting")]
-    never = left_out["setting_scores"][:, :, 0, left_out.provenance["scores"].index("setting")].T
-    own, never = (percent(over_images(of, 14)) for of in (own, never))
+    right = scored["scores"][..., names.index("setting")].mean(axis=1).T  # (rows, images)
+    own, other = (right[rows.index(row)] for row in ("both", "shuffled_brain"))
+    never = left_out["setting_scores"][:, :, 0, left_out.provenance["scores"].index("setting")].mean(axis=0)
+    rng = np.random.default_rng(14)  # one for all three, in the order of the chapter
+    own, _, never = (percent(metrics.bootstrap_mean(of, rng)) for of in (own, other, never))
     return f"The setting is right in {own} of the drawings, but in {never} if the decoder never met it."
 
 
