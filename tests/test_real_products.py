@@ -73,7 +73,7 @@ CELLS = {
         "def compare(",
         "best_of = {}",
         'choice = studies.product("ch06',
-        "for leak, row in leaks.items()",
+        "every = {}",
         "for leak in helps:",
     ],
 }
@@ -159,7 +159,7 @@ def page(study, monkeypatch):
         "of_8": SCORES,
         "systems": SYSTEMS,
         "title": "made up",
-        "leaks": {},
+        "leaks": {("as they are", "scaler"): (0.6, 0.5, metrics.Interval(0.1, 0.0, 0.2, n), "2 of 2")},
         "gains": {},
         "helps": [],
     }

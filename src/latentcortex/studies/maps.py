@@ -84,14 +84,6 @@ def each_block(study, subject):
         yield vertices, *nsd.image_responses(*arguments, mask)
 
 
-def has_surface(preset):
-    """Return whether a preset's space is a surface that maps can be drawn on; if not, print why."""
-    found = preset.space in ("fsaverage", "fsaverage5")
-    if not found:
-        print(f"There is no map here: voxels of the space {preset.space} have no surface to draw on.")
-    return found
-
-
 def cortex_mask(preset, root, subject):
     """Return a mask of all of cortex, without the vertices that hold NaN in some trial.
 
@@ -104,14 +96,6 @@ def cortex_mask(preset, root, subject):
     if mask.ndim == 3:
         mask &= nsd.roi(root, "nsdgeneral", preset.space, subject) >= 0
     return mask
-
-
-def area_masks(preset, root, subject):
-    """Return the masks of `AREAS` in a preset's space, bool (n_vertices,) or (nx, ny, nz), by name."""
-    return {
-        name: nsd.roi_mask(root, atlas, list(names), preset.space, subject)
-        for name, (atlas, names) in AREAS.items()
-    }
 
 
 def check_surface(study):
