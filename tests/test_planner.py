@@ -94,21 +94,21 @@ def test_a_reader_plans_by_keyboard(tmp_path):
             return f"{words[0]}: {words[1]:.0f} % of the studies."
 
         tab, right, down = ("Tab", 9), ("ArrowRight", 39), ("ArrowDown", 40)
-        assert expected(0, 1, 0, 1) in said() and "Cost: 4 × 1 = 4 hours" in said()
+        assert expected(0, 1, 0, 1) in said() and "Cost: 4 subjects, 4 hours of" in said()
         assert "Of these, 20 % have the wrong sign." in said() and "1.25 times as large" in said()
         browser.press(*tab)
         browser.press(*tab)
         browser.press("ArrowLeft", 37)  # to one subject
         browser.press(*tab)
         browser.press(*right)  # to 1,500 trials
-        assert expected(0, 0, 1, 1) in said() and "Cost: 1 × 2 = 2 hours" in said()
+        assert expected(0, 0, 1, 1) in said() and "Cost: 1 subject, 2 hours of" in said()
         row = "document.querySelectorAll('.lcp-row input')[1]"
         assert browser.tell(f"{row}.getAttribute('aria-valuetext')") == "1,500"
         label = browser.tell("document.querySelector('svg').getAttribute('aria-label')")
         assert label.startswith("Found and right by trials. 750 <b>:")
         browser.tell("document.querySelector('.latentcortex-planner input').focus()")
         browser.press(*down)
-        assert expected(1, 0, 1, 1) in said() and "wrong in 5 %" in said()
+        assert expected(1, 0, 1, 1) in said() and "wrong in 5 % of" in said()
         assert browser.errors == []
         assert [url for url in browser.requests if not url.startswith(("file:", "data:"))] == []
     finally:

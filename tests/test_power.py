@@ -70,13 +70,47 @@ def test_a_number_of_subjects_that_was_not_simulated_is_refused(n):
         power.studies_of(np.zeros((3, 8)), n)
 
 
-def test_the_interval_of_a_chance_is_wilsons():
-    low, high = power.chance_interval([0.0, 1.0, 0.5], [0, 0, 0.5 / 96**0.5], 96)
-    expected = [stats.binomtest(k, 96).proportion_ci(method="wilson") for k in (0, 96, 48)]
-    np.testing.assert_allclose(np.transpose([low, high]), expected, atol=1e-9)
-    # A smaller standard error is that of more studies.
-    narrow = power.chance_interval(0.5, 0.5 / 400**0.5, 96)
-    np.testing.assert_allclose(narrow, stats.binomtest(200, 400).proportion_ci(method="wilson"), atol=1e-9)
+def interval(rates_of_sets):
+    of = np.asarray(rates_of_sets, float)
+    return power.chance_interval(of.mean(0), of.std(0, ddof=1) / len(of) ** 0.5, len(of))
+
+
+@pytest.mark.parametrize("k", [0, 1, 17, 48])
+def test_where_a_set_is_one_study_the_interval_is_wilsons(k):
+    n, t = 48, stats.t.ppf(0.975, 47)
+    level = 2 * stats.norm.cdf(t) - 1  # of which t is the normal quantile
+    expected = stats.binomtest(k, n).proportion_ci(level, "wilson")
+    np.testing.assert_allclose(interval(np.arange(n) < k), expected, atol=1e-9)
+
+
+def test_sets_that_agree_count_as_more_studies():
+    """Half of each set is found: 48 sets of 20 studies without a difference are far more than 48 studies."""
+    half = [
+        np.ptp(interval(of)) for of in (np.arange(48) < 24, np.full(48, 0.5) + 0.01 * (np.arange(48) % 2))
+    ]
+    assert half[1] < 0.1 * half[0]
+
+
+def test_the_interval_does_not_jump_next_to_0_and_1():
+    always, nearly = np.ones(40), np.r_[np.ones(39), 0.999]
+    for of_sets in (lambda of: of, lambda of: 1 - of):
+        np.testing.assert_allclose(interval(of_sets(always)), interval(of_sets(nearly)), atol=1e-3)
+    expected = stats.binomtest(40, 40).proportion_ci(method="wilson").low
+    assert interval(always)[0] == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("spread", [0, 3])  # one chance for all sets, and one that differs between them
+@pytest.mark.parametrize("mean", [0.05, 0.5, 0.95])
+def test_of_a_hundred_intervals_95_hold_the_chance(mean, spread, rng):
+    chances = rng.beta(mean * spread, (1 - mean) * spread, (30, 4000)) if spread else mean
+    low, high = interval(rng.binomial(8, chances, (30, 4000)) / 8)
+    held = ((low <= mean) & (mean <= high)).mean()
+    assert 0.93 < held < 0.995, held
+
+
+def test_one_set_has_no_interval():
+    with pytest.raises(ValueError, match="n_sets: expected at least 2"):
+        power.chance_interval(0.5, 0.1, 1)
 
 
 def test_the_fit_gives_back_a_planted_gamma_and_its_level(rng):

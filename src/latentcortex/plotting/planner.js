@@ -64,12 +64,15 @@ function start(box) {
         : 'No study found anything.'));
       lines.push(el('p', {}, now.exaggeration === null
         ? 'Too few studies found it to say how much they exaggerate.'
+        : Math.abs(now.exaggeration - 1) < 0.05 ? 'An estimate that was found is about as large as the average estimate.'
         : `An estimate that was found is ${now.exaggeration.toFixed(2)} times as large as the average estimate.`));
     } else {
-      lines.push(el('p', {}, 'Nothing is planted. A test that keeps its promise is wrong in 5 %.'));
+      lines.push(el('p', {}, 'Nothing is planted. A test that keeps its promise is wrong in 5 % of the studies.'));
     }
     const [n, each] = [+factors[setup.subjects].labels[state.at[setup.subjects]], hours[state.at[along]]];
-    lines.push(el('p', {}, `Cost: ${n} × ${each} = ${+(n * each).toFixed(1)} hours of scanning, without breaks and set-up.`));
+    const total = +(n * each).toFixed(1), subjects = n === 1 ? '1 subject' : `${n} subjects`;
+    const lasting = total === 1 ? '1 hour' : `${total} hours`;
+    lines.push(el('p', {}, `Cost: ${subjects}, ${lasting} of scanning in all, without breaks and set-up.`));
     return lines;
   }
 

@@ -1,7 +1,7 @@
 """Virtual subjects: what is planted in some vertices of simulated brains, and the images that they see.
 
-A virtual subject is a simulated cortex of `mini.cortex`, of which some vertices of early and ventral cortex
-are kept. The images are those of three simulated trees. `virtual_studies` draws experiments from both.
+A virtual subject is a simulated cortex of `mini.cortex`, of which some vertices of a few regions are kept.
+The images are those of three simulated trees. `virtual_studies` draws experiments from both.
 """
 
 import functools
@@ -10,45 +10,117 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from latentcortex import encoding, nsd, ridge
+from latentcortex import nsd, ridge
 from latentcortex.mini import cortex, surface, tuning
 from latentcortex.studies import maps
 from latentcortex.studies.planted import read_scenes
 from latentcortex.studies.targets import targets
 
 POOL_SEEDS = (0, 1, 2)  # of the simulated trees whose images are shown
-N_BODIES = 32
 SEED_OF_BODIES = 1000  # the first one's; no simulated tree has such a seed
-N_VERTICES = {"early": 240, "ventral": 120}  # of each stream, drawn at random
+# Vertices drawn at random. The last two regions are planted alike: one mixture, one distribution of receptive
+# fields and of ncsnr.
+N_VERTICES = {"early": 240, "ventral": 120, "midventral": 100, "midlateral": 100}
+N_TEST = 1200  # images of a set of studies that are kept for the test: a fifth of the largest design's
+N_FITTED = 800  # other images that components and scales are fitted to: the book's subjects train on 800
 N_DECODED = 60  # principal components of z that are decoded
+LEAST_SPREAD = 1e-3  # of the largest: features that vary less are left out, as `encoding.low_rank` does
 NETWORKS = ("vae", "text_encoder", "tokenizer")
-AREAS = ("early", "ventral", "V1", "V2")
-PLANTED = ("tuned", "ncsnr", "specific", "noise")
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The images that virtual studies draw from, as features.
+    """Hold the images that virtual studies draw from.
 
     Attributes
     ----------
-    spaces : dict of str to float32 array (n_images, n_components)
-        z and c, each cut to `maps.N_COMPONENTS` components, z-scored in its own axes and rotated to as many
-        columns as it has dimensions: a ridge regression on them is that on the features themselves.
+    features : dict of str to float32 array (n_images, n_features)
+        z and c of every image.
+    low_maps : float32 array (n_images, 11 * 32 * 32)
+        Of `mini.tuning.low_level_maps`, each column with variance 1, or 0 where it does not vary.
+    scenes : list of mini.scenes.Scene
+    """
+
+    features: dict
+    low_maps: np.ndarray
+    scenes: list
+
+
+@dataclass(frozen=True)
+class Images:
+    """Hold the images of one set of studies.
+
+    Attributes
+    ----------
+    spaces : dict of str to float32 array (n_images of the pool, maps.N_COMPONENTS)
+        z and c as chapter 10 gives them to an encoder, see `columns_of`.
     alphas : dict of str to float64 tensor (n_alphas,)
         Penalties of each space.
-    decoded : float32 array (n_images, N_DECODED)
+    decoded : float32 array (n_images of the pool, N_DECODED)
         Principal components of z, largest first.
+    test, others : int arrays (N_TEST,), (n_others,)
+        Rows of the pool: images of the tests, and all others. Nothing is fitted to the first.
     """
 
     spaces: dict
     alphas: dict
     decoded: np.ndarray
+    test: np.ndarray
+    others: np.ndarray
+
+
+def draw_images(features, rng):
+    """Return the `Images` of one set of studies, drawn from the pool's features z and c."""
+    order = rng.permutation(len(features["z"]))
+    test, others = np.split(order, [N_TEST])
+    made = {name: columns_of(features[name], others[:N_FITTED]) for name in "zc"}
+    return Images(
+        {name: of[0] for name, of in made.items()},
+        {name: torch.from_numpy(ridge.alpha_grid(of[2])) for name, of in made.items()},
+        made["z"][1][:, :N_DECODED],
+        test,
+        others,
+    )
+
+
+def columns_of(features, fitted):
+    """Return a feature space as chapter 10 gives it to an encoder, in fewer columns.
+
+    Chapter 10 reduces features to principal components, transforms these back to the features' own axes and
+    z-scores them there. The result is Z = S V' / d, with scores S, directions V and deviations d. If
+    V' / d = Q s W', the columns S Q s have the same products ZZ' between images as Z, and predictions of a
+    ridge regression depend on nothing else.
+
+    Parameters
+    ----------
+    features : float32 array (n_images, n_features)
+    fitted : int array (n_fitted,)
+        Images that the components and deviations are fitted to.
+
+    Returns
+    -------
+    columns : float32 array (n_images, n_components)
+    scores : float32 array (n_images, n_components)
+        Principal components, largest first.
+    n_features : int
+        Number of features that vary.
+    """
+    spread = features[fitted].std(0)
+    varying = spread > LEAST_SPREAD * spread.max()
+    rows = features[:, varying] - features[fitted][:, varying].mean(0)
+    values, left = np.linalg.eigh((rows[fitted] @ rows[fitted].T).astype(float))
+    values, left = (of[..., ::-1][..., : maps.N_COMPONENTS] for of in (values, left))
+    directions = rows[fitted].T @ (left / np.sqrt(values)).astype(np.float32)
+    deviations = np.sqrt(directions.astype(float) ** 2 @ values / len(fitted))
+    scaled = directions / deviations[:, None]
+    squares, rotation = np.linalg.eigh(scaled.T @ scaled)
+    scores = rows @ directions
+    return scores @ (rotation * np.sqrt(squares.clip(0))).astype(np.float32), scores, int(varying.sum())
 
 
 @dataclass(frozen=True)
 class Body:
-    """What is planted in the vertices that are kept of one virtual subject.
+    """Hold what is planted in the vertices that are kept of one virtual subject.
 
     Attributes
     ----------
@@ -58,7 +130,7 @@ class Body:
     specific, noise : float32 arrays (n_vertices, n_vertices)
         They turn white noise into what is specific to an image, and into the noise of a trial.
     areas : dict of str to bool array (n_vertices,)
-        One for each of AREAS.
+        See `regions`.
     """
 
     tuned: np.ndarray
@@ -73,86 +145,66 @@ def trees(study):
     return [maps.study_of_world(study, "standard", seed) for seed in POOL_SEEDS]
 
 
-def _image_ids(tree):
-    return np.unique(np.concatenate([np.concatenate(nsd.split(of)) for of in tree.tables.values()]))
-
-
 @functools.lru_cache(maxsize=1)
 def pool(study):
-    """Return the `Pool`; its features are kept."""
-    described = {"trees": [tree.identity for tree in trees(study)], "weights": study.weights(*NETWORKS)}
-    made = study.shelf("virtual-pool", [_make_pool], described).get(("pool",), lambda: _make_pool(study))
-    spaces = {name: made[name] for name in "zc"}
-    alphas = {name: torch.from_numpy(ridge.alpha_grid(int(made[f"n_{name}"]))) for name in "zc"}
-    return Pool(spaces, alphas, made["decoded"])
-
-
-def _make_pool(study):
-    found = {}
-    for name in "zc":
-        rows = [targets(tree, [name], _image_ids(tree))[name].flatten(1).numpy() for tree in trees(study)]
-        rows = np.concatenate(rows)
-        if name == "z":
-            found["decoded"] = _components(rows - rows.mean(0), N_DECODED)
-        few = encoding.low_rank(rows, np.ones(len(rows), bool), maps.N_COMPONENTS)
-        found[name] = _components((few - few.mean(0)) / few.std(0), maps.N_COMPONENTS)
-        found[f"n_{name}"] = np.array(few.shape[1])
-    return found
-
-
-def _components(rows, n):
-    """Return the first principal components of centred rows, float32 (n_rows, n)."""
-    directions = torch.linalg.eigh(torch.from_numpy(rows.T @ rows).double())[1].flip(1)[:, :n]
-    return rows @ directions.float().numpy()
-
-
-@functools.lru_cache(maxsize=1)
-def _maps_and_scenes(study):
-    maps_, scenes = [], []
+    """Return the `Pool`; it stays in memory, where it takes 0.6 GB."""
+    features, low_maps, scenes = {"z": [], "c": []}, [], []
     for tree in trees(study):
-        ids = _image_ids(tree)
+        ids = np.unique(np.concatenate([np.concatenate(nsd.split(of)) for of in tree.tables.values()]))
+        for name, rows in targets(tree, list(features), ids).items():
+            features[name].append(rows.flatten(1).numpy())
         pixels = (255 * nsd.images(tree.root, ids)).round().astype(np.uint8).transpose(0, 2, 3, 1)
-        maps_.append(tuning.low_level_maps(pixels).reshape(len(ids), -1))
+        low_maps.append(tuning.low_level_maps(pixels).reshape(len(ids), -1))
         scenes += read_scenes(tree.root, ids)
-    return np.concatenate(maps_), scenes
+    joined = {name: np.concatenate(rows) for name, rows in features.items()}
+    return Pool(joined, scaled_maps(np.concatenate(low_maps)), scenes)
 
 
-@functools.lru_cache(maxsize=1)
-def bodies(study):
-    """Return the virtual subjects, a list of N_BODIES `Body`; each is kept."""
-    described = {"trees": [tree.identity for tree in trees(study)]}
-    shelf = study.shelf("virtual-bodies", [_make_body], described)
-    found = []
-    for k in range(N_BODIES):
-        made = shelf.get((k,), lambda k=k: _make_body(k, *_maps_and_scenes(study)))
-        planted = {name: made[name].astype(np.float32) for name in PLANTED}
-        found.append(Body(areas={name: made[name] for name in AREAS}, **planted))
-    return found
+def scaled_maps(low_maps):
+    """Return columns divided by their standard deviation over images; what does not vary stays."""
+    scale = low_maps.std(0)
+    return low_maps / np.where(scale > 0, scale, 1)
 
 
-def _make_body(k, low_maps, scenes):
-    # The four gains of the simulated subjects in turns; all else is of the seed.
+def make_body(images, k):
+    """Return a virtual subject.
+
+    Parameters
+    ----------
+    images : Pool
+    k : int
+        Number of the subject. The four gains of the simulated subjects come in turns; all else is drawn
+        with a seed of its own.
+
+    Returns
+    -------
+    Body
+    """
     body = cortex.Cortex(k % len(cortex.SUBJECT_GAIN), "standard", SEED_OF_BODIES + k)
     vertices = chosen_vertices(np.random.default_rng([SEED_OF_BODIES, k]))
-    codes, names = surface.areas().atlases["streams"]
-    streams = {name: codes[vertices] == code for code, name in names.items() if name in N_VERTICES}
-    areas = cortex.area_of_vertices()[vertices]
     specific, noise = covariances(body, vertices)
-    return {
-        **streams,
-        **{name: areas == name for name in AREAS[2:]},
-        "tuned": tuned_responses(body, vertices, low_maps, scenes).astype(np.float16),
-        "ncsnr": body.planted["ncsnr"].to_numpy()[vertices],
-        "specific": _root(specific),
-        "noise": _root(noise),
-    }
+    return Body(
+        tuned_responses(body, vertices, images.low_maps, images.scenes),
+        body.planted["ncsnr"].to_numpy(np.float32)[vertices],
+        _root(specific),
+        _root(noise),
+        {name: mask[vertices] for name, mask in regions().items()},
+    )
+
+
+@functools.cache
+def regions():
+    """Return masks of all vertices by region: two streams, and four areas as they are planted."""
+    codes, names = surface.areas().atlases["streams"]
+    streams = {name: codes == code for code, name in names.items() if name in ("early", "ventral")}
+    areas = cortex.area_of_vertices()
+    return streams | {name: areas == name for name in ("V1", "V2", "midventral", "midlateral")}
 
 
 def chosen_vertices(rng):
-    """Return vertices of early and ventral cortex drawn at random, sorted int (n_vertices,)."""
-    codes, names = surface.areas().atlases["streams"]
-    of = {name: np.flatnonzero(codes == code) for code, name in names.items()}
-    return np.sort(np.concatenate([rng.choice(of[name], n, replace=False) for name, n in N_VERTICES.items()]))
+    """Return N_VERTICES of each region drawn at random, sorted int (n_vertices,)."""
+    drawn = [rng.choice(np.flatnonzero(regions()[name]), n, replace=False) for name, n in N_VERTICES.items()]
+    return np.sort(np.concatenate(drawn))
 
 
 def tuned_responses(body, vertices, low_maps, scenes):
@@ -164,7 +216,7 @@ def tuned_responses(body, vertices, low_maps, scenes):
     vertices : int array (n_vertices,)
         Of visual cortex.
     low_maps : array (n_images, 11 * 32 * 32)
-        Of `mini.tuning.low_level_maps`.
+        As `scaled_maps` returns them.
     scenes : list of mini.scenes.Scene
 
     Returns
@@ -175,11 +227,10 @@ def tuned_responses(body, vertices, low_maps, scenes):
     columns = ["rf_x", "rf_y", "rf_size", "mixture"]
     x, y, size, mixture = body.planted.loc[body.vertices[rows], columns].to_numpy().T
     n_channels = len(body._low_weights)
-    scale = low_maps.std(0)
     fields = tuning.receptive_fields(x, y, size)
     weights = (body._low_weights[:, rows].T[:, :, None] * fields[:, None]).reshape(len(rows), -1)
     assert weights.shape[1] == n_channels * fields.shape[1] == low_maps.shape[1]
-    low = low_maps @ (weights / np.where(scale > 0, scale, 1)).T
+    low = low_maps @ weights.T
     semantic = _standardised(tuning.scene_variables(scenes)) @ body._scene_weights[:, rows]
     kinds = tuning.kinds_in_fields(scenes, x, y, size)
     semantic += np.einsum("ikv,kv->iv", 3 * (kinds - kinds.mean(0)), body._kind_weights[:, rows])
