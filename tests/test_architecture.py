@@ -30,7 +30,7 @@ DOORS = {
     "command": {"nsd", "open_data", "prebuilt", "presets", "scorecard", "store", "studies", "teaching"},
     "studies": {
         *("presets", "store", "nsd", "features", "decoders", "shared_space", "sampler", "metrics"),
-        *("encoding", "mini", "ridge"),
+        *("encoding", "mini", "open_data", "ridge"),
     },
     "scorecard": {"metrics", "nsd", "store", "mini"},
     "teaching": set(),

@@ -33,6 +33,7 @@ REFUSED = (
     "address in a browser and save the archive into the folder."
 )
 SUBJECTS = (1, 2, 3, 4)
+MARK = "STAND-IN.txt"  # lies among the files that `bold5000_standin` writes
 REGIONS = ("EarlyVis", "LOC", "OPA", "PPA", "RSC")
 # NSD's names that presets ask for. LOC, OPA and RSC lie laterally and medially: `ventral` means here no more
 # than "above early visual cortex".
@@ -46,8 +47,9 @@ SESSIONS = {
     "CSI3": (15, (1, 3, 5, 6, 7, 11, 15)),
     "CSI4": (9, (1, 4, 9)),
 }
-_BETAS = "{}_GLMbetas-TYPED-FITHRF-GLMDENOISE-RR_allses_{}{}.npy"
+BETAS = "{}_GLMbetas-TYPED-FITHRF-GLMDENOISE-RR_allses_{}{}.npy"
 _COCO = re.compile(r"COCO_(train2014|val2014)_0*(\d+)\.jpg")
+_IMAGENET = re.compile(r"(n\d{8})_")
 _PRESENTED = "Presented_Stimuli"
 
 
@@ -129,8 +131,7 @@ def import_bold5000(source, root, subjects=None):
             for subject, order in shown.items()
         }
         about = {
-            "name": "bold5000",
-            "source": "BOLD5000 Release 2.0, GLMsingle betas of regions (figshare article 14456124)",
+            **_named(archives),
             "licence": "CC0; photographs: terms of COCO, ImageNet, SUN",
             "importer": f"latentcortex {__version__}",
             "subjects": {f"subj0{k}": f"CSI{k}" for k in numbers},
@@ -139,6 +140,21 @@ def import_bold5000(source, root, subjects=None):
             "noise ceilings": "estimated from all trials; only the shared images were repeated",
         }
         return nsd.write_tree(root, recordings, image_set, shared, about)
+
+
+def _named(archives):
+    """Return the name and the source of the data: a stand-in must not be taken for a measurement."""
+    if archives.path(MARK) is not None:
+        return {"name": "bold5000-standin", "source": "planted, in the layout of BOLD5000; no brain was measured"}
+    source = "BOLD5000 Release 2.0, GLMsingle betas of regions (figshare article 14456124)"
+    return {"name": "bold5000", "source": source}
+
+
+def collection(name):
+    """Return the collection that a photograph's name tells: ``"COCO"``, ``"ImageNet"`` or ``"SUN"``."""
+    if _COCO.fullmatch(name):
+        return "COCO"
+    return "ImageNet" if _IMAGENET.match(name) else "SUN"
 
 
 def _read_order(archives, subject):
@@ -211,7 +227,7 @@ def _recording(archives, subject, order, sessions, runs, ids):
     for name, part in parts.items():
         if len(part) != len(order):
             raise ValueError(
-                f"{archives.path(_BETAS.format(subject, '', name))} has {len(part):,} rows, but the list of "
+                f"{archives.path(BETAS.format(subject, '', name))} has {len(part):,} rows, but the list of "
                 f"trials of {subject} has {len(order):,}. Rows can't be told from each other: get both from "
                 "one release."
             )
@@ -237,7 +253,7 @@ def _recording(archives, subject, order, sessions, runs, ids):
 
 def _read_betas(archives, subject, hemisphere, region):
     """Return the responses of a region, float32 (n_trials, n_voxels)."""
-    name = _BETAS.format(subject, hemisphere, region)
+    name = BETAS.format(subject, hemisphere, region)
     file = archives.open(name)
     path = archives.path(name)
     with reading(path):
@@ -299,7 +315,7 @@ def _captions(archives, names):
     coco, labels = _coco_captions(archives), _imagenet_labels(archives)
     found = []
     for name in names:
-        match, synset = _COCO.fullmatch(name), re.match(r"(n\d{8})_", name)
+        match, synset = _COCO.fullmatch(name), _IMAGENET.match(name)
         label = labels.get(synset[1]) if synset else re.sub(r"\d*\.\w+$", "", name).replace("_", " ").strip()
         if match:
             found.append(coco.get(int(match[2]), []))
