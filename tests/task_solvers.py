@@ -55,6 +55,13 @@ def correlate(a, b):
     return np.corrcoef(a.ravel(), b.ravel())[0, 1]
 
 
+def preference(data):
+    """Return how much better z than c is decoded from each region."""
+    return {
+        name: held_out(betas, data["z"]) - held_out(betas, data["c"]) for name, betas in data["betas"].items()
+    }
+
+
 def penalty(data):
     return np.log10(Ridge(GRID, cv="gcv").fit(data["betas"], data["features"]).alpha_).mean()
 
@@ -179,6 +186,10 @@ SOLVERS = {
     ),
     "13_mixture": (lambda d: unique(d)["both"] - unique(d)["c"], lambda d: unique(d)["z"]),
     "14_leak": (leak, lambda d: best_of(scores_of(d))),
+    "15_preference": (
+        lambda d: best_of(preference(d)),
+        lambda d: best_of({k: held_out(x, d["z"]) for k, x in d["betas"].items()}),
+    ),
 }
 
 # Task: answers that need no method, because of how the data are made or because the tolerance is wide.
@@ -230,4 +241,9 @@ SHORTCUTS = {
     },
     "13_mixture": {"middle": lambda _: 0.2, "z less c": lambda d: unique(d)["z"] - unique(d)["c"]},
     "14_leak": {"lowest score": lambda d: least_of(scores_of(d))},
+    "15_preference": {
+        "worst c": lambda d: least_of({k: held_out(x, d["c"]) for k, x in d["betas"].items()}),
+        "loudest": lambda d: best_of(all_std(d["betas"])),
+        "most voxels": lambda d: best_of({k: x.shape[1] for k, x in d["betas"].items()}),
+    },
 }

@@ -145,7 +145,10 @@ def import_bold5000(source, root, subjects=None):
 def _named(archives):
     """Return the name and the source of the data: a stand-in must not be taken for a measurement."""
     if archives.path(MARK) is not None:
-        return {"name": "bold5000-standin", "source": "planted, in the layout of BOLD5000; no brain was measured"}
+        return {
+            "name": "bold5000-standin",
+            "source": "planted, in the layout of BOLD5000; no brain was measured",
+        }
     source = "BOLD5000 Release 2.0, GLMsingle betas of regions (figshare article 14456124)"
     return {"name": "bold5000", "source": source}
 

@@ -68,7 +68,8 @@ def write_standin(folder, images, captions, kinds, settings, seed=0, n_per_run=N
     lengths = {name: len(values) for name, values in lengths.items()}
     if len(set(lengths.values())) > 1 or not lengths["images"] >= n:
         raise ValueError(
-            f"{n_per_run} trials in a run need {n} images, each with captions, kind and setting; got {lengths}."
+            f"{n_per_run} trials in a run need {n} images, each with captions, kind and setting; got "
+            f"{lengths}."
         )
     rng = np.random.default_rng(seed)
     synsets = {kind: f"n{k:08d}" for k, kind in enumerate(sorted(set(kinds)), 1)}

@@ -27,7 +27,7 @@ TARGETS = ("z", "c", "g")
 LAYER = 6  # the block of the guide whose output is g
 # Never loaded by us: the hub id and commit of the tiny autoencoder of Stable Diffusion's latents.
 TINY = {"tiny_vae": "madebyollin/taesd", "tiny_vae_revision": "931366cc24b8bc15d6f682fa2e0352f1deec397b"}
-# z and g of photographs are computed at half the size that Stable Diffusion draws in, at a quarter of the cost.
+# z and g of photographs are computed at half the size that Stable Diffusion draws in: a quarter of the cost.
 SIZE = {"image_size": 256, "latent_shape": (4, 32, 32), "batch_size": 32}
 # Where the simulated cortex has what comes closest. Its LOC is the stream in which LOC lies.
 _SIMULATED = {
@@ -35,7 +35,7 @@ _SIMULATED = {
     "LOC": streams("lateral"),
     **{name: ("floc-places", (name,)) for name in ("OPA", "PPA", "RSC")},
 }
-_N_SIMULATED = 400  # own images of a simulated subject, so that a page needs seconds for their features
+_N_SIMULATED = 200  # own images of a simulated subject, so that a page needs seconds for their features
 _N_IN_FILE = 128
 _N_BYTES = 60_000_000  # of the stand-in's tree, measured
 
@@ -182,7 +182,10 @@ def _features_of_all(study, n_train):
 @torch.no_grad()
 def _encode(study, image_ids):
     """Return z, c and g of images, float32 arrays (n, n_features) by name."""
-    preset, images = study.preset, torch.from_numpy(nsd.images(study.root, image_ids, study.preset.image_size))
+    preset, images = (
+        study.preset,
+        torch.from_numpy(nsd.images(study.root, image_ids, study.preset.image_size)),
+    )
     captions = nsd.captions(study.root, image_ids)
     found = {
         "z": features.encode_images(study_networks(study)["tiny"], images, preset.batch_size),

@@ -151,25 +151,31 @@ def claims(identified, ceiling, leak):
     pandas.DataFrame
         Index: the claims; columns: the subjects.
     """
-    means = identified.groupby(["target", "region", "subject"])[["all", "similar"]].mean()
-    by_region = means["all"].unstack("subject")
-    lead = {target: _lead(by_region.loc[target]) for target in TARGETS}
-    c = means.loc["c"].groupby("subject").mean()
+    by_region, z, c = means(identified), *(lead(identified, target) for target in ("z", "c"))
     gain = leak[leak["target"] == "c"].groupby("subject")[["with", "without"]].mean()
     found = [
-        lead["z"],
-        -lead["c"],
-        lead["z"] - lead["c"],
+        z,
+        -c,
+        z - c,
         by_region.loc["c"].min() - 0.5,
-        c["similar"] - c["all"],
-        _lead(ceiling.set_index(["region", "subject"])["ceiling"].unstack("subject")),
+        (means(identified, "similar") - by_region).loc["c"].mean(),
+        _ahead(ceiling.set_index(["region", "subject"])["ceiling"].unstack("subject")),
         gain["with"] - gain["without"],
     ]
     return pd.DataFrame(dict(zip(EXPECTED, found, strict=True))).T
 
 
-def _lead(scores):
-    """Return by how much the early region is ahead of the mean of the others, by subject."""
+def means(identified, among="all"):
+    """Return the mean of `identify` over images: index target and region, columns subjects."""
+    return identified.groupby(["target", "region", "subject"], sort=False)[among].mean().unstack("subject")
+
+
+def lead(identified, target):
+    """Return by how much a target is identified better from EarlyVis than from the others, by subject."""
+    return _ahead(means(identified).loc[target])
+
+
+def _ahead(scores):
     return scores.loc[EARLY] - scores.drop(EARLY).mean()
 
 
@@ -208,7 +214,9 @@ def pictures(brains, n=6):
     (betas, ids, _), (test_betas, test_ids, _) = decoding.read(study, subject).averages(brains.regions[EARLY])
     betas, ids = betas[: brains.n_train], ids[: brains.n_train]
     rows = np.sort(np.random.default_rng(SEED).choice(len(test_ids), n, replace=False))
-    fits = np.isin(ids, nsd.validation_split(ids, min(100, len(ids) // 4), rng=np.random.default_rng(SEED))[0])
+    fits = np.isin(
+        ids, nsd.validation_split(ids, min(100, len(ids) // 4), rng=np.random.default_rng(SEED))[0]
+    )
     z = brains.features("z", ids)
     decoder = LinearDecoder(cv="gcv", device=study.preset.device).fit(betas[fits], z[fits], ids[fits])
     decoder.fit_rescaling(betas[~fits], z[~fits], ids[~fits])

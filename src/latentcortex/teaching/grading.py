@@ -15,7 +15,7 @@ from numbers import Real
 MODULES = {
     "planted_data": ("01_sessions", "02_ceiling", "03_noise_share", "04_penalty"),
     "planted_decoding": ("05_region", "06_strength", "07_shared", "08_setting", "09_needs_brain"),
-    "planted_encoding": ("10_field", "11_two_draws", "12_layer", "13_mixture", "14_leak"),
+    "planted_encoding": ("10_field", "11_two_draws", "12_layer", "13_mixture", "14_leak", "15_preference"),
 }
 
 

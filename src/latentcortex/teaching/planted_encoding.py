@@ -1,4 +1,4 @@
-"""Make the tasks of chapters 10 to 14: receptive field, noise of draws, layer, mixture, leak."""
+"""Make the tasks of chapters 10 to 15: receptive field, noise of draws, layer, mixture, leak."""
 
 import numpy as np
 
@@ -150,6 +150,32 @@ make from them.
         leaky,
         choices=names,
         mistakes=tuple((name, hint) for name in names if name != leaky),
+    )
+
+
+def plant_preference(number, n_images=300, n_features=8):
+    """Return the task to find the region that prefers z to c, whatever its noise."""
+    rng = np.random.default_rng(number)
+    names = tuple("ABCDE")
+    prefers, clearest, murkiest = (names[k] for k in rng.choice(len(names), 3, replace=False))
+    z, c = rng.standard_normal((2, n_images, n_features))
+    betas = {}
+    for name, n_voxels in zip(names, rng.permutation([30, 40, 50, 60, 70]), strict=True):
+        share = 0.75 if name == prefers else rng.uniform(0.3, 0.45)
+        noise = {clearest: 0.6, murkiest: 6.0}.get(name, rng.uniform(1.5, 2.5))
+        told = [of @ rng.standard_normal((n_features, n_voxels)) / np.sqrt(n_features) for of in (z, c)]
+        signal = np.sqrt(share) * told[0] + np.sqrt(1 - share) * told[1]
+        # The level of a response says nothing about noise: each region has a gain of its own.
+        betas[name] = rng.uniform(0.5, 2) * (signal + noise * rng.standard_normal(signal.shape))
+    question = f"""In one of {len(names)} regions z explains more of the responses than c does; in all
+others c explains more. Which region is it? Regions differ in noise and in the number of voxels.
+Answer with its letter.
+    data["betas"]  a dict: for each letter ({n_images} images, n_voxels), percent signal change
+    data["z"]      ({n_images} images, {n_features})
+    data["c"]      ({n_images} images, {n_features})"""
+    hint = "z is decoded best there because the responses are least noisy. What about c?"
+    return Planted(
+        question, {"betas": betas, "z": z, "c": c}, prefers, choices=names, mistakes=((clearest, hint),)
     )
 
 
