@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from latentcortex import features, metrics, plotting, presets, sampler
+from latentcortex.open_data import bold5000
 from latentcortex.studies import drawings, recovery_table, results
 
 # Where z and where c is decoded better.
@@ -33,6 +34,7 @@ CHAPTERS = {
     "12_open_the_unet": "Open the U-Net",
     "13_partition_variance": "Partition variance",
     "14_what_we_may_conclude": "What we may conclude",
+    "15_meet_a_real_brain": "Meet a real brain",
 }
 
 
@@ -287,6 +289,23 @@ def found_14():
     rng = np.random.default_rng(14)  # one for all three, in the order of the chapter
     own, _, never = (percent(metrics.bootstrap_mean(of, rng)) for of in (own, other, never))
     return f"The setting is right in {own} of the drawings, but in {never} if the decoder never met it."
+
+
+def found_15():
+    """Return how much of real brains lies open: numbers of trials and not scores, which a stand-in has."""
+    trials = bold5000_trials()
+    return (
+        f"Without any form: {max(trials.values()):,} responses of each of three people to photographs, and "
+        f"{min(trials.values()):,} of a fourth. Built without a network, the page shows a stand-in."
+    )
+
+
+def bold5000_trials():
+    """Return the number of trials of each subject of BOLD5000, as published."""
+    return {
+        subject: bold5000.N_PER_RUN * (9 * n_sessions + len(long))
+        for subject, (n_sessions, long) in bold5000.SESSIONS.items()
+    }
 
 
 def findings():

@@ -227,3 +227,10 @@ def picture_14():
         without, known = of["setting_pixels"][k]
         tiles += [front.originals()[int(of["image_ids"][k])], known, without]
     return mosaic(tiles)
+
+
+def picture_15():
+    """Numbers of trials of the four people of BOLD5000."""
+    fig, ax = chart()
+    ax.bar(range(4), front.bold5000_trials().values(), color=BLUE)
+    return drawn(fig)

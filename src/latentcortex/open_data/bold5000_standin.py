@@ -58,6 +58,11 @@ def write_standin(folder, images, captions, kinds, settings, seed=0, n_per_run=N
     n_per_run : int
         Trials of a run.
 
+    Returns
+    -------
+    list of str
+        The names of the images that are used, in their order.
+
     Raises
     ------
     ValueError
@@ -89,6 +94,7 @@ def write_standin(folder, images, captions, kinds, settings, seed=0, n_per_run=N
     photographs = dict(zip(names, images, strict=False))
     write_files(folder, runs, betas, photographs, coco, labels, names[:N_REPEATED])
     Path(folder, MARK).write_text(_TEXT, encoding="utf-8")
+    return names
 
 
 def n_images(n_per_run=N_PER_RUN):
