@@ -5,7 +5,6 @@
 
 import dataclasses
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +36,7 @@ _SIMULATED = {
 }
 _N_SIMULATED = 200  # own images of a simulated subject, so that a page needs seconds for their features
 _N_IN_FILE = 128
-_N_BYTES = 60_000_000  # of the stand-in's tree, measured
+_N_BYTES = 20_000_000  # of the stand-in's tree, measured
 
 
 @dataclass(frozen=True)
@@ -109,9 +108,9 @@ def open_bold5000(folder=None):
         presets.get(base), name="bold5000", data=str(root), subjects=subjects, space="func1pt8mm", **more
     )
     regions = {name: ("bold5000", (f"LH{name}", f"RH{name}")) for name in REGIONS}
-    name = json.loads((root / "provenance.json").read_text(encoding="utf-8"))["name"]
-    origin = "stand-in" if name == "bold5000-standin" else "measured"
-    return Brains(open_study(preset, root), origin, regions)
+    study = open_study(preset, root)
+    origin = "stand-in" if study.identity.startswith("bold5000-standin-") else "measured"
+    return Brains(study, origin, regions)
 
 
 def open_simulated():
