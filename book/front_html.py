@@ -34,7 +34,7 @@ ALT = {
     "12": "Two curves over seven blocks of a U-Net, both highest at the ends and lowest towards the middle",
     "13": "Bars of thirteen methods, in order; the shortest is that of z alone",
     "14": "Two scenes, drawn by decoders that know their setting, and by decoders that do not",
-    "15": "Four bars, one for each person who was scanned: three of one height, the fourth about half as high",
+    "15": "Four bars, one for each person who was scanned: three of one height, the fourth lower",
 }
 
 

@@ -100,7 +100,7 @@ def test_claims_are_differences_with_the_sign_that_their_names_say():
 def test_pictures_are_of_test_images_and_in_range(brains):
     seen, decoded = scores.pictures(brains, 3)
     assert seen.shape == decoded.shape == (3, 3, 64, 64)
-    assert 0 <= decoded.min() and decoded.max() <= 1 and decoded.std() > 0.01
+    assert decoded.min() >= 0 and decoded.max() <= 1 and decoded.std() > 0.01
 
 
 def test_similar_images_are_those_of_one_collection(brains):
