@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from latentcortex.open_data import bold5000
+from latentcortex.open_data import bold5000, bold5000_standin
 
 # --- BOLD5000 ---------------------------------------------------------------------------------------
 
@@ -23,56 +23,37 @@ RUNS = {
     "CSI1": {(1, 1): [0, 3, 4], (1, 2): [1, 6, 0], (2, 1): [5, 6, 2, 0]},
     "CSI2": {(1, 1): [6, 2, 0, 5], (1, 2): [0, 1, 6]},
 }
-BETAS = "{}_GLMbetas-TYPED-FITHRF-GLMDENOISE-RR_allses_{}{}.npy"
 
 
 def write_bold5000(folder, rng):
     """Write the unpacked archives; return what was planted, by subject: names and betas (n, 24)."""
     folder, names = Path(folder), COCO + OTHER
-    betas, shown = {}, {}
-    py = folder / "BOLD5000_GLMsingle_ROI_betas/py"
-    stimuli = folder / "BOLD5000_Stimuli"
-    for path in (py, stimuli / "Image_Labels", stimuli / "Scene_Stimuli/Original_Images"):
-        path.mkdir(parents=True)
-    for subject, runs in RUNS.items():
-        seen, lines = set(), []
-        for (session, run), images in runs.items():
-            path = stimuli / f"Stimuli_Presentation_Lists/{subject}/{subject}_sess{session:02d}"
-            path.mkdir(parents=True, exist_ok=True)
-            own = [
-                ("rep_" if k in seen or images[:j].count(k) else "") + names[k] for j, k in enumerate(images)
-            ]
-            seen |= set(images)
-            (path / f"{subject}_sess{session:02d}_run{run:02d}.txt").write_text("\n".join(own) + "\n")
-            lines += own
-        (folder / f"{subject[:3]}0{subject[3:]}_stim_lists.txt").write_text("\n".join(lines) + "\n")
-        shown[subject] = [line.removeprefix("rep_") for line in lines]
-        parts = []
-        for hemisphere in ("LH", "RH"):
-            for region, n_voxels in N_VOXELS.items():
-                n_voxels += int(subject[3:]) - 1  # subjects differ
-                parts.append(rng.normal(0, 2, (len(lines), n_voxels)))
-                np.save(py / BETAS.format(subject, hemisphere, region), parts[-1])
-        betas[subject] = np.concatenate(parts, axis=1)
-    (stimuli / "Scene_Stimuli/repeated_stimuli_113_list.txt").write_text(f"{names[0]}\n{names[6]}\n")
-    (stimuli / "Image_Labels/imagenet_final_labels.txt").write_text(
-        "n01440764 tench, Tinca tinca\nn02123045 tabby, tabby cat\n"
-    )
-    pixels = {}
-    for k, name in enumerate(names):
-        kind = ("COCO", "ImageNet", "Scene")[(k > 2) + (k > 4)]
-        path = stimuli / "Scene_Stimuli/Presented_Stimuli" / kind / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels[name] = np.full((375, 375, 3), [20 * k, 255 - 20 * k, 90], np.uint8)
-        Image.fromarray(pixels[name]).save(path, "JPEG", quality=95)
-        (stimuli / "Scene_Stimuli/Original_Images" / name).write_bytes(b"another size")
-    entries = [
-        {"image_id": image, "id": k, "caption": f"caption {k % 2} of {image}"}
-        for k, image in enumerate(np.repeat([25, 400, 131_072, 999], 2).tolist())
-    ]
-    path = folder / "annotations/captions_train2014.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps({"annotations": entries}))
+    runs = {
+        subject: {key: [names[k] for k in images] for key, images in of_subject.items()}
+        for subject, of_subject in RUNS.items()
+    }
+    shown = {subject: [name for images in of.values() for name in images] for subject, of in runs.items()}
+    betas = {
+        subject: {
+            # Subjects differ in their numbers of voxels.
+            hemisphere + region: rng.normal(0, 2, (len(shown[subject]), n_voxels + int(subject[3:]) - 1))
+            for hemisphere in ("LH", "RH")
+            for region, n_voxels in N_VOXELS.items()
+        }
+        for subject in runs
+    }
+    pixels = {
+        name: np.full((375, 375, 3), [20 * k, 255 - 20 * k, 90], np.uint8) for k, name in enumerate(names)
+    }
+    captions = {k: [f"caption {n} of {k}" for n in (0, 1)] for k in (25, 400, 131_072, 999)}
+    labels = {"n01440764": "tench, Tinca tinca", "n02123045": "tabby, tabby cat"}
+    repeated = [names[0], names[6]]
+    bold5000_standin.write_files(folder, runs, betas, pixels, captions, labels, repeated)
+    originals = folder / "BOLD5000_Stimuli/Scene_Stimuli/Original_Images"
+    originals.mkdir()
+    for name in names:
+        (originals / name).write_bytes(b"another size")
+    betas = {subject: np.concatenate(list(parts.values()), axis=1) for subject, parts in betas.items()}
     return SimpleNamespace(betas=betas, shown=shown, pixels=pixels, names=names, regions=bold5000.REGIONS)
 
 

@@ -126,7 +126,7 @@ def test_the_published_sessions_add_up():
 
 
 def py(folder, name):
-    return folder / "BOLD5000_GLMsingle_ROI_betas/py" / open_data_files.BETAS.format("CSI1", *name)
+    return folder / "BOLD5000_GLMsingle_ROI_betas/py" / bold5000.BETAS.format("CSI1", *name)
 
 
 def without_hemisphere(folder):
