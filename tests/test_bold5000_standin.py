@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latentcortex import nsd
-from latentcortex.open_data import bold5000, bold5000_standin
+from latentcortex.open_data import bold5000, bold5000_images, bold5000_standin
 
 SPACE, N_PER_RUN = "func1pt8mm", 4
 N = bold5000_standin.n_images(N_PER_RUN)
@@ -46,7 +46,7 @@ def test_a_label_is_all_that_is_said_of_images_that_are_not_of_coco(tree):
     root, words = tree
     names = nsd.read_image_names(root)
     captions = dict(zip(names, nsd.captions(root, names.index.to_numpy()), strict=True))
-    kinds = {name: bold5000.collection(name) for name in names}
+    kinds = {name: bold5000_images.collection(name) for name in names}
     assert set(kinds.values()) == {"COCO", "ImageNet", "SUN"}
     for name, word in list(words.items())[:15]:
         expected = {

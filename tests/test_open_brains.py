@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from latentcortex import nsd, presets
-from latentcortex.open_data import bold5000, bold5000_standin
+from latentcortex.open_data import bold5000, bold5000_images, bold5000_standin
 from latentcortex.studies import open_brains, open_study
 from latentcortex.studies import open_brains_scores as scores
 
@@ -107,7 +107,7 @@ def test_similar_images_are_those_of_one_collection(brains):
     names = nsd.read_image_names(brains.study.root)
     groups = brains.groups(names.index.to_numpy())
     assert len(set(groups)) == 3
-    assert pd.Series(groups).groupby(names.map(bold5000.collection).to_numpy()).nunique().eq(1).all()
+    assert pd.Series(groups).groupby(names.map(bold5000_images.collection).to_numpy()).nunique().eq(1).all()
 
 
 def test_a_missing_folder_is_named(tmp_path):

@@ -8,16 +8,15 @@ photographs has another home.
 Source: Chang et al. (2019), Scientific Data 6:49; Prince et al. (2022), eLife 11:e77599, for the betas.
 """
 
-import json
 import re
 
 import numpy as np
-from PIL import Image
 
 from latentcortex import __version__, nsd
 from latentcortex.nsd.files import COCO
 from latentcortex.nsd.reading import reading
 from latentcortex.open_data.archives import Archives
+from latentcortex.open_data.bold5000_images import image_set, read_captions
 from latentcortex.open_data.subjects import checked_subjects
 from latentcortex.store.downloads import Source
 from latentcortex.store.transfer import Remote
@@ -48,9 +47,6 @@ SESSIONS = {
     "CSI4": (9, (1, 4, 9)),
 }
 BETAS = "{}_GLMbetas-TYPED-FITHRF-GLMDENOISE-RR_allses_{}{}.npy"
-_COCO = re.compile(r"COCO_(train2014|val2014)_0*(\d+)\.jpg")
-_IMAGENET = re.compile(r"(n\d{8})_")
-_PRESENTED = "Presented_Stimuli"
 
 
 def download_source(subjects=None, sessions=None, **options):  # noqa: ARG001 - one archive holds all
@@ -124,8 +120,8 @@ def import_bold5000(source, root, subjects=None):
         names = sorted({name for order, _, _ in shown.values() for name in order})
         ids = {name: k for k, name in enumerate(names)}
         shared = _read_repeated(archives, shown, ids)
-        captions, told = _captions(archives, names)
-        image_set = _image_set(archives, names, captions)
+        captions, told = read_captions(archives, names)
+        images = image_set(archives, names, captions)
         recordings = {
             f"subj0{subject[-1]}": _recording(archives, subject, *order, ids)
             for subject, order in shown.items()
@@ -139,7 +135,7 @@ def import_bold5000(source, root, subjects=None):
             "captions": told,
             "noise ceilings": "estimated from all trials; only the shared images were repeated",
         }
-        return nsd.write_tree(root, recordings, image_set, shared, about)
+        return nsd.write_tree(root, recordings, images, shared, about)
 
 
 def _named(archives):
@@ -151,13 +147,6 @@ def _named(archives):
         }
     source = "BOLD5000 Release 2.0, GLMsingle betas of regions (figshare article 14456124)"
     return {"name": "bold5000", "source": source}
-
-
-def collection(name):
-    """Return the collection that a photograph's name tells: ``"COCO"``, ``"ImageNet"`` or ``"SUN"``."""
-    if _COCO.fullmatch(name):
-        return "COCO"
-    return "ImageNet" if _IMAGENET.match(name) else "SUN"
 
 
 def _read_order(archives, subject):
@@ -270,89 +259,3 @@ def _read_betas(archives, subject, hemisphere, region):
             f"row {row + 1}, column {column + 1}. The published arrays have none: download them again."
         )
     return values.astype(np.float32)
-
-
-class _Photographs:
-    """The photographs in the order of their ids, read one by one."""
-
-    def __init__(self, archives, names):
-        self.archives, self.names = archives, names
-
-    def __len__(self):
-        return len(self.names)
-
-    def __iter__(self):
-        for name in self.names:
-            file = self.archives.open(name, _PRESENTED)
-            with reading(self.archives.path(name, _PRESENTED)), Image.open(file) as image:
-                pixels = np.array(image.convert("RGB"))
-            yield pixels
-
-
-def _image_set(archives, names, captions):
-    """Return the images, if the photographs are there, and all that is said of them."""
-    matches = [_COCO.fullmatch(name) for name in names]
-    told = {
-        "captions": captions,
-        "coco_ids": [int(match[2]) if match else k for k, match in enumerate(matches)],
-        "coco_splits": [match[1] if match else "bold5000" for match in matches],
-    }
-    there = archives.names(_PRESENTED)
-    if not there:
-        why = (
-            "BOLD5000's photographs were not in the folder that it was imported from. They are in the "
-            "archive BOLD5000_Stimuli.zip: put it there and import again."
-        )
-        return nsd.ImageSet(names, why_none=why, **told)
-    unknown = [name for name in names if name not in there]
-    if unknown:
-        raise ValueError(
-            f"{len(unknown):,} of {len(names):,} images in the lists of trials have no photograph in "
-            f"{_PRESENTED}, the first being {unknown[0]}. Is a list damaged, or the archive cut short?"
-        )
-    return nsd.ImageSet(names, _Photographs(archives, names), **told)
-
-
-def _captions(archives, names):
-    """Return the captions of all images, or None, and in words where they come from."""
-    coco, labels = _coco_captions(archives), _imagenet_labels(archives)
-    found = []
-    for name in names:
-        match, synset = _COCO.fullmatch(name), _IMAGENET.match(name)
-        label = labels.get(synset[1]) if synset else re.sub(r"\d*\.\w+$", "", name).replace("_", " ").strip()
-        if match:
-            found.append(coco.get(int(match[2]), []))
-        else:
-            found.append([f"a photo of {label}"] if label else [])
-    missing = [name for name, texts in zip(names, found, strict=True) if not texts]
-    if missing:
-        return None, (
-            f"none: {len(missing):,} of {len(names):,} images have no caption in the source, the first being "
-            f"{missing[0]}. COCO's files of captions and imagenet_final_labels.txt have them."
-        )
-    return found, "COCO's own for its images; for those of ImageNet and SUN 'a photo of' and the label"
-
-
-def _coco_captions(archives):
-    """Return COCO's captions by its ids, from all of its files that are there. Its ids never changed."""
-    found = {}
-    for name in sorted(archives.names()):
-        if re.fullmatch(r"captions_(train|val)201[47]\.json", name):
-            file = archives.open(name)
-            with reading(archives.path(name)):
-                entries = json.load(file)["annotations"]
-            own = {}
-            for entry in entries:
-                own.setdefault(entry["image_id"], []).append(entry["caption"])
-            found |= own  # an image that is in two files has the same captions in both
-    return found
-
-
-def _imagenet_labels(archives):
-    """Return the first word for each synset."""
-    name = "imagenet_final_labels.txt"
-    if archives.path(name) is None:
-        return {}
-    lines = archives.open(name).read().decode().splitlines()
-    pairs = (line.split(maxsplit=1) for line in lines if line.strip())
-    return {pair[0]: pair[1].split(",")[0].strip() for pair in pairs if len(pair) == 2}

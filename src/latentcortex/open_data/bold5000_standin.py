@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 from sklearn.feature_extraction.text import CountVectorizer
 
-from latentcortex.open_data.bold5000 import BETAS, MARK, REGIONS, SESSIONS, collection
+from latentcortex.open_data.bold5000 import BETAS, MARK, REGIONS, SESSIONS
+from latentcortex.open_data.bold5000_images import collection
 
 N_PER_RUN = 7  # trials; the real runs have 37
 N_REPEATED = 113

@@ -16,7 +16,8 @@ from tqdm.auto import tqdm
 from latentcortex import features, nsd, presets, store
 from latentcortex.features.text_encoder import load_text_encoder
 from latentcortex.mini.unfinished import build_once
-from latentcortex.open_data import bold5000, bold5000_standin
+from latentcortex.open_data import bold5000, bold5000_images, bold5000_standin
+from latentcortex.open_data.bold5000_images import collection
 from latentcortex.studies.image_rows import read_rows
 from latentcortex.studies.responses import streams
 from latentcortex.studies.study import Study, open_study
@@ -74,7 +75,7 @@ class Brains:
         if truth.is_file():
             named = pd.read_csv(truth, index_col="image_id")["setting"]
         else:
-            named = nsd.read_image_names(self.study.root).map(bold5000.collection)
+            named = nsd.read_image_names(self.study.root).map(collection)
         return pd.factorize(named.loc[image_ids])[0]
 
 
@@ -140,7 +141,7 @@ def _imported(folder):
 def _standin():
     """Return the tree of the stand-in; it is made first if need be."""
     mini = presets.get("mini").open()
-    code = [Path(module.__file__) for module in (bold5000, bold5000_standin)]
+    code = [Path(module.__file__) for module in (bold5000, bold5000_images, bold5000_standin)]
     key = store.source_hash([*code, Path(__file__)], mini.name)
 
     def build(tree, _steps):
