@@ -29,8 +29,8 @@ _SMALLER = {
     "ch06_choose_settings": {"CELLS": "CELLS[:2]"},
     "ch08_choose_guidance": {"GRIDS": "{'ridge': {n: c[:3] for n, c in GRIDS['ridge'].items()}}"},
     "ch08_guide_the_sampler": {"N_DRAWS": "2", "GROUPS": "{**GROUPS, 'repeats': (N_REPEATED, None, 2)}"},
-    # Noise is removed from all images, not from a few test images: the shortest way and the longest.
-    "ch11_follow_the_noise": {"REMOVED": "(2, 10)", "AVERAGED": "(2,)", "N_DRAWS": "2"},
+    # Noise is removed from all images, not from a few test images.
+    "ch11_follow_the_noise": {"N_STEPS": "4", "REMOVED": "(2, 4)", "AVERAGED": "(2,)", "N_DRAWS": "2"},
 }
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*): (.*)$", re.MULTILINE)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
