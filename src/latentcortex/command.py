@@ -46,7 +46,9 @@ def _score(args):
 def _scripts():
     from latentcortex.studies import results
 
-    return {path.stem: path for path in sorted(results.shipped_folder("data_scripts").glob("ch*.py"))}
+    folder = results.shipped_folder("data_scripts")
+    # Scripts of chapters make products, the others fill the cache for them.
+    return {path.stem: path for pattern in ("ch*.py", "fill_*.py") for path in sorted(folder.glob(pattern))}
 
 
 def _add_run(parser):
@@ -291,6 +293,18 @@ def _numbers(root):
     return [int(name.removeprefix("subj")) for name in nsd.subjects(root)]
 
 
+def _add_plan(parser):
+    from latentcortex.studies import costs_table
+
+    costs_table.add_arguments(parser)
+
+
+def _plan(args):
+    from latentcortex.studies import costs_table
+
+    costs_table.run(args)
+
+
 def _print_table(rows):
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     for row in rows:
@@ -305,6 +319,7 @@ COMMANDS = {
     "score": (_add_score, _score, "score a folder of reconstructions against a folder of originals"),
     "run": (_add_run, _run, "make the product of a chapter"),
     "recover": (_add_recover, _recover, "ask how well a method of mapping recovers simulated truth"),
+    "plan": (_add_plan, _plan, "say what a study takes: parts, bytes, GPU hours and cost"),
     "results": (_no_options, _results, "list the products, and whether they still belong to the code"),
     "student": (_add_student, _student, "write the chapters as notebooks for students"),
     "fetch-world": (_add_fetch_world, _fetch_world, "fetch a simulated world where that beats building it"),

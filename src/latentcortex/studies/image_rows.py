@@ -93,6 +93,39 @@ def read_rows(shelf, compute, image_ids, names, n_in_file):
     return rows.image_ids, rows.arrays
 
 
+def keep_part(shelf, compute, image_ids):
+    """Compute the rows of a few images and keep them, while other processes keep theirs.
+
+    `read_rows` computes what is missing behind one lock, so several GPUs would wait for each other. Here each
+    part is a file of its own, which `read_rows` finds afterwards.
+
+    Parameters
+    ----------
+    shelf, compute
+        See `read_rows`.
+    image_ids : int array (n,)
+        At most `N_IN_FILE`, each once.
+
+    Returns
+    -------
+    path : Path
+        The file, which is not made again if it is there and whole.
+
+    Raises
+    ------
+    ValueError
+        If there are no images, or too many.
+    """
+    image_ids = np.asarray(image_ids)
+    if not 0 < len(image_ids) <= N_IN_FILE:
+        raise ValueError(f"Expected 1 to {N_IN_FILE} images in a part, got {len(image_ids)}.")
+    path = shelf.path((image_ids[0], image_ids[-1], len(image_ids)), ".safetensors")
+    if shelf.load(path) is None:
+        arrays = {name: np.asarray(values) for name, values in compute(image_ids).items()}
+        store.save(path, provenance=shelf.provenance, image_ids=image_ids, **arrays)
+    return path
+
+
 class _Rows:
     """Hold arrays of images that are filled file by file, because joining all files takes twice as much."""
 

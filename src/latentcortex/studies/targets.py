@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from latentcortex import features, nsd, store
-from latentcortex.studies.image_rows import read_rows
+from latentcortex.studies.image_rows import keep_part, read_rows
 from latentcortex.studies.study import LAYERS
 
 # A file holds so many images at most, and so many are in memory at a time while they are encoded.
@@ -83,6 +83,19 @@ def targets(study, names, image_ids):
 def target(study, name, image_ids):
     """Return one kind of true features of images, as in `targets`."""
     return targets(study, [name], image_ids)[name]
+
+
+def keep_target_part(study, kind, image_ids):
+    """Compute features of a few images and keep them for `targets`; see `image_rows.keep_part`.
+
+    Parameters
+    ----------
+    study : Study
+    kind : str
+        A key of `KINDS`.
+    image_ids : int array (n,)
+    """
+    return keep_part(_shelf(study, kind), functools.partial(encode, study, kind), image_ids)
 
 
 @functools.cache
