@@ -22,18 +22,13 @@ def local_cluster(n_workers=None):
     n_workers : int, optional
         By default one per GPU, or one.
     """
-    n_gpus = torch.cuda.device_count()
-    cluster = distributed.LocalCluster(
-        n_workers=0, threads_per_worker=1, processes=True, dashboard_address=None
-    )
-    # Each worker sees one GPU, which its process takes for the only one.
-    specification = cluster.new_spec
+    n_gpus, workers = torch.cuda.device_count(), {}
     for number in range(n_workers or max(1, n_gpus)):
+        # Each worker sees one GPU, which its process takes for the only one.
         environment = {"CUDA_VISIBLE_DEVICES": str(number % n_gpus)} if n_gpus else {}
-        options = {**specification["options"], "env": environment}
-        cluster.worker_spec[number] = {**specification, "options": options}
-    cluster.sync(cluster._correct_state)
-    return cluster
+        workers[number] = {"cls": distributed.Nanny, "options": {"nthreads": 1, "env": environment}}
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "port": 0}}
+    return distributed.SpecCluster(workers, scheduler)
 
 
 def slurm_cluster(n_workers):

@@ -1,8 +1,8 @@
 """Draw every test image several times under each condition, in parts of 50 drawings kept in the cache.
 
 Writes no product. ch06_reconstruct_images and ch09_measure_reconstructions then find the drawings. 1,000
-images, 5 drawings, 3 conditions and 4 subjects are 1,200 parts. ``--shard I/N`` and ``--scheduler`` divide them among
-GPUs. A part that is killed costs at most 50 drawings.
+images, 5 drawings, 3 conditions and 4 subjects are 1,200 parts. ``--shard I/N`` and ``--scheduler`` divide
+them among GPUs. A part that is killed costs at most 50 drawings.
 """
 
 import functools

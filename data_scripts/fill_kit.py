@@ -1,7 +1,7 @@
 """Compute the features of the kit for figures 6 to 9, in parts of 128 images, and keep them in the cache.
 
-Writes no product. ch16_replicate_figures then finds them. Run it as an array job or with ``--scheduler`` where
-there are several GPUs; on one GPU ch16_replicate_figures does the same itself.
+Writes no product. ch16_replicate_figures then finds them. Run it as an array job or with ``--scheduler``
+where there are several GPUs. On one GPU ch16_replicate_figures does the same itself.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Compute the feature sets of the kit for figures 6 to 9, a few images at a time, and keep them by image id."""
+"""Compute the feature sets of the kit for figures 6 to 9, a few images at a time, and keep them."""
 
 import dataclasses
 import functools
@@ -63,8 +63,8 @@ def feature_sets(settings):
     Returns
     -------
     dict of str to (str, str)
-        By ``"z"``, ``"c"``, ``"z_c STRENGTH"``, ``"latent STAGE"`` and ``"LAYER STAGE"``. Sets of one run stand
-        next to each other. z and c have no run.
+        By ``"z"``, ``"c"``, ``"z_c STRENGTH"``, ``"latent STAGE"`` and ``"LAYER STAGE"``. Sets of one run
+        stand next to each other. z and c have no run.
     """
     found = {"z": ("", "z"), "c": ("", "c")}
     found |= {f"z_c {strength}": (f"removal {strength}", "z_c") for strength in settings["removed"]}
