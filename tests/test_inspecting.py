@@ -328,3 +328,9 @@ def test_the_command_says_what_can_run_and_returns_whether_all_can(tree, capsys,
     assert "betas of subj01, subj02" in capsys.readouterr().out
     assert command.main(["check", str(tree), "--space", "MNI"]) == 1
     assert "fsaverage, fsaverage5, func1pt8mm" in capsys.readouterr().err
+
+
+def test_a_first_reader_has_no_cache_yet(tree, tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTCORTEX_CACHE", str(tmp_path / "not" / "there"))
+    notes = {finding.part: finding.text for finding in nsd.inspect(tree)}
+    assert "Free on its disk: " in notes["disk"] and not (tmp_path / "not").exists()

@@ -1,4 +1,4 @@
-"""Files for clusters: shares of a Slurm array are the whole, a killed one goes on; Dask has a GPU per worker."""
+"""Files for clusters: shares of a Slurm array are the whole, killed ones go on; Dask has a GPU per worker."""
 
 import os
 import runpy

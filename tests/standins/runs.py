@@ -68,6 +68,8 @@ def run_script(path, settings, cache):
         options += ["--images", "6"]
     if "validation.add_options" in source:
         options += ["--validation-images", "6", "--subjects", "1"]
+    if "replication.add_options" in source:
+        options += ["--rehearse"]
     command = [sys.executable, "-m", "standins.runs", "--script", str(path), *options]
     start = time.monotonic()
     done = subprocess.run(
