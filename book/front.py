@@ -14,7 +14,7 @@ import torch
 
 from latentcortex import features, metrics, plotting, presets, sampler
 from latentcortex.open_data import bold5000
-from latentcortex.studies import drawings, recovery_table, results
+from latentcortex.studies import costs, drawings, recovery_table, results
 
 # Where z and where c is decoded better.
 ORDERS = (("early", "ventral"), ("ventral", "early"))
@@ -35,6 +35,7 @@ CHAPTERS = {
     "13_partition_variance": "Partition variance",
     "14_what_we_may_conclude": "What we may conclude",
     "15_meet_a_real_brain": "Meet a real brain",
+    "16_run_the_real_study": "Run the real study",
 }
 
 
@@ -306,6 +307,22 @@ def bold5000_trials():
         subject: bold5000.N_PER_RUN * (9 * n_sessions + len(long))
         for subject, (n_sessions, long) in bold5000.SESSIONS.items()
     }
+
+
+def plan():
+    """Return the plan of the study with four subjects of NSD and Stable Diffusion, from NSD's design."""
+    real = presets.get("sd14")
+    return costs.plan(real, costs.sizes_of_design(real)[0])
+
+
+def found_16():
+    """Return how many hours of a GPU the whole study takes by estimate."""
+    hours = costs.hours(plan(), "A100")
+    share = hours.filter(regex="^(drawings|z_c)").sum() / hours.sum()
+    return (
+        f"The study of four real subjects takes about {hours.sum():.0f} hours of an A100, by estimate. The "
+        f"U-Net runs in {100 * share:.0f} % of them."
+    )
 
 
 def findings():

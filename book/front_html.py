@@ -35,6 +35,7 @@ ALT = {
     "13": "Bars of thirteen methods, in order; the shortest is that of z alone",
     "14": "Two scenes, drawn by decoders that know their setting, and by decoders that do not",
     "15": "Four bars, one for each person who was scanned: three of one height, the fourth lower",
+    "16": "Bars of unequal length: hours that each kind of work of a real study takes",
 }
 
 

@@ -234,3 +234,11 @@ def picture_15():
     fig, ax = chart()
     ax.bar(range(4), front.bold5000_trials().values(), color=BLUE)
     return drawn(fig)
+
+
+def picture_16():
+    """Hours of a GPU by kind of work, without those that take minutes."""
+    fig, ax = chart()
+    hours = front.costs.hours(front.plan(), "A100").nlargest(5)[::-1]
+    ax.barh(range(len(hours)), hours, color=BLUE)
+    return drawn(fig)

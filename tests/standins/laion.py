@@ -1,7 +1,7 @@
 """LAION-fMRI's folder as its authors publish it, small, with planted responses to drawn images.
 
 Early visual cortex answers to colours in places, the ventral region to things and their colours, so that
-the first claims of the kit for figures 6 to 9 must come out. Names and tables are `open_data.laion_files`' own.
+the first claims of the kit for figures 6 to 9 must come out. Names are those of `open_data.laion_files`.
 """
 
 import io

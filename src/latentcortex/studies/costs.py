@@ -101,7 +101,7 @@ def sizes_of(preset, n_sessions=40, n_repeats=5):
     try:
         root = preset.open()
     except (OSError, ValueError):
-        return _sizes_of_design(preset, n_sessions, n_repeats)
+        return sizes_of_design(preset, n_sessions, n_repeats)
     tables = {subject: nsd.trials(root, subject, preset.sessions) for subject in subjects}
     train, test = nsd.split(tables[subjects[0]])
     seen = set().union(*(table["image_id"].tolist() for table in tables.values()))
@@ -111,7 +111,14 @@ def sizes_of(preset, n_sessions=40, n_repeats=5):
     return sizes, f"counted in {root}"
 
 
-def _sizes_of_design(preset, n_sessions, n_repeats):
+def sizes_of_design(preset, n_sessions=40, n_repeats=5):
+    """Return the sizes that NSD's design gives; parameters and results as for `sizes_of`.
+
+    Raises
+    ------
+    ValueError
+        If the space is unknown, or if there are not 1 to 40 sessions.
+    """
     if preset.space not in _VERTICES:
         raise ValueError(
             f"A plan without data knows the spaces {', '.join(_VERTICES)}, got {preset.space!r}."
