@@ -1,8 +1,8 @@
 """Operations per second of the U-Net on the device at hand, in the preset's dtype: the rate of a plan.
 
-Makes a U-Net of Stable Diffusion 1.4's size (or of the preset's folder) with random weights, runs it at several
-batch sizes, and prints TFLOP/s. Reads no data, writes nothing. Give the best rate to ``latentcortex plan --rate
-GPU=TFLOPS``. On a CPU use the preset mini.
+Makes a U-Net of Stable Diffusion 1.4's size (or of the preset's folder) with random weights, runs it at
+several batch sizes, and prints TFLOP/s. Reads no data, writes nothing. Give the best rate to ``latentcortex
+plan --rate GPU=TFLOPS``. On a CPU use the preset mini.
 """
 
 import argparse

@@ -112,3 +112,13 @@ def test_the_command_prints_hours_and_whose_prices_they_are(capsys, monkeypatch)
         with pytest.raises(SystemExit):
             main(["plan", "--preset", "sd14", "--price", wrong])
     assert "argument --price" in capsys.readouterr().err
+
+
+def test_what_is_fetched_is_summed_by_hand():
+    one = dataclasses.replace(presets.get("sd14"), subjects=(1,), space="fsaverage5")
+    found = costs.download_of(one, 8)
+    assert found["gigabytes"] == pytest.approx(0.536, abs=0.001) and found["files"] == 55
+    assert found["images"] == pytest.approx(6_000 * 425 * 425 * 3 / 1e9)
+    assert found["memory"] == pytest.approx(2 * 4 * 6_000 * 20_484 / 1e9)
+    whole = costs.download_of(dataclasses.replace(one, space="fsaverage"), 40)
+    assert whole["memory"] == pytest.approx(2 * 4 * 30_000 * 25_000 / 1e9)  # a block at a time

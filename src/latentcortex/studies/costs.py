@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from latentcortex import nsd
+from latentcortex.nsd import files
+from latentcortex.studies import maps
 from latentcortex.studies.drawings import N_IN_BLOCK
 from latentcortex.studies.noisy_features import N_PROJECTED
 from latentcortex.studies.operations import operations_of
@@ -133,6 +135,24 @@ def sizes_of_design(preset, n_sessions=40, n_repeats=5):
     n_subjects, n_own = len(preset.subjects), n_seen - n_test
     sizes = Sizes(n_subjects, n_own, n_test, n_test + n_subjects * n_own, _VERTICES[preset.space], n_repeats)
     return sizes, f"NSD's design at {n_sessions} sessions: at most so many, because the data are not there"
+
+
+def download_of(preset, n_sessions=40):
+    """Return what a preset's part of NSD brings by name and size of its files, a dict of str to number.
+
+    ``files`` counts the files without images, ``gigabytes`` is their size, and ``images`` the size of the
+    photographs at most. ``memory`` is what responses take while they are scaled, in GB: single trials of at
+    most `maps.N_IN_BLOCK` vertices, twice.
+    """
+    listed = files.files(preset.subjects, n_sessions, preset.space)
+    n_trials = max(map(len, files.chosen_sessions(preset.subjects, n_sessions).values())) * files.N_TRIALS
+    n_at_once = min(_VERTICES[preset.space], maps.N_IN_BLOCK)
+    return {
+        "files": len(listed),
+        "gigabytes": sum(of.size or 0 for of in listed) / 1e9,
+        "images": files.most_images(preset.subjects, n_sessions) * files.IMAGE_BYTES / 1e9,
+        "memory": 2 * 4 * n_trials * n_at_once / 1e9,
+    }
 
 
 def plan(preset, sizes):

@@ -4,7 +4,6 @@ import dataclasses
 import math
 
 from latentcortex import presets
-from latentcortex.nsd import files
 from latentcortex.studies import costs
 
 
@@ -64,12 +63,10 @@ def _download(preset, n_sessions):
     """Say what a download of NSD brings; other data announce their own."""
     if preset.sessions is not None:
         n_sessions = max(preset.sessions)
-    listed = files.files(preset.subjects, n_sessions, preset.space)
-    n_images = files.most_images(preset.subjects, n_sessions)
-    gigabytes = sum(of.size or 0 for of in listed) / 1e9
+    found = costs.download_of(preset, n_sessions)
     return (
-        f"To download from NSD: {gigabytes:,.1f} GB of {len(listed):,} files, and "
-        f"{n_images * files.IMAGE_BYTES / 1e9:,.1f} GB of images at most."
+        f"To download from NSD: {found['gigabytes']:,.1f} GB of {found['files']:,} files, and "
+        f"{found['images']:,.1f} GB of images at most. Responses take {found['memory']:.1f} GB of memory."
     )
 
 
