@@ -10,6 +10,9 @@ fits linear decoders. `plans` and `shared_training` train the networks of the sh
 draws. `jobs` divides long work into parts, and `kept` keeps them under the `keys` of their code and settings.
 `results` finds the products.
 
+`operations` counts what networks compute, and `costs` plans hours, bytes and money. `replication` holds the
+frozen kit for figures 6 to 9 of Takagi and Nishimoto (2023), and `replication_features` its features.
+
 `virtual_studies` simulates small studies of `virtual_subjects`, and `power` counts what they find.
 """
 
