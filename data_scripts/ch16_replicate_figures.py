@@ -15,6 +15,8 @@ from latentcortex.studies import jobs, replication
 from latentcortex.studies.replication_features import feature_sets
 from latentcortex.studies.study import DIFFUSION
 
+TOLERANCE = {"largest": 0.005}  # of an area's mean correlation
+
 
 def make(study, which, subject, name):
     """Score one feature set in one subject."""
@@ -38,6 +40,7 @@ def gather(which, study, load):
         "sets": names,
         "areas": list(kit["areas"]),
         "claims": [{name: claim[name] for name in ("name", "says", "area", "verdict")} for claim in found],
+        "tolerance": TOLERANCE,
         "axes": {"areas": ["subject", "set", "area"], "interval": ["claim", "subject", "end"]},
     }
     del arrays["draws"]  # 500 of each; the intervals are kept
