@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,8 @@ def typed(desk, *lines):
         "PATH": f"{desk / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "LATENTCORTEX_CACHE": str(desk / "cache"),
         "HF_HUB_OFFLINE": "1",
+        # Templates of nbconvert, which lies in another environment than the wheel.
+        "JUPYTER_PATH": str(Path(sysconfig.get_path("data"), "share/jupyter")),
     }
     script = "set -e\n" + "\n".join(lines)
     done = subprocess.run(
