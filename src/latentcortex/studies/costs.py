@@ -15,7 +15,7 @@ from latentcortex.nsd import files
 from latentcortex.studies import maps
 from latentcortex.studies.drawings import N_IN_BLOCK
 from latentcortex.studies.noisy_features import N_PROJECTED
-from latentcortex.studies.operations import operations_of
+from latentcortex.studies.operations import STABLE_DIFFUSION, operations_of
 from latentcortex.studies.replication import read_kit
 from latentcortex.studies.replication_features import feature_sets, runs
 from latentcortex.studies.targets import N_IN_FILE
@@ -25,10 +25,7 @@ PEAKS = {"T4": (65, 8.1), "A100": (312, 19.5), "H100": (989, 67), "H200": (989, 
 MACHINES = {"one T4": ("T4", 1), "one A100": ("A100", 1), "eight H100": ("H100", 8)}
 # Measured on an H200 (benchmarks/guided_sampler.py, in the README): 3.07 images a second, each 37 steps of 2
 # passes of Stable Diffusion's U-Net in float16, four images at a time.
-MEASURED = {"images a second": 3.07, "passes": 2 * 37, "operations": 803_273_441_280, "peak": 989e12}
-UTILISATION = (
-    MEASURED["images a second"] * MEASURED["passes"] * MEASURED["operations"] / MEASURED["peak"]
-)  # 0.18
+UTILISATION = 3.07 * 2 * 37 * STABLE_DIFFUSION["unet"] / 989e12  # 0.18 of the peak
 UTILISATION_OF_RIDGE = 0.5  # of float32; assumed
 # Round numbers to be replaced by your own; nobody quoted them. In dollars per GPU hour.
 ASSUMED_PRICES = {"T4": 0.5, "A100": 2.0, "H100": 3.0}

@@ -124,10 +124,8 @@ def score(study, settings, subject, name):
 
 def _means(kit, seen, r):
     """Return the means (n_areas, n) of correlations (n, n_voxels) over the voxels with a ceiling."""
-    means, has_ceiling = (
-        np.full((len(kit["areas"]), len(r)), np.nan),
-        seen.ceiling[0] >= kit["encoding"]["lowest_ceiling"],
-    )
+    has_ceiling = seen.ceiling[0] >= kit["encoding"]["lowest_ceiling"]
+    means = np.full((len(kit["areas"]), len(r)), np.nan)
     for k, name in enumerate(kit["areas"]):
         mask = seen.areas.get(name, np.zeros(len(has_ceiling), bool)) & has_ceiling
         if mask.any():
