@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 BOOK = Path(__file__).parents[1] / "book"
-CHAPTERS = [path for path in sorted(BOOK.glob("*.ipynb")) if re.match(r"\d\d_|primer_", path.name)]
+# Chapters 15 and 16 choose data and networks themselves, whatever the preset.
+CHAPTERS = [path for path in sorted(BOOK.glob("*.ipynb")) if re.match(r"0\d_|1[0-4]_|primer_", path.name)]
 # Functions that read responses, regions or networks, and an argument that each call of them must mention.
 ASKED = {
     **dict.fromkeys(("trials", "betas", "scaled_betas", "image_responses", "finite_mask"), "preset.sessions"),
