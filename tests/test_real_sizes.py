@@ -117,6 +117,15 @@ def test_cortex_in_a_volume_is_what_the_atlas_does_not_leave_out(study, monkeypa
     np.testing.assert_array_equal(maps.cortex_mask(volume, study.root, "subj01"), codes >= 0)
 
 
+def test_areas_that_are_not_drawn_are_left_out_and_named(capsys):
+    masks = {"V1": np.array([True, False]), "faces": np.zeros(2, bool)}
+    found = maps.drawn(masks)
+    assert list(found) == ["V1"] and found["V1"] is masks["V1"]
+    assert "as faces, so" in capsys.readouterr().out
+    maps.drawn(found)
+    assert not capsys.readouterr().out
+
+
 def test_cortex_is_predicted_block_by_block_as_at_once(with_nan, monkeypatch):
     study, missing = with_nan
     visual = nsd.roi_mask(study.root, "nsdgeneral", "nsdgeneral")

@@ -31,6 +31,7 @@ AREAS = {
     "places": ("floc-places", ("OPA", "PPA", "RSC")),
     "bodies": ("floc-bodies", ("EBA", "FBA-1")),
 }
+STREAMS = {name: ("streams", (name,)) for name in ("early", "ventral", "lateral", "parietal")}
 
 
 def predict(values, is_train, train, test_ids, device=None):
@@ -184,22 +185,24 @@ class Worlds:
         return np.stack([self.by_area(draw[None])[0] for draw in draws], axis=-1)
 
 
-def areas_of(root, space, subject):
-    """Return the masks of `AREAS`, empty for those that a data set does not draw.
+def areas_of(root, space, subject, areas=None):
+    """Return the masks of areas, empty for those that a data set does not draw.
 
     Parameters
     ----------
     root : path
     space, subject : str
         See `nsd.roi_mask`.
+    areas : dict of str to (str, tuple of str), optional
+        Atlas and names of regions; by default `AREAS`.
 
     Returns
     -------
     dict of str to bool array (n_vertices,) or (nx, ny, nz)
-        In the order of `AREAS`. An area of several regions consists of those that the subject has.
+        In the order asked for. An area of several regions consists of those that the subject has.
     """
     found = {}
-    for area, (atlas, names) in AREAS.items():
+    for area, (atlas, names) in (AREAS if areas is None else areas).items():
         try:
             known = nsd.roi_names(root, atlas)
         except FileNotFoundError:  # no such atlas
@@ -208,6 +211,14 @@ def areas_of(root, space, subject):
         codes = known["code"][known["name"].isin(names)]
         found[area] = np.isin(nsd.roi(root, atlas, space, subject), codes)
     return found
+
+
+def drawn(masks):
+    """Return the masks that mark something, and print the names of those that mark nothing."""
+    empty = [name for name, mask in masks.items() if not mask.any()]
+    if empty:
+        print(f"Nothing is marked here as {', '.join(empty)}, so these areas are left out.")
+    return {name: mask for name, mask in masks.items() if name not in empty}
 
 
 @functools.lru_cache(maxsize=4)
