@@ -1,13 +1,14 @@
 """A data set without images is decoded and mapped by c and published features; planted answers come back."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 
 from latentcortex import encoding, features, nsd, presets, studies
 from latentcortex.decoders import LinearDecoder
-from latentcortex.studies import decoding, maps, targets, without_pixels
+from latentcortex.studies import decoding, image_splits, maps, targets, without_pixels
 from latentcortex.studies.responses import VISUAL_CORTEX
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,11 +53,13 @@ def without(tmp_path_factory, planted):
     return studies.open_study(preset, root)
 
 
-def test_what_a_tree_allows_is_known(without, study):
+def test_what_a_tree_allows_is_known(without, study, capsys):
     assert without_pixels.target_names(without) == ("c", "g")
     assert without_pixels.pair(without) == ("g", "c")
+    assert "no images here" in capsys.readouterr().out
     assert without_pixels.target_names(study) == ("z", "c", *(f"g{k}" for k in range(1, 7)))
     assert without_pixels.pair(study) == ("z", "c") and without_pixels.has_pixels(study)
+    assert not capsys.readouterr().out
 
 
 def test_targets_are_the_published_ones_and_those_of_captions(without, planted):
@@ -103,7 +106,9 @@ def test_published_features_are_decoded_where_they_were_planted(without):
 
 def test_the_map_of_g_and_c_shows_what_was_planted(without):
     """As in chapters 10 and 13: published features predict the ventral voxels, captions none."""
-    split = nsd.Split(*nsd.split(without.tables["subj01"]), "nsd", None)
+    splits, kinds = without_pixels.splits_of(without, "subj01")
+    ((name, split),) = splits.items()
+    assert name == image_splits.PUBLISHED and kinds is None
     values, is_train = without_pixels.features_of(without, split)
     assert list(values) == ["g", "c"]
     train, test = nsd.image_responses(without.root, "subj01", SPACE, None, np.ones((60, 1, 1), bool))
@@ -123,6 +128,28 @@ def test_the_map_of_g_and_c_shows_what_was_planted(without):
     only_g, only_c, _ = encoding.unique_and_shared(r2["both"], r2["g"], r2["c"])
     assert only_g[VENTRAL].mean() > 0.5 > 0.1 > np.abs(only_c).mean()
     assert fit["both"].share_[0, VENTRAL].mean() > 0.8
+
+
+def test_the_check_says_which_chapters_need_no_pixels(without, tmp_path):
+    asked = [4, 5, 10, 13]
+    for root, ready in ((without.root, [5, 10, 13]), (shutil.copytree(without.root, tmp_path / "tree"), [])):
+        if not ready:  # without published features nothing stands for z
+            shutil.rmtree(next(root.rglob("CLIP.safetensors")).parent)
+        findings = nsd.inspect(root, space=SPACE, chapters=asked)
+        faults = nsd.inspecting.blocked([one for one in findings if one.part == "images"], asked)
+        assert [chapter for chapter in asked if not faults[chapter]] == ready
+        notes = [one.text for one in findings if one.part == "images" and one.state == "note"]
+        assert [note.rpartition(": ")[2] for note in notes] == ["05, 10, 13"] * bool(ready)
+
+
+def test_named_areas_are_asked_for_alone(without):
+    found = maps.areas_of(without.root, SPACE, "subj01", maps.STREAMS)
+    assert {name: int(mask.sum()) for name, mask in found.items()} == {
+        "early": 30,
+        "ventral": 30,
+        "lateral": 0,
+        "parietal": 0,
+    }
 
 
 def test_areas_that_are_not_drawn_are_empty_and_have_no_score(without):

@@ -21,7 +21,10 @@ CHAPTERS = {
 }
 # Atlases that a data set need not have, and the chapters that leave out the areas it does not draw.
 NOT_ALWAYS_DRAWN = frozenset(_AREAS) - frozenset(_COARSE)
-LEAVE_AREAS_OUT = frozenset({10, 11, 12, 13})
+LEAVE_AREAS_OUT = frozenset({2, 10, 11, 12, 13})
+# These compare z with c. Without images, features of this network that came with the data stand for z.
+PUBLISHED_MODEL = "CLIP"
+WITHOUT_IMAGES = frozenset({5, 10, 13})
 # These hold all training images of a subject in memory at once.
 ALL_IMAGES_AT_ONCE = frozenset({4, 5, 6, 8, 9, 14})
 

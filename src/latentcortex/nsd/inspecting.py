@@ -22,6 +22,8 @@ from latentcortex.nsd.chapters import (
     CHAPTERS,
     LEAVE_AREAS_OUT,
     NOT_ALWAYS_DRAWN,
+    PUBLISHED_MODEL,
+    WITHOUT_IMAGES,
     chapter_name,
     needs,
 )
@@ -30,8 +32,9 @@ from latentcortex.nsd.files import COCO_CAPTIONS, STIMULI
 from latentcortex.nsd.findings import Asked, Finding, look
 from latentcortex.nsd.images_by_range import images_there
 from latentcortex.nsd.inspected_betas import in_words
+from latentcortex.nsd.published import published_models
 from latentcortex.nsd.regions import roi, roi_names
-from latentcortex.nsd.stimuli import images, open_stimuli
+from latentcortex.nsd.stimuli import NO_IMAGES, images, open_stimuli
 
 _DESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"
 _INFO = "nsddata/experiments/nsd/nsd_stim_info_merged.csv"
@@ -90,7 +93,8 @@ def inspect(root, subjects=None, space="fsaverage", sessions=None, chapters=None
         tables += [] if table is None else [table]
         voxels = max(voxels, n_visual)
     seen = np.unique(np.concatenate([table["image_id"] for table in tables])) if tables else None
-    found.append(look(asked, "images", lambda: _images(asked, seen), files=(STIMULI,))[0])
+    of_images = look(asked, "images", lambda: _images(asked, seen), files=(STIMULI,))[0]
+    found += _as_published(asked, of_images) if of_images else ()
     of_captions = (_INFO, *COCO_CAPTIONS)
     found.append(look(asked, "captions", lambda: _captions(asked, seen), files=of_captions)[0])
     found += _room(asked, tables, voxels, image_size or 512)
@@ -196,14 +200,25 @@ def _as_drawn(asked, finding):
     """Yield a finding of an atlas; a note for chapters that can do without, where other data lack it."""
     without = [chapter for chapter in finding.chapters if chapter in LEAVE_AREAS_OUT]
     lacks = finding.state == "missing" and finding.part in NOT_ALWAYS_DRAWN and asked.origin == "imported"
-    if lacks and without:
-        text = f"not drawn in this data set, so without its areas: {', '.join(map(chapter_name, without))}"
-        yield dataclasses.replace(finding, state="note", text=text, advice="", chapters=tuple(without))
-        others = tuple(chapter for chapter in finding.chapters if chapter not in without)
-        if not others:
-            return
-        finding = dataclasses.replace(finding, chapters=others)
-    yield finding
+    text = "not drawn in this data set, so without its areas"
+    yield from _with_note(finding, without, text) if lacks and without else (finding,)
+
+
+def _as_published(asked, finding):
+    """Yield the finding of images; a note for chapters that take published features where there are none."""
+    without = [chapter for chapter in finding.chapters if chapter in WITHOUT_IMAGES]
+    lacks = (asked.root / NO_IMAGES).is_file() and PUBLISHED_MODEL in published_models(asked.root)
+    text = f"not in this data set, so with the published features of {PUBLISHED_MODEL} in place of z"
+    yield from _with_note(finding, without, text) if lacks and without else (finding,)
+
+
+def _with_note(finding, without, text):
+    """Yield a note for the chapters that can do without a part, and the finding for all others."""
+    text += f": {', '.join(map(chapter_name, without))}"
+    yield dataclasses.replace(finding, state="note", text=text, advice="", chapters=tuple(without))
+    others = tuple(chapter for chapter in finding.chapters if chapter not in without)
+    if others:
+        yield dataclasses.replace(finding, chapters=others)
 
 
 def _log(asked, subject):

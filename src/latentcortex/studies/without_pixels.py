@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from latentcortex import features, metrics, nsd
+from latentcortex.nsd.chapters import PUBLISHED_MODEL as MODEL
 from latentcortex.nsd.stimuli import NO_IMAGES
+from latentcortex.studies import image_splits
 from latentcortex.studies import targets as with_pixels
 
 PUBLISHED = "g"
-MODEL = "CLIP"
 
 
 def has_pixels(study):
@@ -32,8 +33,14 @@ def target_names(study):
 
 
 def pair(study):
-    """Return the two targets that chapters compare: z and c, or g and c where there are no pixels."""
-    return ("z", "c") if has_pixels(study) else (PUBLISHED, "c")
+    """Return the two targets that chapters compare: z and c, or g and c where there are no pixels.
+
+    Without pixels a line is printed that says so.
+    """
+    if has_pixels(study):
+        return "z", "c"
+    print(f"There are no images here. The published features {PUBLISHED} of {MODEL} stand where z stands.")
+    return PUBLISHED, "c"
 
 
 def targets(study, names, image_ids):
@@ -62,14 +69,21 @@ def targets(study, names, image_ids):
     return {name: found[name] for name in names}
 
 
+def splits_of(study, subject):
+    """Return what `image_splits.splits_of` returns; without pixels the published split alone, no kinds."""
+    if has_pixels(study):
+        return image_splits.splits_of(study, subject)
+    return {image_splits.PUBLISHED: nsd.Split(*nsd.split(study.tables[subject]), "nsd", None)}, None
+
+
 def features_of(study, split):
-    """Return the `pair` of a split's images, and a mask of the training images.
+    """Return what `image_splits.features_of` returns; without pixels of g and c.
 
     Parameters
     ----------
     study : Study
     split : nsd.Split
-        Of the experiment "nsd".
+        Of `splits_of`.
 
     Returns
     -------
@@ -77,11 +91,12 @@ def features_of(study, split):
         Features of training images, then test images, in the order of the split.
     is_train : bool array (n_images,)
     """
-    if split.experiment != "nsd":
-        raise ValueError(f"Only images of the experiment 'nsd' are known here, got {split.experiment!r}.")
+    if has_pixels(study):
+        return image_splits.features_of(study, split)
     ids = np.concatenate([split.train_ids, split.test_ids])
     is_train = np.arange(len(ids)) < len(split.train_ids)
-    return {name: of.flatten(1).numpy() for name, of in targets(study, pair(study), ids).items()}, is_train
+    found = targets(study, (PUBLISHED, "c"), ids)
+    return {name: of.flatten(1).numpy() for name, of in found.items()}, is_train
 
 
 @torch.no_grad()
