@@ -24,6 +24,7 @@ READ_BY = {
     "images": r"nsd\.images\(",
     "captions": r"nsd\.captions\(",
     **{atlas: rf'"{atlas}"' for atlas in ATLASES},
+    "bold5000": r"open_bold5000\(",
 }
 
 
@@ -56,8 +57,8 @@ def test_needs_are_those_of_all_chapters_together():
         "nsdgeneral",
         "prf-visualrois",
     }
-    with pytest.raises(ValueError, match="from 1 to 14, .* got 15, x"):
-        needs([1, 15, "x"])
+    with pytest.raises(ValueError, match="from 1 to 15, .* got 16, x"):
+        needs([1, 16, "x"])
 
 
 def test_chapters_are_written_as_readers_write_them():

@@ -274,6 +274,8 @@ def test_the_command_downloads_and_its_errors_are_one_line(bucket, tmp_path, cap
     assert nsd.sessions(tmp_path / "tree", "subj01", "fsaverage5") == [1]
     assert command.main([*arguments, "--chapters", "99"]) == 1
     assert "latentcortex download: Expected chapters" in capsys.readouterr().err
+    assert command.main([*arguments, "--chapters", "15"]) == 1
+    assert "Chapter 15 reads BOLD5000, not NSD" in capsys.readouterr().err
     assert command.main(["download", "coco-captions", str(tmp_path / "tree"), "--accept-terms"]) == 0
     assert sorted(path.name for path in (tmp_path / "tree/annotations").glob("*.json")) == [
         "captions_train2017.json",

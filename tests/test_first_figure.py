@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from standins import diffusion, judges, laion, study
+from standins import brain, diffusion, judges, laion
 from test_wheel import python, wheel
 
 from latentcortex import nsd
@@ -31,7 +31,7 @@ judge = "./judges"
 image_size = 64
 latent_shape = [4, 8, 8]
 n_steps = 10
-batch_size = 16
+batch_size = 64
 """
 pytestmark = pytest.mark.skipif(
     "LATENTCORTEX_TEST_REAL" not in os.environ, reason="takes some minutes: make test-real"
@@ -101,8 +101,7 @@ def typed(desk, *lines):
 
 
 def test_a_student_with_colab_gets_from_the_page_to_figures(desk):
-    made = study.write_study(desk)
-    made.with_name("nsd-fsaverage5").rename(desk / "nsd")
+    brain.write_tree(desk / "nsd", {"subj01": 6})
     (block,) = blocks("Path 1: a free Colab machine")
     printed = typed(desk, *as_run(block))
     assert "To fetch: 55 files, about 536.4 MB" in printed and "Can run: 02." in printed

@@ -181,8 +181,7 @@ def test_bold5000_from_its_homes_to_a_score(homes, tmp_path, capsys):
     assert command.main([*arguments, "--accept-terms"]) == 0
     assert command.main(["import", "bold5000", str(source), str(root), "--subjects", "1", "2"]) == 0
     capsys.readouterr()
-    chapters = ["--chapters", "4", "5", "11"]
-    assert command.main(["check", str(root), "--space", SPACE, *chapters]) == 1
+    assert command.main(["check", str(root), "--chapters", "4", "5", "11", "15"]) == 1
     told = capsys.readouterr().out
     assert (
         "note     prf-visualrois (subj01, subj02): not drawn in this data set, so without its areas: 11"
@@ -190,7 +189,7 @@ def test_bold5000_from_its_homes_to_a_score(homes, tmp_path, capsys):
     )
     assert (
         "MISSING  prf-visualrois" in told
-        and "Can run: 05, 11." in told
+        and "Can run: 05, 11, 15." in told
         and "04, for want of prf-visual" in told
     )
     train, test = nsd.image_responses(root, "subj01", SPACE)

@@ -207,12 +207,12 @@ def _download(args):
 
 
 def _add_check(parser):
-    from latentcortex.nsd import chapters
+    from latentcortex.nsd.chapters import chapter_number
 
     parser.description = (
         "Say what a folder of brain data holds, for which chapters it is enough, and how to mend the rest. "
         "Defaults are the preset's (LATENTCORTEX_PRESET); the preset mini reads no tree but its own, so "
-        "there they are all subjects on disk and the settings of sd14."
+        "there they are all subjects and the space on disk, and the settings of sd14."
     )
     parser.add_argument("tree", nargs="?", help="folder with nsddata/; default: the preset's")
     parser.add_argument("--subjects", nargs="+", type=int, metavar="N")
@@ -223,10 +223,9 @@ def _add_check(parser):
     parser.add_argument(
         "--chapters",
         nargs="+",
-        type=chapters.chapter_number,
-        default=list(chapters.CHAPTERS),
+        type=chapter_number,
         metavar="N",
-        help="such as 5 primer_fmri; default: all",
+        help="such as 5 primer_fmri; default: all that the tree may be for",
     )
 
 
@@ -234,20 +233,24 @@ def _check(args):
     """Print what a tree holds; return 0 if all chapters asked for can run, else 1."""
     from latentcortex import nsd, presets
     from latentcortex.nsd import inspecting
+    from latentcortex.nsd.chapters import chapters_for
 
     preset = presets.get()
-    subjects = args.subjects or preset.subjects
+    subjects, space = args.subjects or preset.subjects, args.space or preset.space
     if args.tree and preset.data == "mini":
         preset, subjects = presets.get("sd14"), args.subjects or ()
+        space = args.space or inspecting.space_of(args.tree)
+    root = args.tree or preset.open()
+    chosen = args.chapters or chapters_for(root)
     findings = nsd.inspect(
-        args.tree or preset.open(),
+        root,
         [f"subj{number:02d}" for number in subjects],
-        args.space or preset.space,
+        space,
         args.sessions or preset.sessions,
-        args.chapters,
+        chosen,
         preset.image_size,
     )
-    return inspecting.report(findings, args.chapters)
+    return inspecting.report(findings, chosen)
 
 
 def _download_open(args, consent):

@@ -1,5 +1,7 @@
 """What each chapter of the book reads of a tree, as data. Downloads are planned and trees checked by it."""
 
+from pathlib import Path
+
 _COARSE = ("streams", "nsdgeneral")
 _AREAS = (*_COARSE, "prf-visualrois", "floc-faces", "floc-places", "floc-bodies")
 _DECODING = frozenset({"betas", "images", "captions", *_COARSE})
@@ -18,6 +20,7 @@ CHAPTERS = {
     **dict.fromkeys((5, 6, 7, 8, 9), _DECODING),
     **dict.fromkeys((10, 11, 12, 13), _MAPS),
     14: _DECODING,
+    15: frozenset({"betas", "images", "captions", "bold5000"}),
 }
 # Atlases that a data set need not have, and the chapters that leave out the areas it does not draw.
 NOT_ALWAYS_DRAWN = frozenset(_AREAS) - frozenset(_COARSE)
@@ -45,9 +48,15 @@ def needs(chapters):
     unknown = [str(chapter) for chapter in chapters if chapter not in CHAPTERS]
     if unknown:
         raise ValueError(
-            f"Expected chapters from 1 to 14, primer_fmri or primer_diffusion, got {', '.join(unknown)}."
+            f"Expected chapters from 1 to 15, primer_fmri or primer_diffusion, got {', '.join(unknown)}."
         )
     return frozenset().union(*(CHAPTERS[chapter] for chapter in chapters))
+
+
+def chapters_for(root):
+    """Return the chapters that a tree may be for: all, but 15 only where regions of BOLD5000 are."""
+    has = (Path(root) / "nsddata/freesurfer/fsaverage/label/bold5000.mgz.ctab").is_file()
+    return tuple(chapter for chapter, parts in CHAPTERS.items() if has or "bold5000" not in parts)
 
 
 def chapter_name(chapter):

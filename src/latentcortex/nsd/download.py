@@ -92,6 +92,8 @@ def download_nsd(choice, root, accept_terms=False, dry_run=False, **options):
         A subject, space or chapter does not exist; the disk has no room; another download is at work there.
     """
     needed = needs(choice.chapters)
+    if "bold5000" in needed:
+        raise ValueError("Chapter 15 reads BOLD5000, not NSD: run `latentcortex download bold5000 FOLDER`.")
     images = choice.images or ("seen" if "images" in needed else "none")
     remotes = files.files(choice.subjects, choice.sessions, choice.space)
     remotes += [files.stimuli()] if images == "all" else []

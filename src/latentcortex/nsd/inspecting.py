@@ -19,12 +19,12 @@ from latentcortex.nsd import inspected_betas, surfaces, tree, volumes
 from latentcortex.nsd.captions import captions
 from latentcortex.nsd.chapters import (
     ALL_IMAGES_AT_ONCE,
-    CHAPTERS,
     LEAVE_AREAS_OUT,
     NOT_ALWAYS_DRAWN,
     PUBLISHED_MODEL,
     WITHOUT_IMAGES,
     chapter_name,
+    chapters_for,
     needs,
 )
 from latentcortex.nsd.design import read_matlab, trials
@@ -57,7 +57,7 @@ def inspect(root, subjects=None, space="fsaverage", sessions=None, chapters=None
     sessions : sequence of int, optional
         1-based; by default those on disk.
     chapters : sequence of int or str, optional
-        Keys of `chapters.CHAPTERS`; by default all of them.
+        Keys of `chapters.CHAPTERS`; by default those of `chapters.chapters_for`.
     image_size : int, optional
         Width and height of the model's images in pixels, for the estimate of memory; by default 512.
 
@@ -71,7 +71,7 @@ def inspect(root, subjects=None, space="fsaverage", sessions=None, chapters=None
     ValueError
         No such chapter or space.
     """
-    chosen = tuple(CHAPTERS if chapters is None else chapters)
+    chosen = tuple(chapters_for(root) if chapters is None else chapters)
     needs(chosen)  # refuses unknown ones
     if space not in (known := (*surfaces.SPACES, *volumes.SPACES)):
         raise ValueError(f"Can't check betas in space {space!r}. There are: {', '.join(known)}.")
@@ -99,6 +99,13 @@ def inspect(root, subjects=None, space="fsaverage", sessions=None, chapters=None
     found.append(look(asked, "captions", lambda: _captions(asked, seen), files=of_captions)[0])
     found += _room(asked, tables, voxels, image_size or 512)
     return _merged(found)
+
+
+def space_of(root):
+    """Return the space that a tree's betas lie in: the first volume where there are no surfaces."""
+    found = {path.name for path in Path(root).glob("nsddata_betas/ppdata/subj*/*")}
+    known = [space for space in ("fsaverage", *volumes.SPACES) if space in found]
+    return known[0] if known else "fsaverage"
 
 
 def blocked(findings, chapters):
@@ -191,7 +198,7 @@ def _subject(asked, subject, known):
         found += _as_drawn(asked, of_atlas)
     masks = {atlas: mask for atlas, mask in masks.items() if mask is not None}
     found += inspected_betas.findings(asked, subject, table, masks)
-    visual = [masks[atlas] for atlas in ("nsdgeneral", "streams") if atlas in masks]
+    visual = [masks[atlas] for atlas in ("nsdgeneral", "streams", "bold5000") if atlas in masks]
     same = [mask for mask in visual if mask.shape == visual[0].shape]
     return found, table, int(np.any(same, axis=0).sum()) if same else 0
 
