@@ -9,6 +9,7 @@ from latentcortex.metrics import (
     gabor_energy,
     identification,
     is_noninferior,
+    over_subjects,
     paired_difference,
     pixcorr,
     shuffled_identification,
@@ -238,6 +239,12 @@ def test_an_interval_is_written_with_its_ends():
     assert str(found) == f"{found}" == "+0.009 [+0.006, +0.012]"
     assert f"{found:.2f}" == "0.01 [0.01, 0.01]"
     assert str(Interval(-0.0001, -0.25, 0.25, 7)) == "+0.000 [-0.250, +0.250]"
+
+
+def test_a_single_subject_has_a_mean_and_no_interval():
+    assert over_subjects([0.2, 0.5]) == t_interval([0.2, 0.5])
+    mean, low, high, n = over_subjects([0.2])
+    assert (mean, n) == (0.2, 1) and np.isnan([low, high]).all()
 
 
 def test_t_interval_equals_scipy():

@@ -81,6 +81,7 @@ GOOD = {
     },
     "shuffled_rows": {"n": N, "rng": None},
     "ssim": {"images_a": IMAGES, "images_b": noise(N, 3, 16, 16)},
+    "over_subjects": {"values": SCORES, "level": 0.9},
     "t_interval": {"values": SCORES, "level": 0.9},
 }
 # Arguments that are no data: flags, dictionaries of functions.

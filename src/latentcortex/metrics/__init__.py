@@ -31,6 +31,7 @@ from latentcortex.metrics.intervals import (
     Interval,
     bootstrap_mean,
     is_noninferior,
+    over_subjects,
     paired_difference,
     t_interval,
 )
@@ -71,5 +72,6 @@ __all__ = [
     "shuffled_rows",
     "source_of_weights",
     "ssim",
+    "over_subjects",
     "t_interval",
 ]

@@ -97,3 +97,11 @@ def t_interval(values, level=0.95):
     half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values)
     mean = float(values.mean())
     return Interval(mean, float(mean - half), float(mean + half), len(values))
+
+
+def over_subjects(values, level=0.95):
+    """Return `t_interval`, or the mean with ends that are NaN if there is a single subject (1,)."""
+    values = finite("values", values, ndim=1)
+    if len(values) == 1:
+        return Interval(float(values[0]), np.nan, np.nan, 1)
+    return t_interval(values, level)
