@@ -232,6 +232,30 @@ def test_a_killed_run_goes_on_with_the_next_session(made_up, rng, tmp_path):
     np.testing.assert_allclose(nsd.betas(root, "subj01", "func1pt8mm"), first.betas, atol=0.5 / 300 + 1e-6)
 
 
+@pytest.mark.parametrize("before", [None, (6, 5)])
+def test_a_killed_run_does_not_go_on_with_other_images(made_up, rng, tmp_path, before):
+    first = made_up["subj01"]
+
+    def killed(session):
+        if session == 4:
+            raise KeyboardInterrupt
+        return first.betas[first.sessions == session]
+
+    mask, why = np.ones((12, 1, 1), bool), {"why_none": "Ask for them."}
+    larger = list(
+        rng.integers(1, 256, (10, 9, 8, 3), dtype=np.uint8)
+    )  # one by one, as an importer gives them
+    images = None if before is None else rng.integers(1, 256, (10, *before, 3), dtype=np.uint8)
+    lazy = dataclasses.replace(first, betas=killed, mask=mask)
+    with pytest.raises(KeyboardInterrupt):
+        nsd.write_tree(tmp_path / "tree", {"subj01": lazy}, image_set(rng, images=images, **why), [0], ABOUT)
+    lazy = dataclasses.replace(lazy, betas=lambda session: first.betas[first.sessions == session])
+    root = nsd.write_tree(
+        tmp_path / "tree", {"subj01": lazy}, image_set(rng, images=larger, **why), [0], ABOUT
+    )
+    assert nsd.images(root, [3]).shape == (1, 3, 9, 8)
+
+
 def replaced(**changes):
     return lambda recording: dataclasses.replace(recording, **changes)
 

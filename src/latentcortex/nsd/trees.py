@@ -5,6 +5,7 @@
 
 import functools
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -173,6 +174,9 @@ def _unfinished_folder(root, recordings, image_set, shared, about):
     """Return the folder to write into: empty, or with what the same call finished before it was killed."""
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     digest.update(repr((list(image_set.names), image_set.why_none, image_set.captions)).encode())
+    # The first image stands for all: whether there are any, and their size.
+    for image in () if image_set.images is None else itertools.islice(image_set.images, 1):
+        digest.update(repr(np.shape(image)).encode() + np.ascontiguousarray(image).tobytes())
     digest.update(shared.tobytes())
     for subject, recording in recordings.items():
         digest.update(subject.encode())
