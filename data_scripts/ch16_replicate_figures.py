@@ -58,7 +58,9 @@ def make_job(study, args):
     described = {
         "data": study.identity,
         "weights": study.weights(*DIFFUSION),
-        "settings": {"dtype": str(study.preset.dtype), "image_size": study.preset.image_size},
+        # Responses of other sessions or of another space are other responses.
+        "settings": {name: getattr(study.preset, name) for name in ("image_size", "sessions", "space")}
+        | {"dtype": str(study.preset.dtype)},
         "kit": replication.FROZEN,
     }
     return jobs.Job(study, parts, make, functools.partial(gather, which), described)

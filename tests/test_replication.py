@@ -140,3 +140,16 @@ def test_the_script_asks_for_captions_and_images_before_it_begins(small, monkeyp
     monkeypatch.setattr(ch16.nsd, "captions", missing)
     with pytest.raises(FileNotFoundError, match="no captions here"):
         ch16.make_job(small, args)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_other_sessions_keep_their_scores_elsewhere(small):
+    args = type("Args", (), {"rehearse": True})
+    settings = {"all": {}, "some": {"sessions": (1, 2, 3)}, "space": {"space": "fsaverage5"}}
+    folders = {
+        name: ch16.make_job(
+            Study(dataclasses.replace(small.preset, **changes), small.root), args
+        ).shelf.folder
+        for name, changes in settings.items()
+    }
+    assert len(set(folders.values())) == 3
