@@ -1,7 +1,7 @@
 """LAION-fMRI's folder as its authors publish it, small, with planted responses to drawn images.
 
-Early visual cortex answers to colours in places, the ventral region to things and their colours, so that
-the first claims of the kit for figures 6 to 9 must come out. Names are those of `open_data.laion_files`.
+Early visual cortex answers to colours in places, the ventral region to things and their colours. Captions
+name both, so that c must predict the ventral region. Names are those of `open_data.laion_files`.
 """
 
 import io
