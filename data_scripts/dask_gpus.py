@@ -22,13 +22,20 @@ def local_cluster(n_workers=None):
     n_workers : int, optional
         By default one per GPU, or one.
     """
-    n_gpus, workers = torch.cuda.device_count(), {}
-    for number in range(n_workers or max(1, n_gpus)):
+    workers, gpus = {}, _gpus()
+    for number in range(n_workers or max(1, len(gpus))):
         # Each worker sees one GPU, which its process takes for the only one.
-        environment = {"CUDA_VISIBLE_DEVICES": str(number % n_gpus)} if n_gpus else {}
+        environment = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
         workers[number] = {"cls": distributed.Nanny, "options": {"nthreads": 1, "env": environment}}
     scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "port": 0}}
     return distributed.SpecCluster(workers, scheduler)
+
+
+def _gpus():
+    """Return the names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them."""
+    n_gpus, lent = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    # A shared machine lends some of its GPUs by their names; the others are somebody else's.
+    return lent.replace(" ", "").split(",")[:n_gpus] if lent else [str(k) for k in range(n_gpus)]
 
 
 def slurm_cluster(n_workers):

@@ -106,14 +106,18 @@ def test_the_array_says_what_it_needs():
     assert inside.returncode != 0 and "a folder that all nodes share" in inside.stderr
 
 
-def test_each_worker_of_dask_sees_one_gpu(monkeypatch):
+@pytest.mark.parametrize(("lent", "names"), [(None, ["0", "1"]), ("2, GPU-5c", ["2", "GPU-5c"])])
+def test_each_worker_of_dask_sees_one_gpu_of_those_that_were_lent(monkeypatch, lent, names):
     distributed = pytest.importorskip("distributed", reason="Dask is an extra: latentcortex[cluster]")
-    names = runpy.run_path(str(SCRIPTS / "dask_gpus.py"))
-    monkeypatch.setattr(names["torch"].cuda, "device_count", lambda: 2)
-    with names["local_cluster"]() as cluster, distributed.Client(cluster) as client:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if lent:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", lent)
+    script = runpy.run_path(str(SCRIPTS / "dask_gpus.py"))
+    monkeypatch.setattr(script["torch"].cuda, "device_count", lambda: 2)
+    with script["local_cluster"]() as cluster, distributed.Client(cluster) as client:
         client.wait_for_workers(2)
         found = client.run(os.getenv, "CUDA_VISIBLE_DEVICES")
-    assert sorted(found.values()) == ["0", "1"]
+    assert sorted(found.values()) == names
 
 
 def test_parts_of_features_are_those_that_one_process_computes(study, tmp_path, monkeypatch):
