@@ -6,7 +6,7 @@ a time: 73,000 images are 571 parts of each kind. ``--shard I/N`` and ``--schedu
 
 import numpy as np
 
-from latentcortex.studies import jobs, targets
+from latentcortex.studies import jobs, keys, targets
 
 N_IN_PART = targets.N_IN_FILE
 
@@ -39,8 +39,13 @@ def starts_of(study):
 def make_job(study, _args):
     """Cut the work into parts."""
     parts = [(kind, start) for kind in targets.KINDS for start in starts_of(study)]
-    networks = ("vae", "text_encoder", "tokenizer", "guide")
-    return jobs.Job(study, parts, make, gather, study.description(*networks))
+    # Without the number of test images: subjects of other data need not have seen the same ones.
+    described = {
+        "data": study.identity,
+        "weights": study.weights("vae", "text_encoder", "tokenizer", "guide"),
+        "settings": keys.settings_of(study.preset),
+    }
+    return jobs.Job(study, parts, make, gather, described)
 
 
 if __name__ == "__main__":

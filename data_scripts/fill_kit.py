@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-from latentcortex.studies import jobs, replication
+from latentcortex.studies import jobs, keys, replication
 from latentcortex.studies.image_rows import N_IN_FILE
 from latentcortex.studies.replication_features import keep_run_part, runs
 from latentcortex.studies.study import DIFFUSION
@@ -37,7 +37,13 @@ def make_job(study, args):
     kit, which = replication.read_kit(), replication.settings_name(study.preset, args.rehearse)
     starts = range(0, len(images_of(study)), N_IN_FILE)
     parts = [(which, run, start) for run in runs(kit[which]) for start in starts]
-    described = study.description(*DIFFUSION, kit=replication.FROZEN)
+    # Without the number of test images: subjects of other data need not have seen the same ones.
+    described = {
+        "data": study.identity,
+        "weights": study.weights(*DIFFUSION),
+        "settings": keys.settings_of(study.preset),
+        "kit": replication.FROZEN,
+    }
     return jobs.Job(study, parts, make, functools.partial(gather, parts), described)
 
 

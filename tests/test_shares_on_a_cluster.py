@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from data_scripts import ch16_replicate_figures, fill_features, fill_kit
 from latentcortex import store
 from latentcortex.studies import image_rows, results, targets
+from latentcortex.studies.study import Study
 
 SCRIPTS = results.shipped_folder("data_scripts")
 SLURM = SCRIPTS / "slurm_array.sh"
@@ -149,3 +152,15 @@ def test_scripts_that_fill_the_cache_are_run_by_name(name, capsys, monkeypatch):
         main(["run", name, "--help"])
     assert end.value.code == 0 and "--shard" in capsys.readouterr().out
     assert Path(SCRIPTS, f"{name}.py").is_file()
+
+
+@pytest.mark.parametrize("script", [ch16_replicate_figures, fill_features, fill_kit])
+def test_subjects_of_other_data_need_not_have_seen_the_same_test_images(study, script):
+    halves = Study(study.preset, study.root)
+    halves.__dict__["tables"] = {
+        subject: table[(table["image_id"] % 2 == k) | ~table["shared"]]
+        for k, (subject, table) in enumerate(study.tables.items())
+    }
+    with pytest.raises(ValueError, match="different shared images"):
+        _ = halves.image_ids
+    assert script.make_job(halves, SimpleNamespace(rehearse=True)).parts
