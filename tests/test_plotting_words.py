@@ -29,6 +29,9 @@ def test_numbers_look_as_in_print(raw, expected):
         "VGG-16",
         "a %s of",
         "x)-1",
+        "results/-3.npz",
+        "[here](#-2)",
+        "2\u00a0%-4\u00a0%",
     ],
 )
 def test_hyphens_that_are_no_signs_stay(text):
