@@ -1,6 +1,7 @@
 """The kit for figures 6 to 9 is the frozen one; its verdicts follow its rule; parts are those of one run."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -153,3 +154,16 @@ def test_other_sessions_keep_their_scores_elsewhere(small):
         for name, changes in settings.items()
     }
     assert len(set(folders.values())) == 3
+
+
+def test_a_damaged_area_is_an_error_and_not_one_that_was_never_drawn(small, tmp_path):
+    root = shutil.copytree(small.root, tmp_path / "damaged")
+    KIT["areas"] = {"early": ["streams", "early"], "faces": ["floc-faces", "FFA-1"]}
+    assert set(replication.read_areas(Study(small.preset, root), "subj01").areas) == {"early", "faces"}
+    path = root / "nsddata/freesurfer/fsaverage/label/lh.floc-faces.mgz"
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(ValueError, match="lh.floc-faces.mgz"):
+        replication.read_areas(Study(small.preset, root), "subj01")
+    KIT["areas"] = {"V1": ["prf-visualrois", "V1v"]}
+    with pytest.raises(FileNotFoundError, match="none of the areas V1 of subj01"):
+        replication.read_areas(Study(small.preset, root), "subj01")

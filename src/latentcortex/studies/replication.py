@@ -69,16 +69,24 @@ def read_areas(study, subject):
     ------
     FileNotFoundError
         If the tree has none of the areas.
+    ValueError
+        If the file of an area is damaged.
     """
     root, space, sessions = study.root, study.preset.space, study.preset.sessions
-    found = {}
-    for name, (atlas, *regions) in read_kit()["areas"].items():
+    found, areas = {}, read_kit()["areas"]
+    for name, (atlas, *regions) in areas.items():
         try:
-            found[name] = nsd.roi_mask(root, atlas, regions, space, subject)
-        except (FileNotFoundError, ValueError) as error:  # no such atlas, or no such region in it
-            missing = error
+            table, codes = nsd.roi_names(root, atlas), nsd.roi(root, atlas, space, subject)
+        except FileNotFoundError:  # not drawn in this data set; a damaged file is an error
+            continue
+        mask = np.isin(codes, table["code"][table["name"].isin(regions)])
+        if mask.any() and set(regions) <= set(table["name"]):
+            found[name] = mask
     if not found:
-        raise missing
+        raise FileNotFoundError(
+            f"{root} has none of the areas {', '.join(areas)} of {subject} in {space}: latentcortex check "
+            "says what is missing."
+        )
     mask = np.logical_or.reduce(list(found.values())) & nsd.finite_mask(root, subject, space, sessions)
     train, test = nsd.image_responses(root, subject, space, sessions, mask)
     try:
