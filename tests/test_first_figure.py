@@ -68,10 +68,12 @@ def desk(python, tmp_path_factory):
         "latentcortex": f'exec {python} -m latentcortex.command "$@"',
         "python": f'exec {python} "$@"',
         "jupyter": f'shift\nexec {python} -m nbconvert "$@"',
-        # Tasks one after the other, as a cluster with one node.
-        "sbatch": "range=${1#--array=}; shift\nfor task in $(seq ${range%-*} ${range#*-}); do\n"
+        # Tasks one after the other, as a cluster with one node. They print into a file; it prints a number.
+        "sbatch": "while [[ $1 == --* ]]; do [[ $1 == --array=* ]] && range=${1#--array=}; shift; done\n"
+        "for task in $(seq ${range%-*} ${range#*-}); do\n"
         "SLURM_ARRAY_TASK_ID=$task SLURM_ARRAY_TASK_MIN=${range%-*} "
-        'SLURM_ARRAY_TASK_COUNT=$((${range#*-} - ${range%-*} + 1)) bash "$@" || exit 1\ndone',
+        'SLURM_ARRAY_TASK_COUNT=$((${range#*-} - ${range%-*} + 1)) bash "$@" >> slurm.log || exit 1\ndone\n'
+        "echo 7",
     }
     (folder / "bin").mkdir()
     for name, text in commands.items():
@@ -135,8 +137,11 @@ def test_a_cluster_makes_all_shares(desk):
         typed(desk, *(line for line in as_run(second) if not line.startswith("latentcortex run")))
     (block,) = blocks("Path 3: a cluster")
     lines = [line.replace("--repeats 5", "--repeats 1") for line in as_run(block)]
-    lines = [f"{line} --rehearse" if "kit" in line or "replicate" in line else line for line in lines]
-    printed = typed(desk, 'export LATENTCORTEX_PRESET="$PWD/laion.toml"', *lines)
+    lines = [re.sub("(fill_kit|ch16_replicate_figures)", r"\1 --rehearse", line) for line in lines]
+    typed(desk, 'export LATENTCORTEX_PRESET="$PWD/laion.toml"', *lines)
+    waits = [line.count("--dependency=afterok:$job") for line in lines if "sbatch" in line]
+    assert waits == [0, 1, 1, 1]  # each reads files of the one before
+    printed = (desk / "slurm.log").read_text()
     assert "latents: 280 images in 3 files" in printed
     assert "240 drawings in 6 parts are kept." in printed  # 40 images, 3 conditions, 2 subjects
     assert "18 parts are kept" in printed and re.search(r"^6b +confirmed", printed, re.MULTILINE)
