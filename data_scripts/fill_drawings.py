@@ -16,12 +16,12 @@ def make(study, subject, condition, repeat, start):
     """Draw some test images; the drawings are kept where `drawings.drawings` looks for them."""
     ids = study.image_ids[start : start + drawings.N_IN_BLOCK]
     drawings.drawings(study, subject, RECIPES[condition], repeat, ids)
-    return {"image_ids": ids}
+    return {"drawn": ids}  # `store.save` needs an array, and image_ids would be their index
 
 
 def gather(parts, _study, load):
     """Say what is there; there is no product."""
-    n_drawings = sum(len(load(*part)["image_ids"]) for part in parts)
+    n_drawings = sum(len(load(*part)["drawn"]) for part in parts)
     print(f"{n_drawings:,} drawings in {len(parts):,} parts are kept.")
     return {}
 
