@@ -154,7 +154,8 @@ def found_04():
     r2 = product("ch00_open_the_book")["penalty_r2"][0, :, 1]  # by penalty, of new images
     none, best = (plotting.typeset(f"{value:.2f}") for value in (r2[0], r2.max()))
     return (
-        f"In subject 1, a penalty lifts a decoder's R² on new images from {none}, with hardly any, to {best}."
+        f"In subject 1, a penalty lifts a decoder's R² on new images from {none}, with hardly any, to {best} "
+        "at best."
     )
 
 
@@ -168,13 +169,16 @@ def found_05():
 
 
 def found_06():
-    """Return how often a drawing keeps the setting of its scene, from z and c and from z alone."""
+    """Return how often a drawing keeps the setting of its scene, from z and c and from each alone."""
     of = product("ch09_measure_reconstructions")
     setting = of["drawings"][..., of.provenance["scores"].index("setting")].mean(axis=3)
-    both, z_only = (setting[:, :, sampler.CONDITIONS.index(name)] for name in ("both", "z_only"))
+    both, c_only, z_only = (
+        setting[:, :, sampler.CONDITIONS.index(name)] for name in ("both", "c_only", "z_only")
+    )
+    c_alone, z_alone = (plotting.typeset(f"{of_one.mean():.0%}") for of_one in (c_only, z_only))
     return (
-        f"Drawn from both z and c, {percent(over_images(both, 7))} of the scenes keep their setting, from z "
-        f"alone {plotting.typeset(f'{z_only.mean():.0%}')}."
+        f"Drawn from both z and c, {percent(over_images(both, 7))} of the scenes keep their setting, from c "
+        f"alone {c_alone}, from z alone {z_alone}."
     )
 
 
