@@ -93,7 +93,9 @@ def from_wheel(notebook, wheel):
 
     A page without a setup cell, such as the front page, stays as it is.
     """
-    text, n = re.subn(r"latentcortex @ git\+[^\s\\\"]+", f"latentcortex @ {wheel.as_uri()}", notebook)
+    # In the setup cell, not in commands that the text shows.
+    address = r"(%pip install [^\n]*latentcortex @ )git\+[^\s\\\"]+"
+    text, n = re.subn(address, lambda match: match[1] + wheel.as_uri(), notebook)
     if n > 1:
         raise ValueError(f"Expected one address that the notebook installs from, got {n}.")
     return text

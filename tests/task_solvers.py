@@ -190,6 +190,10 @@ SOLVERS = {
         lambda d: best_of(preference(d)),
         lambda d: best_of({k: held_out(x, d["z"]) for k, x in d["betas"].items()}),
     ),
+    "16_rate": (
+        lambda d: 1 / np.polyfit(d["tflop"], d["seconds"], 1)[0],
+        lambda d: d["tflop"].sum() / d["seconds"].sum(),
+    ),
 }
 
 # Task: answers that need no method, because of how the data are made or because the tolerance is wide.
@@ -245,5 +249,9 @@ SHORTCUTS = {
         "worst c": lambda d: least_of({k: held_out(x, d["c"]) for k, x in d["betas"].items()}),
         "loudest": lambda d: best_of(all_std(d["betas"])),
         "most voxels": lambda d: best_of({k: x.shape[1] for k, x in d["betas"].items()}),
+    },
+    "16_rate": {
+        "middle": lambda _: 14,
+        "longest run alone": lambda d: d["tflop"].max() / d["seconds"][d["tflop"].argmax()],
     },
 }

@@ -16,6 +16,7 @@ MODULES = {
     "planted_data": ("01_sessions", "02_ceiling", "03_noise_share", "04_penalty"),
     "planted_decoding": ("05_region", "06_strength", "07_shared", "08_setting", "09_needs_brain"),
     "planted_encoding": ("10_field", "11_two_draws", "12_layer", "13_mixture", "14_leak", "15_preference"),
+    "planted_study": ("16_rate",),
 }
 
 
@@ -204,11 +205,11 @@ def points(*scores, out_of=None):
 
 def _modules():
     """Return the modules of `MODULES`. They need NumPy, so they are loaded with a task."""
-    from latentcortex.teaching import planted_data, planted_decoding, planted_encoding
+    from latentcortex.teaching import planted_data, planted_decoding, planted_encoding, planted_study
 
     return {
         module.__name__.rpartition(".")[2]: module
-        for module in (planted_data, planted_decoding, planted_encoding)
+        for module in (planted_data, planted_decoding, planted_encoding, planted_study)
     }
 
 
