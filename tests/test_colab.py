@@ -51,7 +51,7 @@ def test_the_setup_cell_of_each_chapter_is_given_the_wheel(tmp_path):
         first = next(c for c in json.loads(new)["cells"] if c["cell_type"] == "code")
         assert re.findall(r'"latentcortex @ (\S+)"', "".join(first["source"])) == [wheel.as_uri()]
     with pytest.raises(ValueError, match="one address"):
-        colab.from_wheel("latentcortex @ git+a latentcortex @ git+b", wheel)
+        colab.from_wheel("%pip install latentcortex @ git+a\n%pip install latentcortex @ git+b", wheel)
 
 
 def test_a_cell_that_shows_less_than_in_the_clone_is_named():
