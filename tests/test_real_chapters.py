@@ -40,6 +40,14 @@ def calls(tree):
             yield getattr(node.func, "attr", None) or node.func.id, node
 
 
+def calls_without_condition(path):
+    """Yield name and call of each call that no `if` of its cell guards."""
+    for tree in trees(path):
+        for statement in tree.body:
+            if not isinstance(statement, ast.If):
+                yield from calls(statement)
+
+
 @each_chapter
 def test_sessions_batches_dtype_and_revisions_are_those_of_the_preset(path):
     found = [
@@ -68,14 +76,7 @@ def test_regions_are_asked_for_in_a_space_and_of_a_subject(path):
 
 @each_chapter
 def test_networks_that_know_rendered_scenes_alone_are_loaded_under_a_condition(path):
-    found = [
-        ast.unparse(call)
-        for tree in trees(path)
-        for statement in tree.body
-        if not isinstance(statement, ast.If)
-        for name, call in calls(statement)
-        if name in OF_MINI
-    ]
+    found = [ast.unparse(call) for name, call in calls_without_condition(path) if name in OF_MINI]
     assert found == []
 
 
@@ -101,10 +102,7 @@ def test_maps_are_drawn_by_the_door_that_knows_spaces_without_a_surface(path):
     drawing = {"flatmap", "winner_map", "two_dimensional_map", "compared_flatmaps", "inflated"}
     found = [
         ast.unparse(call)
-        for tree in trees(path)
-        for statement in tree.body
-        if not isinstance(statement, ast.If)
-        for name, call in calls(statement)
+        for name, call in calls_without_condition(path)
         if name in drawing and ast.unparse(call.func).startswith("plotting.")
     ]
     assert found == []
