@@ -22,6 +22,10 @@ fi
 : "${LATENTCORTEX_CACHE:?set it to a folder that all nodes share}"
 first=${SLURM_ARRAY_TASK_MIN:-0}
 count=${SLURM_ARRAY_TASK_COUNT:-1}
+if [ "$((${SLURM_ARRAY_TASK_MAX:-$((first + count - 1))} - first + 1))" -ne "$count" ]; then
+    echo "An array with gaps (a step, or a list of numbers) would leave shares unmade: give --array=0-$((count - 1))" >&2
+    exit 2
+fi
 script=$1
 shift
 exec latentcortex run "$script" --shard "$((SLURM_ARRAY_TASK_ID - first))/$count" "$@"

@@ -187,3 +187,10 @@ def test_rows_are_read_in_the_order_asked_for_without_holding_them_twice(tmp_pat
     np.testing.assert_array_equal(ids, order)
     np.testing.assert_array_equal(arrays["g1"][:, 5], order)
     assert peak < 1.5 * arrays["g1"].nbytes
+
+
+@pytest.mark.parametrize("ask", [lambda preset: check_networks(preset, ["judge"]), scores.instruments])
+def test_an_unknown_protocol_is_refused_by_name(ask):
+    preset = dataclasses.replace(presets.get("mini"), protocol="mindeye3")
+    with pytest.raises(ValueError, match="no protocol 'mindeye3'. Protocols: mindeye2"):
+        ask(preset)

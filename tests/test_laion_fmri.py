@@ -211,6 +211,12 @@ def no_regions(source):
     shutil.rmtree(source / "derivatives/rois/sub-01")
 
 
+def region_twice(source):
+    path = next((source / "derivatives/rois/sub-01").rglob("*_label-V1v_mask.nii.gz"))
+    (path.parent / "older").mkdir()
+    shutil.copy(path, path.parent / "older")
+
+
 def half_the_embeddings(source):
     path = source / laion_files.EMBEDDINGS.format("CLIP")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -231,6 +237,7 @@ def ceiling_beyond(source):
         (no_label, "lacks label"),
         (unknown_label, "metadata.csv lacks strange.jpg"),
         (no_regions, "No masks of regions"),
+        (region_twice, "Two masks are of the region V1v: .*older"),
         (half_the_embeddings, "CLIP_embeddings.h5 is truncated or damaged"),
         (ceiling_beyond, "percent from 0 to below 100"),
     ],

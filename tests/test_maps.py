@@ -44,6 +44,14 @@ def test_responses_are_those_of_the_tree(study, seen, areas):
         np.testing.assert_array_equal(seen.areas[name], nsd.roi_mask(study.root, atlas, list(names))[visual])
 
 
+def test_a_large_mask_is_thinned_and_a_small_one_stays(rng):
+    small, large = rng.random((20, 10)) < 0.5, rng.random(40_000) < 0.7
+    np.testing.assert_array_equal(maps.thinned(small), small)
+    found = maps.thinned(large)
+    assert found.sum() == maps.N_THINNED and not (found & ~large).any()
+    np.testing.assert_array_equal(maps.thinned(large), found)
+
+
 def test_features_are_predicted_from_through_their_components(seen, values, monkeypatch):
     monkeypatch.setattr(maps, "N_COMPONENTS", 8)
     n = seen.n_train

@@ -9,7 +9,7 @@ import pytest
 
 from latentcortex import nsd, presets
 from latentcortex.open_data import bold5000, bold5000_images, bold5000_standin
-from latentcortex.studies import open_brains, open_study
+from latentcortex.studies import decoding, open_brains, open_study
 from latentcortex.studies import open_brains_scores as scores
 
 N_PER_RUN = 4
@@ -72,6 +72,17 @@ def test_other_showings_of_the_test_images_in_the_training_raise_the_score(found
     gain = found[2].groupby(["subject", "target"])[["with", "without"]].mean()
     assert (gain["with"] > gain["without"]).loc[(slice(None), "z")].all()
     assert len(found[2]) == sum(3 * n for n in found[2].groupby("subject")["image_id"].nunique())
+
+
+def test_rows_of_earlier_showings_hold_as_much_noise_as_training_rows(brains):
+    read = decoding.read(brains.study, "subj01")
+    _, _, earlier, ids, last = scores._showings(read, np.random.default_rng(0))
+    single, known = read.single(scores.VISUAL_CORTEX), read.image_ids
+    assert len(earlier) == len(last) == len(ids)
+    for k in (0, len(ids) - 1):
+        rows = np.flatnonzero(known == ids[k])
+        np.testing.assert_allclose(earlier[k], single[rows[0]], atol=1e-6)  # training images are shown once
+        np.testing.assert_allclose(last[k], single[rows[-1]], atol=1e-6)
 
 
 def test_claims_are_differences_with_the_sign_that_their_names_say():

@@ -27,6 +27,7 @@ def test_numbers_look_as_in_print(raw, expected):
         "- 5 images",
         "2026-11-30",
         "VGG-16",
+        "betas[-1]",
         "a %s of",
         "x)-1",
         "results/-3.npz",

@@ -102,6 +102,9 @@ WRONG = {
     'base = "mini"\nlatent_shape = [4, 16]': "latent_shape of the preset 'my'",
     'base = "mini"\nimage_size = 60': "image_size of the preset 'my' is 60, which is no multiple",
     'base = "mini"\nbatch_size = 0': "batch_size of the preset 'my' is 0",
+    'base = "mini"\ndata = ""': "data of the preset 'my' is '': expected a folder",
+    'base = "sd14"\nmodel = ""': "model of the preset 'my' is ''",
+    'base = "sd14"\nspace = "fsaverage6"': "space of the preset 'my' is 'fsaverage6': expected one of",
     'base = "mini"\nname = "other"': "unknown field name",
     "base = 3": "base in .*my.toml is 3",
     'base = "min"': r"no preset 'min'.*line base in .*my.toml",
@@ -110,6 +113,12 @@ WRONG = {
     "strength = 0.5": 'my.toml lacks .*data.*Begin it with a line base = "sd14"',
     "strength: 0.5": "my.toml is not TOML",
 }
+
+
+@pytest.mark.parametrize("name", presets.NAMES)
+def test_a_file_with_the_name_of_a_preset_is_refused(written, name):
+    with pytest.raises(ValueError, match=f"Call it otherwise, for example my-{name}.toml"):
+        presets.get(written('base = "mini"\nstrength = 0.5', f"{name}.toml"))
 
 
 @pytest.mark.parametrize(("text", "message"), WRONG.items())

@@ -40,6 +40,14 @@ def test_a_product_is_found_by_its_script_and_its_data(saved, study):
     assert found.provenance["tolerance"] == TOLERANCE
 
 
+def test_presets_that_begin_with_the_same_letters_do_not_share_a_product(study):
+    identity = results.label(study.preset, study.root)
+    first = identity.partition("-")[0]
+    names = [first, first[:1], f"{first}-{identity.split('-')[1]}"]
+    labels = [results.label(dataclasses.replace(study.preset, name=name), study.root) for name in names]
+    assert labels == [identity, *(f"{name}-{identity}" for name in names[1:])]
+
+
 def test_a_missing_product_is_false_and_says_what_makes_it(folder, study, capsys):
     missing = product("ch09_measure_reconstructions", study.root, "-pictures", preset=study.preset)
     assert not missing and folder.is_dir()

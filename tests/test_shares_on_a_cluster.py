@@ -107,6 +107,10 @@ def test_the_array_says_what_it_needs():
         ["bash", str(SLURM), "fill_drawings"], env=plain | {"SLURM_ARRAY_TASK_ID": "0"}, **ask
     )
     assert inside.returncode != 0 and "a folder that all nodes share" in inside.stderr
+    steps = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_MAX": "14"}
+    cache = {"LATENTCORTEX_CACHE": "cache", "SLURM_ARRAY_TASK_COUNT": "8"}
+    gaps = subprocess.run(["bash", str(SLURM), "fill_drawings"], env=plain | steps | cache, **ask)
+    assert gaps.returncode == 2 and "give --array=0-7" in gaps.stderr
 
 
 @pytest.mark.parametrize(("lent", "names"), [(None, ["0", "1"]), ("2, GPU-5c", ["2", "GPU-5c"])])

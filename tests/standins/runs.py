@@ -5,6 +5,7 @@ file names contain one of the names; the report beside the settings has a line f
 """
 
 import ast
+import dataclasses
 import datetime
 import json
 import os
@@ -17,6 +18,8 @@ from pathlib import Path
 import nbformat
 import numpy as np
 from nbclient import NotebookClient
+
+from latentcortex.shared_space import TrainingSettings
 
 CLONE = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((CLONE / "book").glob("*.ipynb"))
@@ -32,6 +35,7 @@ _SMALLER = {
     # Noise is removed from all images, not from a few test images.
     "ch11_follow_the_noise": {"N_STEPS": "4", "REMOVED": "(2, 4)", "AVERAGED": "(2,)", "N_DRAWS": "2"},
 }
+_SHORT = TrainingSettings(epochs=2, steps_per_epoch=4, warmup_epochs=1, trials_per_subject=14)
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*): (.*)$", re.MULTILINE)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _IN_PACKAGE = re.compile(r"(?:latentcortex|data_scripts)/(\S+?\.py)(?::|\", line )(\d+)")
@@ -68,6 +72,8 @@ def run_script(path, settings, cache):
         options += ["--images", "6"]
     if "validation.add_options" in source:
         options += ["--validation-images", "6", "--subjects", "1"]
+    if "add_seeds" in source:
+        options += ["--seeds", "1"]
     if "replication.add_options" in source:
         options += ["--rehearse"]
     command = [sys.executable, "-m", "standins.runs", "--script", str(path), *options]
@@ -150,7 +156,12 @@ def _run_smaller(path, options):
 
     from standins import judges
 
+    from latentcortex.studies import plans
+
     judges.shrink()
+    # Networks of the shared space that have learned next to nothing; the steps are counted by the epoch.
+    short = {stage: plans.every(_SHORT) for stage in ("pretraining", "finetuning", "scratch")}
+    plans.PLANS[0] = dataclasses.replace(plans.SMALL, **short)
     body, names = ast.parse(path.read_text()), {"__name__": "__main__", "__doc__": None}
     names["__doc__"] = ast.get_docstring(body)
     names["__file__"] = str(path)

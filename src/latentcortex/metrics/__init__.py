@@ -36,7 +36,7 @@ from latentcortex.metrics.intervals import (
     t_interval,
 )
 from latentcortex.metrics.networks import NETWORKS, load_network, source_of_weights
-from latentcortex.metrics.protocols import PROTOCOLS, Protocol, Score
+from latentcortex.metrics.protocols import PROTOCOLS, Protocol, Score, protocol
 from latentcortex.metrics.scoring import extract, score
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "paired_difference",
     "pixcorr",
     "project_on_span",
+    "protocol",
     "random_training_rows",
     "repeat_consistency",
     "retrieval",

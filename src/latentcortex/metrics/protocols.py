@@ -222,3 +222,10 @@ def _mini():
 
 
 PROTOCOLS = {made.name: made for made in (_mindeye2(), _brain_diffuser(), _takagi(), _mini())}
+
+
+def protocol(name):
+    """Return the `Protocol` of a name; raise ValueError with the known names if there is none."""
+    if name not in PROTOCOLS:
+        raise ValueError(f"There is no protocol {name!r}. Protocols: {', '.join(PROTOCOLS)}.")
+    return PROTOCOLS[name]

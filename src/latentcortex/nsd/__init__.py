@@ -31,7 +31,15 @@ from latentcortex.nsd.repeats import (
     validation_split,
     zscore,
 )
-from latentcortex.nsd.responses import betas, finite_mask, image_responses, ncsnr, scaled_betas, sessions
+from latentcortex.nsd.responses import (
+    SPACES,
+    betas,
+    finite_mask,
+    image_responses,
+    ncsnr,
+    scaled_betas,
+    sessions,
+)
 from latentcortex.nsd.saving import SavedMap, read_map, save_map
 from latentcortex.nsd.splits import SPLIT_NAMES, Split, distance_quantiles, splits
 from latentcortex.nsd.stimuli import images
@@ -40,6 +48,7 @@ from latentcortex.nsd.tree import subjects
 from latentcortex.nsd.trees import read_image_names, write_tree
 
 __all__ = [
+    "SPACES",
     "SPLIT_NAMES",
     "Finding",
     "ImageSet",

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from latentcortex import store
-from latentcortex.nsd import inspected_betas, surfaces, tree, volumes
+from latentcortex.nsd import inspected_betas, tree, volumes
 from latentcortex.nsd.captions import captions
 from latentcortex.nsd.chapters import (
     ALL_IMAGES_AT_ONCE,
@@ -34,6 +34,7 @@ from latentcortex.nsd.images_by_range import images_there
 from latentcortex.nsd.inspected_betas import in_words
 from latentcortex.nsd.published import published_models
 from latentcortex.nsd.regions import roi, roi_names
+from latentcortex.nsd.responses import SPACES
 from latentcortex.nsd.stimuli import NO_IMAGES, images, open_stimuli
 
 _DESIGN = "nsddata/experiments/nsd/nsd_expdesign.mat"
@@ -73,8 +74,8 @@ def inspect(root, subjects=None, space="fsaverage", sessions=None, chapters=None
     """
     chosen = tuple(chapters_for(root) if chapters is None else chapters)
     needs(chosen)  # refuses unknown ones
-    if space not in (known := (*surfaces.SPACES, *volumes.SPACES)):
-        raise ValueError(f"Can't check betas in space {space!r}. There are: {', '.join(known)}.")
+    if space not in SPACES:
+        raise ValueError(f"Can't check betas in space {space!r}. There are: {', '.join(SPACES)}.")
     asked = Asked(Path(root), tuple(subjects or ()), space, sessions and tuple(sessions), chosen)
     near = [folder for folder in (asked.root.parent, *asked.root.glob("*")) if (folder / "nsddata").is_dir()]
     if near and not (asked.root / "nsddata").is_dir():

@@ -16,6 +16,7 @@ from latentcortex.nsd.recorded import RecordedTrials
 from latentcortex.nsd.repeats import average_repeats, zscore
 from latentcortex.nsd.tree import check_subject, existing_path
 
+SPACES = (*surfaces.SPACES, *volumes.SPACES)  # that betas are read in
 _BETAS = "betas_fithrf_GLMdenoise_RR"
 
 
@@ -173,9 +174,8 @@ def ncsnr(root, subject, space="fsaverage", betas=_BETAS):
 def open_space(root, subject, space, betas):
     """Return the reader of a space and the folder of its betas."""
     check_subject(root, subject)
-    if space not in (*surfaces.SPACES, *volumes.SPACES):
-        spaces = ", ".join((*surfaces.SPACES, *volumes.SPACES))
-        raise ValueError(f"Can't read betas in space {space!r}. There are: {spaces}.")
+    if space not in SPACES:
+        raise ValueError(f"Can't read betas in space {space!r}. There are: {', '.join(SPACES)}.")
     parent = "fsaverage" if space == "fsaverage5" else space
     parent = existing_path(root, f"nsddata_betas/ppdata/{subject}/{parent}")
     folder = parent / betas

@@ -226,10 +226,16 @@ def _laid(inside, pairs):
 def _read_masks(source, subject):
     """Return the regions by label, bool (nx, ny, nz), and the affine."""
     folder = source / f"derivatives/rois/sub-{subject:02d}"
-    pattern, masks, affine = re.compile(r".*_space-T1w_res-1pt8_label-([^_]+)_mask\.nii\.gz"), {}, None
+    pattern = re.compile(r".*_space-T1w_res-1pt8_label-([^_]+)_mask\.nii\.gz")
+    found, masks, affine = {}, {}, None
     for path in sorted(folder.rglob("*_mask.nii.gz")):
         if match := pattern.fullmatch(path.name):
-            image = read_image(path)
+            if match[1] in found:
+                raise ValueError(
+                    f"Two masks are of the region {match[1]}: {found[match[1]]} and {path}. Remove the one "
+                    "that you do not want."
+                )
+            found[match[1]], image = path, read_image(path)
             masks[match[1]] = np.asarray(image.dataobj) > 0
             affine = image.affine
     if not masks:

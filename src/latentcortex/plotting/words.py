@@ -3,8 +3,9 @@
 import re
 
 MINUS, SPACE = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
-# Not between words, as in "two-way", nor between the ends of a range, as in "2-4" and "2%-4%", nor in a path.
-HYPHEN = re.compile(r"(?<![\w.)\]%/#-])-(?=\.?\d)")
+# Not between words, as in "two-way", nor between the ends of a range, as in "2-4" and "2%-4%", nor in a path,
+# nor as the index of an array, "a[-1]".
+HYPHEN = re.compile(r"(?<![\w.)\]%/#-])(?<!\w\[)-(?=\.?\d)")
 PERCENT = re.compile(r"(?<=\d) ?%(?!\w)")
 INTERVAL = re.compile(rf"\[([\d.]+){SPACE}%, ([\d.]+){SPACE}%\]")
 

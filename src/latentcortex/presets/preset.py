@@ -227,6 +227,11 @@ def _distinct_numbers(values):
 
 # field: whether a value is possible, in bounds that NaN fails, and what is expected in words
 _POSSIBLE = {
+    "data": (len, 'a folder, or "mini"'),
+    "space": (lambda space: space in nsd.SPACES, f"one of {', '.join(nsd.SPACES)}"),
+    "model": (len, "a folder or hub id"),
+    "guide": (len, "a folder, or name/pretrained of open_clip"),
+    "judge": (len, "a folder, or name/pretrained of open_clip"),
     "subjects": (_distinct_numbers, "different whole numbers from 1 on, such as [1, 2]"),
     "sessions": (_distinct_numbers, "different whole numbers from 1 on, such as [1, 2]"),
     "criteria": (len, "at least one name"),

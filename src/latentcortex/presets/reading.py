@@ -62,6 +62,11 @@ def _path_of(name, folder, origin):
             f"settings, which ends in .toml. The name comes from the {origin}."
         )
     path = folder / store.expanded_path(str(name), f"The {origin}", "a folder or a file of settings")
+    if path.stem in NAMES:
+        raise ValueError(
+            f"{path} has the name of a preset of the package, so its products would be taken for that one's. "
+            f"Call it otherwise, for example my-{path.name}."
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"No file of settings at {path.absolute()}. Its name comes from the {origin}; write the whole "

@@ -47,7 +47,7 @@ def check_networks(preset, networks):
 
 
 def _check_protocol(preset):
-    for name in sorted({score.network for score in metrics.PROTOCOLS[preset.protocol].scores} - {None}):
+    for name in sorted({score.network for score in metrics.protocol(preset.protocol).scores} - {None}):
         if name not in metrics.NETWORKS or Path(preset.judge, f"{name}.safetensors").is_file():
             continue
         source = metrics.source_of_weights(name)

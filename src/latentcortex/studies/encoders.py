@@ -97,7 +97,7 @@ def encoder_of_scores(study, subject):
     callable
         Function from the result of `scores.Scorer.extract` to responses, a tensor (n, n_voxels).
     """
-    protocol = metrics.PROTOCOLS[study.preset.protocol]
+    protocol = metrics.protocol(study.preset.protocol)
     betas, ids, _ = decoding.read(study, subject).averages(VISUAL_CORTEX)[0]
     layers = {
         one.key: functools.partial(_layer_of_images, study, one, ids)
@@ -110,7 +110,7 @@ def encoder_of_scores(study, subject):
 
 def _layer_of_images(study, score, image_ids):
     """Return what a score compares, a tensor (n, ...), of images that are read in parts."""
-    protocol = metrics.PROTOCOLS[study.preset.protocol]
+    protocol = metrics.protocol(study.preset.protocol)
     protocol, networks = dataclasses.replace(protocol, scores=(score,)), instruments(study.preset)
     found, start = None, 0
     for images in image_parts(study.preset, study.root, image_ids):

@@ -27,7 +27,7 @@ def names_for(preset, *names):
         Those that the preset's protocol has. If it lacks one, its other criteria follow.
     """
     criteria = criteria_of(preset)
-    known = {one.name for one in metrics.PROTOCOLS[preset.protocol].scores} | set(criteria)
+    known = {one.name for one in metrics.protocol(preset.protocol).scores} | set(criteria)
     found = [name for name in names if name in known]
     return found if len(found) == len(names) else list(dict.fromkeys([*found, *criteria]))
 

@@ -93,7 +93,8 @@ def leak_of_repeats(brains, targets=TARGETS):
     """Return what a decoder gains if other showings of the test images are in its training.
 
     The last showing of up to `N_LEAKED` repeated images tests. One decoder learns from images of its own. The
-    other learns from as many rows, but some of these are the earlier showings of the test images. All voxels.
+    other learns from as many rows, but some of these are earlier showings of the test images. No such row
+    averages more showings than most training images have, so it holds no less noise. All voxels.
 
     Returns
     -------
@@ -125,15 +126,15 @@ def leak_of_repeats(brains, targets=TARGETS):
 
 def _showings(read, rng):
     """Return averages and ids of training images, those of earlier showings of test images, and the last."""
-    (betas, ids, _), _ = read.averages(VISUAL_CORTEX)
+    (betas, ids, n_showings), _ = read.averages(VISUAL_CORTEX)
     single, shared = read.single(VISUAL_CORTEX), read.table["shared"].to_numpy()
-    is_last = read.table.groupby("image_id").cumcount(ascending=False).to_numpy() == 0
+    shown = read.table.groupby("image_id")
+    is_last = shown.cumcount(ascending=False).to_numpy() == 0
     repeated = np.unique(read.image_ids[shared & ~is_last])
     repeated = np.sort(rng.permutation(repeated)[:N_LEAKED])
     chosen = np.isin(read.image_ids, repeated)
-    earlier, earlier_ids, _ = nsd.average_repeats(
-        single[chosen & ~is_last], read.image_ids[chosen & ~is_last]
-    )
+    is_earlier = chosen & ~is_last & (shown.cumcount() < np.median(n_showings)).to_numpy()
+    earlier, earlier_ids, _ = nsd.average_repeats(single[is_earlier], read.image_ids[is_earlier])
     last = nsd.average_repeats(single[chosen & is_last], read.image_ids[chosen & is_last])[0]
     return betas, ids, earlier, earlier_ids, last
 

@@ -76,7 +76,7 @@ def state(path, scripts):
 def label(preset, root):
     """Return the end of a product's name: the data, and the preset if the data do not name it."""
     identity = nsd.identity(root, preset.subject_names, preset.space)
-    return identity if identity.startswith(preset.name) else f"{preset.name}-{identity}"
+    return identity if identity.partition("-")[0] == preset.name else f"{preset.name}-{identity}"
 
 
 @dataclass(frozen=True)

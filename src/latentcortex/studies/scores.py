@@ -14,7 +14,7 @@ from latentcortex.store import rows_of
 @functools.cache
 def instruments(preset):
     """Return the networks that the preset's protocol asks for, by name."""
-    asked = {score.network for score in metrics.PROTOCOLS[preset.protocol].scores}
+    asked = {score.network for score in metrics.protocol(preset.protocol).scores}
     folder = preset.judge if Path(preset.judge).is_dir() else None
     published = {
         name: metrics.load_network(name, folder, True, preset.device, preset.judge_revision)
@@ -44,7 +44,7 @@ class Scorer:
     """
 
     def __init__(self, preset, originals):
-        self.protocol, self.originals = metrics.PROTOCOLS[preset.protocol], originals
+        self.protocol, self.originals = metrics.protocol(preset.protocol), originals
         self.networks = instruments(preset)
         self.true = self.extract(originals)
         self.groups = self._groups()

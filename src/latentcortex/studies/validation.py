@@ -29,7 +29,7 @@ def criteria_of(preset):
     ValueError
         If the preset's ``criteria`` names one that its protocol does not have.
     """
-    known = metrics.PROTOCOLS[preset.protocol].criteria
+    known = metrics.protocol(preset.protocol).criteria
     names = known if preset.criteria is None else preset.criteria
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -103,8 +103,9 @@ def features_of(study, split):
 def caption_agreement(study, image_ids):
     """Return how often an image is identified among the others when one person's caption stands for all.
 
-    c of the first caption is compared with c of the other captions, whose mean over images is taken off. No
-    decoder of c can be expected to identify images better than people who describe what they see.
+    c of the first caption is compared with c of the other captions, whose mean over images is taken off. It
+    says how far people agree on what an image shows. That is a yardstick for decoders of c, and no bound,
+    because a decoder is compared with the mean over several people.
 
     Parameters
     ----------
