@@ -212,7 +212,7 @@ def no_regions(source):
 
 
 def region_twice(source):
-    path = next((source / "derivatives/rois/sub-01").rglob("*_label-V1v_mask.nii.gz"))
+    path = next((source / "derivatives/rois/sub-01").rglob("*_res-1pt8_label-V1v_mask.nii.gz"))
     (path.parent / "older").mkdir()
     shutil.copy(path, path.parent / "older")
 

@@ -35,8 +35,8 @@ _SMALLER = {
     # Noise is removed from all images, not from a few test images.
     "ch11_follow_the_noise": {"N_STEPS": "4", "REMOVED": "(2, 4)", "AVERAGED": "(2,)", "N_DRAWS": "2"},
 }
-_SHORT = TrainingSettings(epochs=2, steps_per_epoch=4, warmup_epochs=1, trials_per_subject=14)
-_RAISED = re.compile(r"^([A-Za-z_][\w.]*): (.*)$", re.MULTILINE)
+_SHORT = TrainingSettings(epochs=4, steps_per_epoch=2, warmup_epochs=1, trials_per_subject=14)
+_RAISED = re.compile(r"^([\w.]*(?:Error|Exception)): (.*)$", re.MULTILINE)
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _IN_PACKAGE = re.compile(r"(?:latentcortex|data_scripts)/(\S+?\.py)(?::|\", line )(\d+)")
 
@@ -154,9 +154,8 @@ def _run_smaller(path, options):
     """Run a script in this process, with some of its constants replaced before its last statement."""
     import resource
 
-    from standins import judges
-
     from latentcortex.studies import plans
+    from standins import judges
 
     judges.shrink()
     # Networks of the shared space that have learned next to nothing; the steps are counted by the epoch.
