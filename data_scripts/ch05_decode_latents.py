@@ -10,7 +10,7 @@ import numpy as np
 
 from latentcortex import features, nsd
 from latentcortex.decoders import LinearDecoder
-from latentcortex.studies import decoding, jobs
+from latentcortex.studies import decoding, jobs, maps
 from latentcortex.studies.responses import VISUAL_CORTEX, matched_voxels, streams
 from latentcortex.studies.scores import score_features, varies
 from latentcortex.studies.study import LAYERS
@@ -26,6 +26,12 @@ N_VALIDATION = 100  # training images that teach the rescaling and train nothing
 MAX_REPEATS = 3
 NETWORKS = ("vae", "text_encoder", "tokenizer", "guide")
 TOLERANCE = {"largest": 0.01}  # sums are rounded differently between machines, and a tie may break otherwise
+
+
+def regions_of(study):
+    """Return the regions of `REGIONS` that all subjects have. BOLD5000, for one, draws two of the streams."""
+    drawn = [maps.areas_of(study.root, study.preset.space, subject, REGIONS) for subject in study.subjects]
+    return {name: of for name, of in REGIONS.items() if all(masks[name].any() for masks in drawn)}
 
 
 def flat(study, image_ids, names=TARGETS):
@@ -56,7 +62,7 @@ def decode(test, true, betas, known, image_ids, is_fit=None, device=None):
 def from_region(study, subject, region):
     """Decode from random voxels of a region, as many as the smallest one has: (target, subsample, ...)."""
     read = decoding.read(study, subject)
-    sizes = {name: int(read.mask(one).sum()) for name, one in REGIONS.items()}
+    sizes = {name: int(read.mask(one).sum()) for name, one in regions_of(study).items()}
     (betas, ids, _), (test, test_ids, _) = read.averages(REGIONS[region])
     true_train, true_test = flat(study, ids), flat(study, test_ids)
     subsamples = [matched_voxels(sizes, number)[region] for number in range(N_SUBSAMPLES)]
@@ -159,7 +165,8 @@ def make(study, subject, name):
 
 def gather(study, load):
     """Stack the scores of all subjects, subjects first."""
-    arrays = jobs.stacked(load, study.subjects, REGIONS)
+    regions = list(regions_of(study))
+    arrays = jobs.stacked(load, study.subjects, regions)
     arrays["n_voxels"] = arrays["n_voxels"][:, 0]
     whole = jobs.stacked(lambda subject: load(subject, "all voxels"), study.subjects)
     arrays |= {f"whole_{name}": values for name, values in whole.items()}
@@ -173,14 +180,15 @@ def gather(study, load):
         "whole_identified": ["subject", "fit", "target", "test image"],
         "power": ["subject", "sessions", "repeats", "z and c"],
     }
-    provenance = {"subjects": study.subjects, "regions": list(REGIONS), "targets": TARGETS, "fits": FITS}
+    provenance = {"subjects": study.subjects, "regions": regions, "targets": TARGETS, "fits": FITS}
     more = {"test_image_ids": study.image_ids, "caption_ceiling": np.array(caption_ceiling(study))}
     return {"": (arrays | more, {**provenance, "axes": axes, "tolerance": TOLERANCE})}
 
 
 def make_job(study, _args):
     """Cut the work into parts."""
-    parts = [(subject, name) for subject in study.subjects for name in (*REGIONS, "all voxels", "power")]
+    names = (*regions_of(study), "all voxels", "power")
+    parts = [(subject, name) for subject in study.subjects for name in names]
     return jobs.Job(study, parts, make, gather, study.description(*NETWORKS, seed=SEED))
 
 

@@ -145,3 +145,10 @@ def test_voxels_that_rescaling_saw_are_those_of_all_visual_cortex(study, monkeyp
     assert found["r"].shape == found["edge_share"].shape == (len(ch05.FITS), 1)
     np.testing.assert_allclose(found["r"][1], found["r"][2], rtol=1e-4)
     assert found["r"][0] != found["r"][1]
+
+
+def test_only_regions_that_all_subjects_have_are_decoded(study):
+    # The tiny tree draws two of the four streams, as BOLD5000 does.
+    assert list(ch05.regions_of(study)) == ["early", "ventral", "all"]
+    job = ch05.make_job(study, None)
+    assert {name for _, name in job.parts} == {"early", "ventral", "all", "all voxels", "power"}
