@@ -133,9 +133,21 @@ def recipes_of(study, strengths):
 
 
 def image_ids_of(study, n_images):
-    """Choose images at random, the same whenever so many are asked for; None for all."""
-    order = np.random.default_rng([SEED, 1]).permutation(len(study.image_ids))
-    return study.image_ids[np.sort(order[:n_images])]
+    """Choose images at random, the same whenever so many are asked for; None for all.
+
+    The subjects of the ablations saw each of them three times, so that two showings can guide and the third
+    one judge.
+    """
+    if n_images is None:
+        return study.image_ids
+    counts = [study.tables[subject].groupby("image_id").size() for subject in study.subjects[:N_ABLATED]]
+    seen = study.image_ids[np.all([of.reindex(study.image_ids, fill_value=0) >= 3 for of in counts], axis=0)]
+    if not len(seen):
+        raise ValueError(
+            f"{', '.join(study.subjects[:N_ABLATED])} saw no test image three times in these sessions. Two "
+            "showings guide here and the third one judges: give the preset more sessions."
+        )
+    return seen[np.sort(np.random.default_rng([SEED, 1]).permutation(len(seen))[:n_images])]
 
 
 def first_step(study, subject, recipe):
@@ -252,6 +264,7 @@ def make_job(study, args):
 
     Strengths are read here, once, and travel with the parts: another process may find other products.
     """
+    image_ids_of(study, N_SOME)  # refuses data before the first drawing
     strengths = strengths_of(study)
     recipes = recipes_of(study, strengths)
 

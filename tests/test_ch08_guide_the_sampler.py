@@ -136,6 +136,18 @@ def test_drawings_that_groups_share_are_made_once_and_rows_are_found_by_id(study
     assert len(drawn) == n_drawn == len(set(drawn))
 
 
+def test_subsets_are_of_images_whose_third_showing_can_judge(study, drawn, monkeypatch):
+    assert len(script.image_ids_of(study, 100)) == len(script.image_ids_of(study, None)) == 8
+    table, twice = study.tables["subj01"], study.image_ids[[1, 6]]
+    fewer = table[~(table["image_id"].isin(twice) & (table["repeat"] == 2))]
+    monkeypatch.setitem(study.tables, "subj01", fewer)
+    np.testing.assert_array_equal(script.image_ids_of(study, 100), np.delete(study.image_ids, [1, 6]))
+    assert len(script.image_ids_of(study, None)) == 8
+    monkeypatch.setitem(study.tables, "subj01", table[table["repeat"] < 2])
+    with pytest.raises(ValueError, match="subj01 saw no test image three times"):
+        script.make_job(study, SimpleNamespace(images=None))
+
+
 def test_without_a_tiny_autoencoder_nothing_is_drawn_through_it(study, drawn, monkeypatch):
     whole = set(recipes_of(study)["ablations"])
     monkeypatch.setitem(vars(study), "decoders", {"full": None})

@@ -32,7 +32,7 @@ _SMALLER = {
     "ch06_choose_settings": {"CELLS": "CELLS[:2]"},
     "ch07_draw_images": {"N_IMAGES": "4", "N_PICTURES": "2"},
     "ch08_choose_guidance": {"GRIDS": "{'ridge': {n: c[:3] for n, c in GRIDS['ridge'].items()}}"},
-    "ch08_hand_features_round": {"N_IMAGES": "10"},
+    "ch08_hand_features_round": {"N_FOLDS": "2"},
     "ch09_measure_reconstructions": {"N_DRAWS": "2"},
     "ch08_guide_the_sampler": {"N_DRAWS": "2", "GROUPS": "{**GROUPS, 'repeats': (N_REPEATED, None, 2)}"},
     # Noise is removed from all images, not from a few test images.
