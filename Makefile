@@ -98,9 +98,11 @@ test-solutions: environment
 	$(SEALED) .venv/bin/python book/solutions.py $(CHAPTERS)
 
 # Not part of `.ci/run`: half an hour on two cores, a process on each. The report lies in .cache/real.
+CHAPTERS_AND_PATHS := ipynb or student or cluster or folder_of_their_own
 TEST_REAL := $(SEALED) LATENTCORTEX_TEST_REAL=fsaverage5 OMP_NUM_THREADS=1 $(RUN) pytest tests/test_real_study.py tests/test_first_figure.py
 test-real: environment
-	@$(TEST_REAL) -k ipynb & scripts=0; $(TEST_REAL) -k "not ipynb" || scripts=1; wait $$! && chapters=0 || chapters=1; \
+	@$(TEST_REAL) -k "$(CHAPTERS_AND_PATHS)" & scripts=0; \
+		$(TEST_REAL) -k "not ($(CHAPTERS_AND_PATHS))" || scripts=1; wait $$! && chapters=0 || chapters=1; \
 		cat .cache/real/report.md; exit $$((scripts + chapters))
 
 lab: environment

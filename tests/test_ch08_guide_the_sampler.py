@@ -136,7 +136,8 @@ def test_drawings_that_groups_share_are_made_once_and_rows_are_found_by_id(study
     assert len(drawn) == n_drawn == len(set(drawn))
 
 
-def test_subsets_are_of_images_whose_third_showing_can_judge(study, drawn, monkeypatch):
+@pytest.mark.usefixtures("drawn")
+def test_subsets_are_of_images_whose_third_showing_can_judge(study, monkeypatch):
     assert len(script.image_ids_of(study, 100)) == len(script.image_ids_of(study, None)) == 8
     table, twice = study.tables["subj01"], study.image_ids[[1, 6]]
     fewer = table[~(table["image_id"].isin(twice) & (table["repeat"] == 2))]
