@@ -17,7 +17,7 @@ from latentcortex.studies.targets import targets
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 N_DRAWS = 4  # of the noise
 N_PROJECTIONS = 5  # random projections of each block, as an automatic reduction would draw them
-POOLED_TO = 4  # places a side, as many as the smallest block has in `mini`
+POOLED_TO = 4  # places a side, or as many as the smallest block has; in `mini` these are 4
 CHECKED = 0.5  # share of noise whose scores the chapter computes again, of the first subject
 # By seed: counterfactual worlds of the first seed, and the one that should show no hierarchy for all.
 OTHER_SHARES = (0.5,)  # of the other seeds
@@ -57,7 +57,8 @@ def features_of(study, share, seed, image_ids):
         read("draw", Reading(share))
         return found
     forms = [*map(str, range(1, N_PROJECTIONS)), "pooled"]
-    read("draw", Reading(share, n_projections=N_PROJECTIONS, pooled_to=POOLED_TO), forms)
+    side = min(POOLED_TO, *(n for block in blocks(study).values() for n in block.shape[1:]))
+    read("draw", Reading(share, n_projections=N_PROJECTIONS, pooled_to=side), forms)
     for k in range(1, N_DRAWS):
         read(f"draw {k}", Reading(share, k, conditions=("empty",)))
     for layer in layers:
