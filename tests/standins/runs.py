@@ -32,9 +32,14 @@ _SMALLER = {
     "ch06_choose_settings": {"CELLS": "CELLS[:2]"},
     "ch07_draw_images": {"N_IMAGES": "4", "N_PICTURES": "2"},
     "ch08_choose_guidance": {"GRIDS": "{'ridge': {n: c[:3] for n, c in GRIDS['ridge'].items()}}"},
+    "ch08_mix_features": {
+        "FEATURE_SCALES": "(100.0,)",
+        "CELLS": "(NO_GUIDE, *itertools.product(SHARES, FEATURE_SCALES, GUIDED_SHARES))",
+    },
     "ch08_hand_features_round": {"N_FOLDS": "2"},
     "ch09_measure_reconstructions": {"N_DRAWS": "2"},
     "ch08_guide_the_sampler": {"N_DRAWS": "2", "GROUPS": "{**GROUPS, 'repeats': (N_REPEATED, None, 2)}"},
+    "ch12_open_the_unet": {"SHARES": "(0.5,)"},
     # Noise is removed from all images, not from a few test images.
     "ch11_follow_the_noise": {"N_STEPS": "4", "REMOVED": "(2, 4)", "AVERAGED": "(2,)", "N_DRAWS": "2"},
 }
