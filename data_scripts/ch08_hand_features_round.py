@@ -10,8 +10,8 @@ another brain.
 - others: the mean of what all other subjects decode, which is more accurate as well.
 - true: true g, to show that the guide could help at this strength.
 
-Strengths: *gentle* is the one chosen for decoded g. *Firm* (300 in all steps) is the one of the same grid at
-which decoded g brought most centred PixCorr on validation images.
+Strengths: *gentle* is the one chosen for decoded g. *Firm* is three times as strong, in all steps. In `mini`
+(300) this is the one of the same grid at which decoded g brought most centred PixCorr on validation images.
 
 Beside the drawings, the same question is asked of the features of all test images, without drawing. How
 much of g is predictable from the decoded z and c (R2 of held-out images)? And does the part of decoded g that
@@ -48,14 +48,14 @@ SEED = 8
 N_IMAGES, N_FOLDS = 50, 5
 WHOSE = ("own", "next", "others", "true")
 DECODED = WHOSE[:3]
-FIRM = {"feature_scale": 300.0, "guided_share": 1.0}
+FIRM = 3  # times the preset's feature_scale
 SCORES = ("centred PixCorr", "colours in cells", "contrast energy", "setting", "kinds")
 
 
 def strengths_of(preset):
     """Return the fields of `sampler.Guidance` by the name of a strength."""
     gentle = {"feature_scale": preset.feature_scale, "guided_share": preset.guided_share}
-    return {"gentle": gentle, "firm": FIRM}
+    return {"gentle": gentle, "firm": {"feature_scale": FIRM * preset.feature_scale, "guided_share": 1.0}}
 
 
 def scores_of(preset):

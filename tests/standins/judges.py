@@ -29,6 +29,7 @@ _GUIDE = {
     "mlp_ratio": 4.0,
     "output_dim": 32,
 }
+LAYER_SIZE = 50 * 32  # numbers of a layer: tokens times width
 
 
 def shrink():

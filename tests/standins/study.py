@@ -4,6 +4,8 @@ from pathlib import Path
 
 from standins import brain, diffusion, judges
 
+from latentcortex import sampler
+
 # Sessions by subject. Surfaces of all vertices take 0.2 GB a session.
 ON_DISK = {
     "fsaverage5": {"subj01": 6, "subj02": 5},
@@ -26,6 +28,8 @@ image_size = {size}
 latent_shape = [4, {side}, {side}]
 n_steps = 10
 guided_share = 0.3
+# As strong for each number of g as published: a layer of this guide has few of them.
+feature_scale = {feature_scale}
 # Networks so narrow take as long for four images as for sixteen.
 batch_size = 16
 """
@@ -47,6 +51,7 @@ def write_study(folder, space="fsaverage5", size=64):
         "subjects": [int(name.removeprefix("subj")) for name in on_disk],
         "sessions": list(range(1, min(on_disk.values()) + 1)),
         "space": space,
+        "feature_scale": sampler.equivalent_feature_scale(judges.LAYER_SIZE),
         "size": size,
         "side": side,
     }
