@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from standins import brain, diffusion, judges
-
 from latentcortex import sampler
+from standins import brain, diffusion, judges
 
 # Sessions by subject. Surfaces of all vertices take 0.2 GB a session.
 ON_DISK = {
