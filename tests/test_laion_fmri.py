@@ -265,3 +265,9 @@ def test_unknown_subjects_are_refused(source, tmp_path):
         laion_fmri.import_laion_fmri(source, tmp_path / "tree", [2])
     with pytest.raises(FileNotFoundError, match="No session with betas"):
         laion_fmri.import_laion_fmri(source, tmp_path / "tree", [5])
+
+
+def test_chapters_that_look_outside_visual_cortex_are_told_that_there_is_none(imported):
+    findings = nsd.inspect(imported[0], ("subj01",), "func1pt8mm", chapters=(2, 4))
+    (found,) = (of for of in findings if of.part == "other cortex")
+    assert found.chapters == (4,) and found.state == "missing"

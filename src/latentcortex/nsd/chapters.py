@@ -28,8 +28,10 @@ LEAVE_AREAS_OUT = frozenset({2, 10, 11, 12, 13})
 # These compare z with c. Without images, features of this network that came with the data stand for z.
 PUBLISHED_MODEL = "CLIP"
 WITHOUT_IMAGES = frozenset({5, 10, 13})
-# These hold all training images of a subject in memory at once.
-ALL_IMAGES_AT_ONCE = frozenset({4, 5, 6, 8, 9, 14})
+# These hold all test images in memory at once; training images are read in parts.
+TEST_IMAGES_AT_ONCE = frozenset({6, 8, 9})
+# These compare visual cortex with cortex outside it, which a data set of regions alone does not have.
+OUTSIDE_VISUAL_CORTEX = frozenset({1, 4})
 
 
 def needs(chapters):

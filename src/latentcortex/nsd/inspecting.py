@@ -18,10 +18,11 @@ from latentcortex import store
 from latentcortex.nsd import inspected_betas, tree, volumes
 from latentcortex.nsd.captions import captions
 from latentcortex.nsd.chapters import (
-    ALL_IMAGES_AT_ONCE,
     LEAVE_AREAS_OUT,
     NOT_ALWAYS_DRAWN,
+    OUTSIDE_VISUAL_CORTEX,
     PUBLISHED_MODEL,
+    TEST_IMAGES_AT_ONCE,
     WITHOUT_IMAGES,
     chapter_name,
     chapters_for,
@@ -199,9 +200,22 @@ def _subject(asked, subject, known):
         found += _as_drawn(asked, of_atlas)
     masks = {atlas: mask for atlas, mask in masks.items() if mask is not None}
     found += inspected_betas.findings(asked, subject, table, masks)
+    if "nsdgeneral" in masks:
+        found += _outside(asked, subject, masks["nsdgeneral"])
     visual = [masks[atlas] for atlas in ("nsdgeneral", "streams", "bold5000") if atlas in masks]
     same = [mask for mask in visual if mask.shape == visual[0].shape]
     return found, table, int(np.any(same, axis=0).sum()) if same else 0
+
+
+def _outside(asked, subject, visual):
+    """Yield a finding if chapters look outside visual cortex and the data end there."""
+    chapters = tuple(chapter for chapter in asked.chapters if chapter in OUTSIDE_VISUAL_CORTEX)
+    is_outside = ~visual
+    if asked.space in volumes.SPACES:  # the atlas says -1 outside cortex
+        is_outside = roi(asked.root, "nsdgeneral", asked.space, subject) == 0
+    if chapters and not is_outside.any():
+        text = "these data end where visual cortex ends, and these chapters compare it with other cortex"
+        yield Finding("other cortex", "missing", text, "Run the other chapters.", chapters, (subject,))
 
 
 def _as_drawn(asked, finding):
@@ -275,13 +289,13 @@ def _room(asked, tables, voxels, image_size):
         return
     sizes = [len(table) for table in tables]
     betas = 4 * 2 * max(sizes) * voxels  # single trials, and their z-scores
-    n_images = max(table["image_id"].nunique() for table in tables)
+    n_images = max(table.loc[table["shared"], "image_id"].nunique() for table in tables)
     pictures = 4 * 3 * image_size**2 * n_images
-    large = [chapter_name(c) for c in asked.chapters if c in ALL_IMAGES_AT_ONCE]
+    large = [chapter_name(c) for c in asked.chapters if c in TEST_IMAGES_AT_ONCE]
     text = f"Responses of a subject take about {store.in_words(betas)}."
     if large:
         text += (
-            f" Chapters {', '.join(large)} hold {n_images:,} images of {image_size} pixels besides, "
+            f" Chapters {', '.join(large)} hold {n_images:,} test images of {image_size} pixels besides, "
             f"{store.in_words(pictures)}."
         )
     advice = ""
