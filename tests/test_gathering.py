@@ -47,7 +47,7 @@ def test_ch05(study, monkeypatch):
 
     arrays = ch05.gather(study, load)[""][0]
     for s, subject in enumerate(study.subjects):
-        for k, region in enumerate(ch05.REGIONS):
+        for k, region in enumerate(ch05.regions_of(study)):
             for name, values in load(subject, region).items():
                 found = arrays[name][s] if name == "n_voxels" else arrays[name][s, k]
                 assert k or name != "n_voxels" or found == values
