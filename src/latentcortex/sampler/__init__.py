@@ -2,8 +2,9 @@
 
 `loop` is the sampler, one visible loop. `noise` makes the noise that a drawing starts from. `reconstruct`
 draws under the conditions of system A. `guidance` corrects the predicted noise along the gradient of a guide,
-and `guides` makes guides. `checks` raises errors for input that cannot be sampled and for drawings that
-diverge.
+and `guides` makes guides. `measurements` says what responses measure of an image and with how much noise, and
+`kalman` corrects the predicted image by them. `checks` raises errors for input that cannot be sampled and for
+drawings that diverge.
 """
 
 from latentcortex.sampler.guidance import Guidance, GuidedStep
@@ -14,21 +15,29 @@ from latentcortex.sampler.guides import (
     equivalent_feature_scale,
     feature_guide,
 )
+from latentcortex.sampler.kalman import DenoisingErrors, KalmanCorrection, denoising_errors
 from latentcortex.sampler.loop import sample
+from latentcortex.sampler.measurements import Components, Measurement, measurement_of
 from latentcortex.sampler.noise import denoising_timesteps, make_generator
 from latentcortex.sampler.reconstruct import CONDITIONS, reconstruct
 
 __all__ = [
     "CONDITIONS",
+    "Components",
+    "DenoisingErrors",
     "FeatureTargets",
     "Guidance",
     "GuidedStep",
+    "KalmanCorrection",
+    "Measurement",
     "brain_guide",
     "colour_guide",
+    "denoising_errors",
     "denoising_timesteps",
     "equivalent_feature_scale",
     "feature_guide",
     "make_generator",
+    "measurement_of",
     "reconstruct",
     "sample",
 ]

@@ -38,6 +38,7 @@ def sample(
     guidance_scale,
     generators,
     guidance=None,
+    correction=None,
     image_ids=None,
     callback=None,
     batch_size=32,
@@ -55,7 +56,7 @@ def sample(
               + \kappa \sqrt{1 - \bar\alpha_t} \, \nabla_{z_t} L
 
     where w is `guidance_scale` (see References). The last term comes from `guidance`, in the steps that it
-    acts in.
+    acts in. A `correction` by measurements comes last.
 
     Parameters
     ----------
@@ -78,6 +79,8 @@ def sample(
         One per image (`make_generator`). Each draws the noise of its image.
     guidance : Guidance, optional
         Pulls the images towards what its guide asks for.
+    correction : KalmanCorrection, optional
+        Corrects the predicted noise of every step by measurements of the images.
     image_ids : sequence of n int, optional
         Ids by which the guide finds its targets. By default the row numbers.
     callback : callable, optional
@@ -121,6 +124,8 @@ def sample(
         scheduler, latents, shape, generators, n_steps, strength, condition
     )
 
+    if correction is not None:
+        correction.check(timesteps, guidance_scale, image_ids, latents.shape)
     batches = Batches(batch_size)
     # The loop: predict the noise, correct it, take a part of it out.
     for step, timestep in enumerate(timesteps):
@@ -129,22 +134,21 @@ def sample(
         noise_pred = torch.empty_like(latents)
         for batch in batches.over(n):
             with batch as rows:
-                noisy, states, correction = latents[rows], condition[rows], 0
+                noisy, states = latents[rows], condition[rows]
                 empty = unconditional_embedding.expand_as(states) if classifier_free else None
                 if guided:
                     predict = unet_of(unet, timestep, states)
-                    pred_cond, correction = guidance.correct(
-                        predict, noisy, abar, image_ids[rows], step, int(timestep)
-                    )
-                    pred_uncond = unet_of(unet, timestep, empty)(noisy) if classifier_free else None
-                elif classifier_free:
-                    both = unet_of(unet, timestep, torch.cat([empty, states]))
-                    pred_uncond, pred_cond = both(torch.cat([noisy] * 2)).chunk(2)
+                    pred, pull = guidance.correct(predict, noisy, abar, image_ids[rows], step, int(timestep))
+                    if classifier_free:
+                        pred_uncond = unet_of(unet, timestep, empty)(noisy)
+                        pred = pred_uncond + guidance_scale * (pred - pred_uncond)
+                    noise_pred[rows] = pred + pull
                 else:
-                    pred_cond = unet_of(unet, timestep, states)(noisy)
-                if classifier_free:
-                    pred_cond = pred_uncond + guidance_scale * (pred_cond - pred_uncond)
-                noise_pred[rows] = pred_cond + correction
+                    noise_pred[rows] = predict_noise(unet, timestep, noisy, states, empty, guidance_scale)
+                if correction is not None:
+                    noise_pred[rows] = correction.correct(
+                        noise_pred[rows], noisy, abar, image_ids[rows], int(timestep)
+                    )
         # x0 of the noise taken out: the square roots matter, beta itself would not do
         pred_original_sample = (latents - (1 - abar) ** 0.5 * noise_pred) / abar**0.5
         latents = scheduler.step(noise_pred, timestep, latents).prev_sample
@@ -154,6 +158,15 @@ def sample(
         if callback is not None:
             callback(step, timestep, latents, pred_original_sample)
     return latents
+
+
+def predict_noise(unet, timestep, noisy, states, empty, guidance_scale):
+    """Return the noise predicted under classifier-free guidance; without `empty`, under the states alone."""
+    if empty is None:
+        return unet_of(unet, timestep, states)(noisy)
+    both = unet_of(unet, timestep, torch.cat([empty, states]))
+    pred_uncond, pred_cond = both(torch.cat([noisy] * 2)).chunk(2)
+    return pred_uncond + guidance_scale * (pred_cond - pred_uncond)
 
 
 def unet_of(unet, timestep, states):

@@ -25,6 +25,7 @@ def reconstruct(
     n_steps,
     guidance_scale,
     guidance=None,
+    correction=None,
     callback=None,
     batch_size=32,
 ):
@@ -52,7 +53,7 @@ def reconstruct(
     image_ids : sequence of n int
     repeat, seed : int
         Number of the drawing of each image, and seed of the study (`make_generator`).
-    strength, n_steps, guidance_scale, guidance, callback, batch_size
+    strength, n_steps, guidance_scale, guidance, correction, callback, batch_size
         As in `sample`. Strength applies to the two img2img conditions. Under ``z_only`` the condition is the
         empty caption, so one pass of the U-Net is enough.
 
@@ -93,6 +94,7 @@ def reconstruct(
         guidance_scale=guidance_scale,
         generators=[make_generator(image_id, repeat, seed) for image_id in image_ids],
         guidance=guidance,
+        correction=correction,
         image_ids=image_ids,
         callback=callback,
         batch_size=batch_size,

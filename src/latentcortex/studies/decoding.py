@@ -62,7 +62,7 @@ class Linear:
         return self.decoder.predict(betas, self.rescale, image_ids)
 
 
-def fit(study, subject, name, train_ids, rescale, answered=None):
+def fit(study, subject, name, train_ids, rescale, answered=None, region=None):
     """Return the decoder of a target, fitted on some training images.
 
     Parameters
@@ -76,12 +76,14 @@ def fit(study, subject, name, train_ids, rescale, answered=None):
         Whether 100 of these images are left out of the fit and used for the rescaling.
     answered : int array (n,), optional
         For a control, the images whose responses replace those to `train_ids`. By default the same images.
+    region : (str, tuple of str), optional
+        Another region to decode from.
 
     Returns
     -------
     Linear
     """
-    region = regions(study.preset).get(name, VISUAL_CORTEX)
+    region = regions(study.preset).get(name, VISUAL_CORTEX) if region is None else region
     betas, known, _ = read(study, subject).averages(region)[0]
     betas = betas[rows_of(known, train_ids if answered is None else answered)]
     true = target(study, name, train_ids)

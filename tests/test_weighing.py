@@ -1,0 +1,102 @@
+"""What a decoder is known to know of z, and the correction that follows from it."""
+
+import numpy as np
+import pytest
+import torch
+
+from data_scripts import ch17_choose_weighing as ch17
+from latentcortex import nsd
+from latentcortex.decoders import LinearDecoder
+from latentcortex.studies import decoding, validation, weighing
+from latentcortex.studies.responses import VISUAL_CORTEX
+from latentcortex.studies.targets import target
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def planted(rng, n=60):
+    betas = rng.normal(size=(n, 12)).astype(np.float32)
+    values = torch.from_numpy(betas @ rng.normal(size=(12, 6)) + rng.normal(size=(n, 6))).float()
+    return betas, values.reshape(n, 2, 3), 100 + rng.permutation(n)
+
+
+def test_no_image_takes_part_in_its_own_prediction(rng):
+    betas, values, ids = planted(rng)
+    found = weighing.out_of_fold(betas, values, ids, np.random.default_rng(3))
+    fold = np.random.default_rng(3).permutation(np.arange(60) % weighing.N_FOLDS)
+    learns = fold != fold[7]
+    expected = LinearDecoder(cv="gcv").fit(betas[learns], values[learns], ids[learns]).predict(betas[7:8])
+    torch.testing.assert_close(found[7:8], expected.float())
+    changed = values.clone()
+    changed[7] += 100
+    again = weighing.out_of_fold(betas, changed, ids, np.random.default_rng(3))
+    same = torch.from_numpy(fold == fold[7])
+    torch.testing.assert_close(again[same], found[same], atol=0, rtol=0)
+    assert (again[~same] - found[~same]).abs().max() > 1
+
+
+@pytest.fixture(scope="module")
+def known(study):
+    return weighing.knowledge(study, "subj01", c_region="all")
+
+
+def test_knowledge_is_of_training_images_and_kept(study, known, monkeypatch):
+    train_ids, test_ids = nsd.split(study.tables["subj01"])
+    z = target(study, "z", train_ids)
+    x = known.components.of(z)
+    torch.testing.assert_close(x.mean(0), torch.zeros(x.shape[1]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(x.var(0), known.components.variances, rtol=1e-3, atol=1e-6)
+    betas, ids, _ = decoding.read(study, "subj01").averages(("streams", ("early",)))[0]
+    assert ids.tolist() == train_ids.tolist() and known.region == ("streams", ("early",))
+    predicted = weighing.out_of_fold(betas, x, ids, np.random.default_rng([weighing.SEED, 0]))
+    r2 = 1 - (x - predicted).square().mean(0) / x.square().mean(0)
+    torch.testing.assert_close(known.r2, r2, atol=1e-4, rtol=0)
+    assert known.errors.timesteps == tuple(sorted(known.errors.timesteps, reverse=True))
+    assert len(known.errors.timesteps) == study.preset.n_steps
+    assert (known.errors.variances[0] > known.errors.variances[-1]).all()  # less noise, less error
+    weighing.knowledge.cache_clear()
+    monkeypatch.setattr(weighing.sampler, "denoising_errors", None)  # nothing is measured again
+    again = weighing.knowledge(study, "subj01", c_region="all")
+    torch.testing.assert_close(again.errors.variances, known.errors.variances, atol=0, rtol=0)
+    assert np.intersect1d(known.decoder.image_ids_, test_ids).size == 0
+
+
+def test_the_correction_says_what_the_decoder_says_as_far_as_it_is_known(study, known):
+    betas = decoding.read(study, "subj01").showings(known.region, "all", study.image_ids)
+    each = weighing.correction(study, known, weighing.Weighing(), betas, study.image_ids)
+    (measured,) = each.measurements
+    r2 = known.r2.clip(0, 1)
+    there = r2 > 0
+    assert torch.isinf(measured.noise[~there]).all() and each.errors is known.errors
+    predicted = known.decoder.predict(betas).float()
+    torch.testing.assert_close(measured.values[:, there], predicted[:, there] / r2[there])
+    one = weighing.correction(study, known, weighing.Weighing(r2="one"), betas, study.image_ids)
+    (of_one,) = one.measurements
+    variances = known.components.variances
+    share = (r2 * variances).sum() / variances.sum()
+    torch.testing.assert_close(of_one.noise / variances, torch.full_like(variances, float(1 / share - 1)))
+    by_formula = weighing.correction(
+        study, known, weighing.Weighing(errors="schedule"), betas, study.image_ids
+    )
+    abar = study.model.scheduler.alphas_cumprod[list(known.errors.timesteps)]
+    torch.testing.assert_close(by_formula.errors.variances[:, 5], 1 - abar)
+    learned = known.decoder.image_ids_[:1]
+    with pytest.raises(ValueError, match=str(learned[0])):
+        weighing.correction(study, known, weighing.Weighing(), betas[:1], learned)
+
+
+def test_words_that_mean_nothing_are_refused():
+    with pytest.raises(ValueError, match="Expected r2 of each, one, got 'two'"):
+        weighing.Weighing(r2="two")
+
+
+def test_the_script_draws_validation_images_that_nothing_has_learned_from(study):
+    held = validation.validation_of(study, "subj01", 4)
+    found = {way: ch17.make(study, "subj01", 4, way, 0.75) for way in ("plain", "weighed", "guided, weighed")}
+    assert all(of["image_ids"].tolist() == held.image_ids.tolist() for of in found.values())
+    shapes = {of["scores"].shape for of in found.values()}
+    assert shapes == {(4, len(held.scorer.names))}
+    assert (found["plain"]["scores"] != found["weighed"]["scores"]).any()
+    known = weighing.knowledge(study, "subj01", "preset", "all", tuple(held.fit_ids.tolist()))
+    assert np.intersect1d(known.decoder.image_ids_, held.image_ids).size == 0
+    assert known.region != VISUAL_CORTEX
