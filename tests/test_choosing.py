@@ -1,5 +1,8 @@
 """Settings are chosen on validation images that train nothing, by the rule that was declared."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,8 +11,9 @@ import torch
 from data_scripts import ch06_choose_settings as settings
 from data_scripts import ch08_choose_guidance as guidance
 from latentcortex import nsd, shared_space
-from latentcortex.studies import decoding, shared_training, validation
-from latentcortex.studies.study import LAYERS
+from latentcortex.studies import decoding, drawings, shared_training, validation
+from latentcortex.studies.scores import Scorer
+from latentcortex.studies.study import LAYERS, Study
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CRITERIA = ("a", "b", "c", "d")
@@ -94,6 +98,31 @@ def test_criteria_are_columns_of_the_protocol_and_low_level_the_mean_of_two(few)
     for k, name in enumerate(validation.criteria_of(few.study.preset)):
         low = scores[["colours in cells", "contrast energy"]].mean(axis=1)
         np.testing.assert_array_equal(found[:, k], low if name.startswith("low") else scores[name])
+
+
+@pytest.mark.parametrize(
+    ("script", "options"), [(settings, {}), (guidance, {"grid": "ridge"})], ids=("settings", "guidance")
+)
+def test_criteria_of_another_protocol_are_refused_before_any_work(study, script, options):
+    """Kinds are read by a judge of rendered scenes: photographs have none."""
+    preset = dataclasses.replace(study.preset, protocol="mindeye2", criteria=("PixCorr", "kinds"))
+    asked = SimpleNamespace(validation_images=6, subjects=None, **options)
+    with pytest.raises(ValueError, match="the criteria kinds, but its protocol 'mindeye2' has PixCorr, "):
+        script.make_job(Study(preset, study.root), asked)
+
+
+def test_criteria_that_these_images_do_not_allow_are_refused_before_the_first_drawing(study, monkeypatch):
+    class WithoutKinds(Scorer):
+        def __init__(self, *given):
+            super().__init__(*given)
+            self.names.remove("kinds")
+
+    validation.validation_of.cache_clear()
+    monkeypatch.setattr(validation, "Scorer", WithoutKinds)
+    monkeypatch.setattr(drawings, "reconstruct", lambda *_, **__: pytest.fail("something was drawn"))
+    for script, part in ((settings, (settings.CELLS[0],)), (guidance, ("true", guidance.NO_GUIDE))):
+        with pytest.raises(ValueError, match="but kinds can't be computed for these images"):
+            script.make(study, "subj01", 6, *part)
 
 
 def test_a_cell_of_guidance_is_drawn_scored_and_watched(few, study):

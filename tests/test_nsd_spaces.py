@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from latentcortex import nsd
-from latentcortex.nsd import surfaces
+from latentcortex.nsd import surfaces, write_measured
 
 SHAPE = (4, 9, 9)
 VERSION = "betas_fithrf_GLMdenoise_RR"
@@ -189,6 +189,20 @@ def test_a_session_is_read_in_little_memory(tiny_tree, tmp_path, rng, form):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     np.testing.assert_allclose(read, betas[:, mask], atol=0.51 / 300)
+    # The session has 9.6 million bytes; what was asked for 0.2.
+    assert peak < 2e6
+
+
+def test_a_session_on_the_surface_is_read_in_little_memory(tiny_tree, tmp_path, rng):
+    root, betas = shutil.copytree(tiny_tree, tmp_path / "copy"), rng.normal(size=(40, 60_000))
+    write_measured.write_betas_session(root, "subj01", 1, betas.astype(np.float32))
+    mask = np.zeros(60_000, bool)
+    mask[29_500:30_700] = True
+    tracemalloc.start()
+    read = nsd.betas(root, "subj01", sessions=1, mask=mask)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(read, betas[:, mask].astype(np.float32))
     # The session has 9.6 million bytes; what was asked for 0.2.
     assert peak < 2e6
 

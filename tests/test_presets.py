@@ -193,7 +193,9 @@ def test_the_report_says_how_many_sessions_are_on_disk(tmp_path, capsys):
         for session in range(1, n + 1):
             (folder / f"lh.betas_session{session:02d}.mgh").touch()
     preset.report()
-    assert "Sessions: 3 of subj01, 1 of subj02 on disk" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Sessions: 3 of subj01, 1 of subj02 on disk" in printed
+    assert f"Data:     {tmp_path}" in printed and "simulated" not in printed
 
 
 def test_mini_describes_the_model_that_is_shipped():

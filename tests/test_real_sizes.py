@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import weakref
 
 import nibabel
 import numpy as np
@@ -17,8 +18,21 @@ from data_scripts import (
 )
 from data_scripts import ch10_encode_voxels as ch10
 from latentcortex import encoding, nsd
-from latentcortex.studies import decoding, image_splits, maps, scores, shared_training, targets, vertex_cards
+from latentcortex.presets import Preset
+from latentcortex.ridge import Ridge
+from latentcortex.studies import (
+    decoding,
+    drawings,
+    encoders,
+    image_splits,
+    maps,
+    scores,
+    shared_training,
+    targets,
+    vertex_cards,
+)
 from latentcortex.studies.plans import plan_for
+from latentcortex.studies.recipes import RECIPES, Recipe
 from latentcortex.studies.study import Study
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,12 +70,41 @@ def test_the_sessions_of_the_preset_are_those_that_are_read(study, monkeypatch):
 
 def test_networks_get_batches_and_numbers_of_the_preset(study):
     some, ids, seen = changed(study, batch_size=3, dtype=torch.bfloat16), np.arange(7), []
-    for network in (some.model.vae.encoder, some.guide.visual):
+    vae, unet = some.model.vae, some.model.unet
+    for network in (vae.encoder, some.guide.visual, unet, vae.decoder):
         network.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
     for kind in ("latents", "clip"):
         targets.encode(some, kind, ids)
     assert seen == [3, 3, 1] * 2
+    drawn_from = ids, torch.randn(7, *some.preset.latent_shape), torch.randn(7, 24, 128)
+    seen.clear()
+    drawings.reconstruct(some, Recipe(condition="c_only"), 0, *drawn_from)
+    assert seen == [6, 6, 2] * some.preset.n_steps + [3, 3, 1]  # with and without condition
+    seen.clear()
+    drawings.reconstruct(some, RECIPES["vae"], 0, *drawn_from)
+    assert seen == [3, 3, 1]
     assert some.model.unet.dtype == some.model.vae.dtype == torch.bfloat16
+
+
+def test_regressions_run_on_the_device_of_the_preset(study, monkeypatch):
+    """The CPU by another name stands for a GPU."""
+    used, fit, ids = [], Ridge.fit, nsd.split(study.tables["subj01"])[0]
+    trainings = shared_training.Trainings(study, plan_for(study.preset))
+    trainings.targets("z")  # computed by networks where these lie
+    monkeypatch.setattr(Preset, "device", "cpu:0")
+    monkeypatch.setattr(
+        Ridge, "fit", lambda self, *of, **more: used.append(self.device) or fit(self, *of, **more)
+    )
+    decoding.fit(study, "subj01", "z", ids, rescale=False)
+    trainings.ridge("subj01", "2", "z")
+    maps.read_worlds.cache_clear()
+    worlds = maps.read_worlds(study, ("measured",), 0, "subj01")
+    worlds.predict(torch.randn(len(worlds.image_ids), 30).numpy())
+    maps.read_worlds.cache_clear()
+    z = torch.randn(study.tables["subj01"]["image_id"].max() + 1, 30)
+    monkeypatch.setattr(ch10, "targets", lambda _study, _names, of: {"z": z[of]})
+    ch10.predict_cortex(study, "measured", "subj01", lambda _: np.zeros(2 * 162, bool))
+    assert used == ["cpu:0"] * 4
 
 
 @pytest.fixture
@@ -95,6 +138,25 @@ def test_all_of_cortex_is_read_in_blocks_without_the_vertices_of_nan(with_nan, m
         np.testing.assert_array_equal(blocks[0][k + 1][1], whole[k][1])
 
 
+def test_a_session_that_is_not_read_says_nothing_of_vertices_and_images(with_nan, monkeypatch):
+    """All vertices hold numbers in the other two sessions."""
+    study, _ = with_nan
+    some = changed(study, sessions=(1, 3))
+    ids, described = set(some.tables["subj01"]["image_id"]), []
+    assert maps.cortex_mask(some.preset, some.root, "subj01").all()
+    ((vertices, train, test),) = maps.each_block(some, "subj01")
+    assert len(vertices) == 2 * 162 and {*train[1], *test[1]} == ids
+
+    def stop(_root, image_ids):
+        described.extend(image_ids)
+        raise InterruptedError
+
+    monkeypatch.setattr(vertex_cards, "channels_of", stop)
+    with pytest.raises(InterruptedError):
+        vertex_cards.describe(some, "subj01", {})
+    assert set(described) == set(train[1])
+
+
 def test_a_split_is_read_in_blocks_as_at_once(with_nan, monkeypatch):
     """The test images of the published split are the shared ones, so that another reader has the answer."""
     study, missing = with_nan
@@ -103,6 +165,7 @@ def test_a_split_is_read_in_blocks_as_at_once(with_nan, monkeypatch):
     assert np.flatnonzero(~finite).tolist() == sorted(missing)
     monkeypatch.setattr(maps, "N_IN_BLOCK", 100)
     blocks = list(image_splits.each_block(study, "subj01", split))
+    assert [len(of[0]) for of in blocks] == [100, 100, 100, 22]
     whole = nsd.image_responses(study.root, "subj01", mask=finite)
     np.testing.assert_array_equal(np.concatenate([of[0] for of in blocks]), np.flatnonzero(finite))
     for k in (0, 1):
@@ -134,10 +197,14 @@ def test_cortex_is_predicted_block_by_block_as_at_once(with_nan, monkeypatch):
     monkeypatch.setattr(
         ch10, "targets", lambda _study, _names, ids: {k: of[ids] for k, of in features.items()}
     )
-    found = []
+    found, sizes, read = [], [], nsd.image_responses
+    monkeypatch.setattr(
+        nsd, "image_responses", lambda *asked: sizes.append(np.count_nonzero(asked[-1])) or read(*asked)
+    )
     for n in (10_000, 90):
         monkeypatch.setattr(maps, "N_IN_BLOCK", n)
         found.append(ch10.predict_cortex(study, "measured", "subj01", lambda _: visual))
+    assert sizes == [322, 90, 90, 90, 52]
     (r, predicted, test), (r_blocks, predicted_blocks, test_blocks) = found
     np.testing.assert_array_equal(test[0], test_blocks[0])
     for name in "zc":
@@ -170,18 +237,39 @@ def test_images_are_described_a_few_at_a_time(study, monkeypatch):
     np.testing.assert_array_equal(found, vertex_cards.channels(read(study.root, ids)))
 
 
-def test_several_drawings_are_scored_one_at_a_time(study):
+def test_images_are_averaged_and_seen_by_networks_a_few_at_a_time(study, monkeypatch):
+    """While some are read, at most those before them are in memory."""
+    ids, read, made, held = np.arange(10), nsd.images, [], []
+    (score,) = [one for one in scores.scorer_of(study).protocol.scores if one.name == "AlexNet(2)"]
+    whole = torch.from_numpy(read(study.root, ids, study.preset.image_size))
+    mean, seen = whole.mean(0), scores.scorer_of(study).extract(whole)[score.key]
+
+    def recorded(*asked):
+        images = read(*asked)
+        held.append((len(images), sum(reference() is not None for reference in made)))
+        made.append(weakref.ref(images))
+        return images
+
+    monkeypatch.setattr(nsd, "images", recorded)
+    monkeypatch.setattr(targets.image_parts, "__defaults__", (3,))
+    torch.testing.assert_close(targets.mean_image(study.preset, study.root, ids), mean)
+    np.testing.assert_allclose(encoders._layer_of_images(study, score, ids), seen, atol=1e-4)
+    assert held == [(3, 0), (3, 1), (3, 1), (1, 1)] * 2
+
+
+def test_several_drawings_are_scored_one_at_a_time(study, monkeypatch):
     scorer, ids = scores.scorer_of(study), study.image_ids
     mean, drawn = targets.train_mean_image(study, "subj01"), [study.originals, study.originals.flip(0)]
-    held = []
+    done, extract = [], scorer.extract
 
     def one_by_one():
         for images in drawn:
-            held.append(len(held))
+            done.append("drawn")
             yield images
 
+    monkeypatch.setattr(scorer, "extract", lambda images: done.append("scored") or extract(images))
     found, consistency, first = scorer.of_drawings(one_by_one(), mean)
-    assert held == [0, 1] and found.shape == (len(ids), 2, len(scorer.names))
+    assert done == ["drawn", "scored"] * 2 and found.shape == (len(ids), 2, len(scorer.names))
     for k, images in enumerate(drawn):
         np.testing.assert_array_equal(found[:, k], scorer(images, mean))
     np.testing.assert_array_equal(first[scorer.key("AlexNet(5)")], scorer.true[scorer.key("AlexNet(5)")])

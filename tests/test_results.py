@@ -1,14 +1,16 @@
 """Products are found, described and held against what a page computes."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 
-from latentcortex import presets, store
+from latentcortex import nsd, presets, store
 from latentcortex.command import main
 from latentcortex.studies import keys, results
 from latentcortex.studies.results import Product, product
+from latentcortex.studies.study import Study
 
 TOLERANCE = {"largest": 0.02, "median": 0.005, "mean": 0.01}
 
@@ -46,6 +48,25 @@ def test_presets_that_begin_with_the_same_letters_do_not_share_a_product(study):
     names = [first, first[:1], f"{first}-{identity.split('-')[1]}"]
     labels = [results.label(dataclasses.replace(study.preset, name=name), study.root) for name in names]
     assert labels == [identity, *(f"{name}-{identity}" for name in names[1:])]
+
+
+def test_products_are_named_by_what_the_data_hold_wherever_they_lie(saved, study, tmp_path):
+    moved = shutil.copytree(study.root, tmp_path / "of another name")
+    preset, name = study.preset, nsd.identity(study.root, study.subjects)
+    assert name.startswith("nsd-")
+    assert results.label(preset, moved) == results.label(preset, study.root) == f"mini-{name}"
+    assert Study(preset, moved).identity == study.identity == name
+    assert product("ch05_decode_latents", moved, preset=preset).path == saved
+    path = next(moved.glob("nsddata_betas/ppdata/subj02/*/betas_*/lh.betas_session01.mgh"))
+    path.unlink()
+    other = shutil.copytree(moved, tmp_path / study.root.name)  # another tree in a folder of the same name
+    assert not product("ch05_decode_latents", other, preset=preset)
+
+
+def test_products_of_simulated_trees_have_the_name_that_the_tree_carries(study, tmp_path):
+    (tmp_path / "simulation").mkdir()
+    (tmp_path / "simulation" / "provenance.json").write_text('{"name": "mini-swapped-seed3-0123456789ab"}')
+    assert results.label(study.preset, tmp_path) == "mini-swapped-seed3-0123456789ab"
 
 
 def test_a_missing_product_is_false_and_says_what_makes_it(folder, study, capsys):

@@ -1,8 +1,10 @@
 """A study reads every subject once, encodes every image once, and keeps rows with their images."""
 
 import dataclasses
+import importlib
 import logging
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -182,9 +184,17 @@ def test_test_images_that_subjects_do_not_share_are_refused(study, monkeypatch):
         _ = other.image_ids
 
 
-def test_the_identity_of_data_is_that_of_files_not_of_folders(study, tiny_tree, tmp_path):
-    import shutil
+@pytest.fixture
+def short_samples(monkeypatch):
+    """Files that are longer than what their hash reads at both ends, as real ones are."""
+    monkeypatch.setattr(importlib.import_module("latentcortex.nsd.identity"), "_SAMPLE", 2**12)
+    nsd.identity.cache_clear()
+    yield
+    nsd.identity.cache_clear()
 
+
+@pytest.mark.usefixtures("short_samples")
+def test_the_identity_of_data_is_that_of_files_not_of_folders(study, tiny_tree, tmp_path):
     names = "subj01", "subj02"
     first = nsd.identity(tiny_tree, names)
     assert first.startswith("nsd-") and nsd.identity(study.root, names) != first
