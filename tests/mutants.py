@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from mutants_of_networks import MUTANTS_OF_NETWORKS
+from mutants_of_real_data import MUTANTS_OF_REAL_DATA
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -249,6 +250,7 @@ MUTANTS = [
         "test_nsd_synthetic.py::test_responses_are_scaled_within_the_session_and_averaged",
     ),
     *MUTANTS_OF_NETWORKS,
+    *MUTANTS_OF_REAL_DATA,
 ]
 
 
