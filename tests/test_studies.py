@@ -1,10 +1,10 @@
 """A study reads every subject once, encodes every image once, and keeps rows with their images."""
 
 import dataclasses
-import importlib
 import logging
 import pickle
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -187,7 +187,7 @@ def test_test_images_that_subjects_do_not_share_are_refused(study, monkeypatch):
 @pytest.fixture
 def short_samples(monkeypatch):
     """Files that are longer than what their hash reads at both ends, as real ones are."""
-    monkeypatch.setattr(importlib.import_module("latentcortex.nsd.identity"), "_SAMPLE", 2**12)
+    monkeypatch.setattr(sys.modules[nsd.identity.__module__], "_SAMPLE", 2**12)
     nsd.identity.cache_clear()
     yield
     nsd.identity.cache_clear()

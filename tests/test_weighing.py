@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from data_scripts import ch17_choose_weighing as ch17
 from latentcortex import nsd
 from latentcortex.decoders import LinearDecoder
-from latentcortex.studies import decoding, validation, weighing
-from latentcortex.studies.responses import VISUAL_CORTEX
+from latentcortex.studies import decoding, weighing
 from latentcortex.studies.targets import target
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -90,13 +88,8 @@ def test_words_that_mean_nothing_are_refused():
         weighing.Weighing(r2="two")
 
 
-def test_the_script_draws_validation_images_that_nothing_has_learned_from(study):
-    held = validation.validation_of(study, "subj01", 4)
-    found = {way: ch17.make(study, "subj01", 4, way, 0.75) for way in ("plain", "weighed", "guided, weighed")}
-    assert all(of["image_ids"].tolist() == held.image_ids.tolist() for of in found.values())
-    shapes = {of["scores"].shape for of in found.values()}
-    assert shapes == {(4, len(held.scorer.names))}
-    assert (found["plain"]["scores"] != found["weighed"]["scores"]).any()
-    known = weighing.knowledge(study, "subj01", "preset", "all", tuple(held.fit_ids.tolist()))
-    assert np.intersect1d(known.decoder.image_ids_, held.image_ids).size == 0
-    assert known.region != VISUAL_CORTEX
+def test_knowledge_may_leave_images_out_for_validation(study, known):
+    train_ids = nsd.split(study.tables["subj01"])[0]
+    fewer = weighing.knowledge(study, "subj01", "all", train_ids=tuple(train_ids[:150].tolist()))
+    assert set(fewer.decoder.image_ids_) == set(train_ids[:150]) and fewer.region == weighing.VISUAL_CORTEX
+    assert fewer.components.name != known.components.name
