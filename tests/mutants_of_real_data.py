@@ -57,7 +57,7 @@ MUTANTS_OF_REAL_DATA = [
     (
         "photographs judged by the criteria of rendered scenes",
         "studies/validation.py",
-        "known = metrics.PROTOCOLS[preset.protocol].criteria",
+        "known = metrics.protocol(preset.protocol).criteria",
         'known = metrics.PROTOCOLS["mini"].criteria',
         "test_live_scores.py::test_criteria_stand_in_for_what_a_protocol_of_photographs_lacks",
     ),
