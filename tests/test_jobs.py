@@ -92,7 +92,9 @@ def test_a_slice_never_takes_the_name_of_the_whole(job, study, tmp_path):
     part = jobs.Job(study, toy.parts, make, gather, {"toy": 1}, is_slice=True)
     part.run()
     assert results.folder_to_write(part) == part.shelf.folder != results.folder_to_write(toy)
-    assert part.write(tmp_path)[0].name != toy.write(tmp_path)[0].name
+    label = results.label(study.preset, study.root)  # by which a page looks for it
+    assert toy.write(tmp_path)[0].name == f"test_jobs-{label}.npz"
+    assert part.write(tmp_path)[0].name == f"test_jobs-slice-{label}.npz"
 
 
 def test_threads_of_a_worker_make_one_part_at_a_time(study, tmp_path, monkeypatch):

@@ -56,6 +56,7 @@ def test_products_are_named_by_what_the_data_hold_wherever_they_lie(saved, study
     assert name.startswith("nsd-")
     assert results.label(preset, moved) == results.label(preset, study.root) == f"mini-{name}"
     assert Study(preset, moved).identity == study.identity == name
+    assert Study(preset, moved).description("vae") == study.description("vae")  # so kept parts are found, too
     assert product("ch05_decode_latents", moved, preset=preset).path == saved
     path = next(moved.glob("nsddata_betas/ppdata/subj02/*/betas_*/lh.betas_session01.mgh"))
     path.unlink()
