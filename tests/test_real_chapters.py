@@ -124,6 +124,15 @@ def test_networks_that_know_rendered_scenes_alone_are_loaded_under_a_condition(p
     assert found == []
 
 
+@each_chapter
+def test_what_lies_outside_of_a_region_is_told_by_all_of_it(path):
+    """Vertices that were only left out of a thinned mask belong to the region."""
+    pages = json.loads(path.read_text(encoding="utf-8"))["cells"]  # solutions are code in Markdown
+    text = "\n".join("".join(cell["source"]) for cell in pages)
+    for name in re.findall(r"(\w+) = maps\.thinned\(", text):
+        assert not re.search(rf"~ ?{name}\b", text)
+
+
 @each_page
 def test_where_data_come_from_is_read_off_the_tree(path):
     found = [
