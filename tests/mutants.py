@@ -21,8 +21,8 @@ MUTANTS = [
     (
         "ridge without intercept",
         "ridge/regression.py",
-        "intercept = y_mean - decomposition.mean @ coef",
-        "intercept = 0 * (y_mean - decomposition.mean @ coef)",
+        "intercept -= decomposition.mean.to(home) @ coef",
+        "intercept -= 0 * (decomposition.mean.to(home) @ coef)",
         "test_ridge.py::test_equals_scikit_learn_with_a_penalty_per_target",
     ),
     (
@@ -42,8 +42,8 @@ MUTANTS = [
     (
         "trace without the intercept",
         "ridge/cross_validation.py",
-        "freedom = len(Q) - 1 - len(eigenvalues)",
-        "freedom = len(Q) - len(eigenvalues)",
+        "freedom = n_samples - 1 - len(eigenvalues)",
+        "freedom = n_samples - len(eigenvalues)",
         "test_ridge.py::test_generalised_cross_validation_equals_brute_force",
     ),
     (
