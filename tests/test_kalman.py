@@ -183,6 +183,29 @@ def test_any_linear_functions_are_measured_as_the_formula_says(components, rng):
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
+def test_a_very_noisy_function_does_not_hide_the_others(components, rng):
+    y, noise = torch.from_numpy(rng.normal(size=(2, D))).float(), torch.full((D,), 0.5)
+    noise[3] = 1e18  # as good as nothing
+    apart = correction_of(components, Measurement(y, noise, range(2), "all"))
+    joint = correction_of(components, Measurement(y, noise, range(2), "all", torch.eye(D)))
+    noisy, pred = torch.randn(2, *LATENT_SHAPE), torch.randn(2, *LATENT_SHAPE)
+    timestep = apart.errors.timesteps[11]
+    given = pred, noisy, SCHEDULER.alphas_cumprod[timestep], torch.arange(2), timestep
+    torch.testing.assert_close(joint.correct(*given), apart.correct(*given), atol=1e-4, rtol=0)
+
+
+def test_arrays_are_taken_as_tensors_are(components, rng):
+    y, noise, a = rng.normal(size=(2, D)), rng.uniform(0.1, 3, D), np.eye(D)
+    given = torch.randn(2, *LATENT_SHAPE), torch.randn(2, *LATENT_SHAPE)
+    for operator in (None, a):
+        of_arrays = correction_of(components, Measurement(y, noise, np.arange(2), "all", operator))
+        tensors = [None if of is None else torch.from_numpy(of) for of in (y, noise, operator)]
+        of_tensors = correction_of(components, Measurement(*tensors[:2], range(2), "all", tensors[2]))
+        timestep = of_arrays.errors.timesteps[3]
+        rest = SCHEDULER.alphas_cumprod[timestep], torch.arange(2), timestep
+        assert torch.equal(of_arrays.correct(*given, *rest), of_tensors.correct(*given, *rest))
+
+
 def test_batches_are_single_images_and_no_correction_changes_no_bit(components, rng):
     y, noise = torch.from_numpy(rng.normal(size=(5, D))).float(), torch.full((D,), 0.5)
     correction = correction_of(components, Measurement(y, noise, [7, 1, 5, 2, 9], "all"))
@@ -253,6 +276,7 @@ def wrong(components):
         "negative noise": (replace(fine, noise=-noise), "256 of 256 are negative or NaN"),
         "noise of another size": (replace(fine, noise=noise[1:]), r"Expected noise \(256,\)"),
         "no covariance": (replace(fine, noise=torch.eye(D) + torch.ones(D, D).tril(-1)), "not symmetric"),
+        "a negative eigenvalue": (replace(fine, noise=3 - 2 * torch.eye(D)), "has the eigenvalue -2"),
         "operator of another size": (replace(fine, operator=torch.ones(2, D)), r"operator \(256, k\)"),
         "too few ids": (replace(fine, image_ids=range(2)), "the image_ids of a measurement"),
         "other components": (
@@ -298,7 +322,7 @@ CASES = [
     *("noise of another size", "no covariance", "operator of another size", "too few ids"),
     *("other components", "errors in other components", "no measurement", "no trust", "trust NaN"),
     *("negative error", "errors without timesteps", "skewed directions", "no variance", "other steps"),
-    *("another scale", "unknown image", "too few images"),
+    *("another scale", "unknown image", "too few images", "a negative eigenvalue"),
 ]
 
 

@@ -21,7 +21,8 @@ FEWEST = 10  # images; a variance of so many is off by about 45 %
 class DenoisingErrors:
     """Hold how far the noise-free latents that a network predicts lie from the true ones.
 
-    They belong to one network, one guidance scale and one set of components, and are refused for others.
+    They belong to one network, one guidance scale and one set of components. A correction refuses other
+    scales and components. It can't compare networks.
 
     Attributes
     ----------
@@ -32,7 +33,7 @@ class DenoisingErrors:
         Name of the `Components`.
     guidance_scale : float
     network : str
-        What the network is known by, for example a hash of its weights.
+        What the network is known by, for example a hash of its weights. It is kept, and nothing checks it.
     """
 
     timesteps: tuple[int, ...]
@@ -241,8 +242,12 @@ class KalmanCorrection:
         noises = [of.noise.double() for of in self.measurements]
         noises = [s[rows].diag() if s.ndim == 1 else s for s, rows in zip(noises, known, strict=True)]
         covariance = (stacked * v) @ stacked.T + torch.block_diag(*noises) / self.trust
-        # Without noise, measurements may repeat each other.
-        gain = (v[:, None] * stacked.T) @ torch.linalg.pinv(covariance, hermitian=True)
+        # Without noise, measurements may repeat each other. In units of their own spread, a very noisy one
+        # does not make the pseudoinverse take the others for rounding.
+        spread = covariance.diagonal().sqrt()
+        unit = torch.where(spread > 0, 1 / spread, 0)
+        inverse = torch.linalg.pinv(covariance * unit * unit[:, None], hermitian=True)
+        gain = (v[:, None] * stacked.T) @ (inverse * unit * unit[:, None])
         gains, start = [], 0
         for rows in known:
             whole = torch.zeros(len(v), len(rows), dtype=torch.double)

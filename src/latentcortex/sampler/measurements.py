@@ -97,12 +97,22 @@ class Measurement:
             check_finite(noise, "the covariance of the noise", "Leave out what says nothing.")
             if not torch.allclose(noise, noise.T, rtol=1e-4, atol=1e-6 * float(variances.max())):
                 raise ValueError("The covariance of the noise is not symmetric.")
+            least = torch.linalg.eigvalsh(noise.double()).min()
+            if least < -1e-4 * float(variances.max()):
+                raise ValueError(
+                    f"The covariance of the noise has the eigenvalue {least:.3g}. No sum of noise can "
+                    "have a negative variance."
+                )
         if self.operator is not None:
             operator = as_tensor(self.operator, "operator")
             if operator.ndim != 2 or len(operator) != m:
                 raise ValueError(f"Expected an operator ({m}, k), got {tuple(operator.shape)}.")
             check_finite(operator, "the operator")
+            object.__setattr__(self, "operator", operator)
         as_ids(self.image_ids, len(values), "the image_ids of a measurement")
+        # Arrays and lists are kept as tensors, with which is computed.
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "noise", noise)
 
 
 def measurement_of(predicted, r2, components, image_ids):
