@@ -1,12 +1,15 @@
 """What a decoder is known to know of z, and the correction that follows from it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from latentcortex import nsd
+from latentcortex import nsd, sampler
 from latentcortex.decoders import LinearDecoder
 from latentcortex.studies import decoding, weighing
+from latentcortex.studies.study import Study
 from latentcortex.studies.targets import target
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -93,3 +96,24 @@ def test_knowledge_may_leave_images_out_for_validation(study, known):
     fewer = weighing.knowledge(study, "subj01", "all", train_ids=tuple(train_ids[:150].tolist()))
     assert set(fewer.decoder.image_ids_) == set(train_ids[:150]) and fewer.region == weighing.VISUAL_CORTEX
     assert fewer.components.name != known.components.name
+
+
+def test_penalties_are_those_of_the_preset_as_where_drawings_are_decoded(study, monkeypatch):
+    asked, errors = [], sampler.DenoisingErrors((1,), torch.ones(1, 1), "new", 1.0, "new")
+
+    class Recorded(LinearDecoder):
+        def fit(self, *given):
+            asked.append(self.alphas)
+            return super().fit(*given)
+
+    monkeypatch.setattr(weighing, "LinearDecoder", Recorded)
+    monkeypatch.setattr(
+        sampler,
+        "denoising_errors",
+        lambda *_, components, **__: dataclasses.replace(
+            errors, variances=torch.ones(1, len(components.variances))
+        ),
+    )
+    other = Study(dataclasses.replace(study.preset, alphas=(3.0, 30.0)), study.root)
+    weighing.knowledge(other, "subj01")
+    assert asked == [(3.0, 30.0)] * (2 * weighing.N_FOLDS + 1)

@@ -78,7 +78,7 @@ class Knowledge:
     errors: sampler.DenoisingErrors
 
 
-def out_of_fold(betas, values, image_ids, rng, device=None):
+def out_of_fold(betas, values, image_ids, rng, device=None, alphas=None):
     """Return values (n, ...) of each image as a decoder predicts them that has learned from other images.
 
     Parameters
@@ -89,7 +89,8 @@ def out_of_fold(betas, values, image_ids, rng, device=None):
     image_ids : int array (n,)
     rng : numpy.random.Generator
         Draws the `N_FOLDS` folds.
-    device : str, optional
+    device, alphas : optional
+        See `LinearDecoder`.
 
     Returns
     -------
@@ -98,7 +99,7 @@ def out_of_fold(betas, values, image_ids, rng, device=None):
     fold, predicted = rng.permutation(np.arange(len(image_ids)) % N_FOLDS), torch.empty_like(values).float()
     for k in range(N_FOLDS):
         learns = fold != k
-        decoder = LinearDecoder(cv="gcv", device=device)
+        decoder = LinearDecoder(alphas, cv="gcv", device=device)
         decoder.fit(betas[learns], values[learns], image_ids[learns])
         predicted[~learns] = decoder.predict(betas[~learns], image_ids=image_ids[~learns]).float().cpu()
     return predicted
@@ -126,7 +127,7 @@ def knowledge(study, subject, z_region="preset", c_region="preset", train_ids=No
         name: torch.from_numpy(found[name]) for name in ("mean", "directions", "variances", "r2", "errors")
     }
     components = sampler.Components(arrays["mean"], arrays["directions"], arrays["variances"], shelf.key[:12])
-    decoder = LinearDecoder(cv="gcv", device=study.preset.device)
+    decoder = LinearDecoder(study.preset.alphas, cv="gcv", device=study.preset.device)
     decoder.fit(_betas(study, subject, regions[0], ids), components.of(target(study, "z", ids)), ids)
     timesteps, scale = tuple(found["timesteps"].tolist()), study.preset.guidance_scale
     errors = sampler.DenoisingErrors(timesteps, arrays["errors"], components.name, scale, shelf.key[:12])
@@ -142,8 +143,9 @@ def _measure(study, subject, ids, z_region, c_region):
     mean, variances = reduction.mean.reshape(z.shape[1:]), reduction.variances.float()
     components = sampler.Components(mean, reduction.directions, variances, "new")
     x = components.of(z)
-    off = x - out_of_fold(_betas(study, subject, z_region, ids), x, ids, folds, preset.device)
-    decoded = out_of_fold(_betas(study, subject, c_region, ids), c, ids, others, preset.device)
+    fits = preset.device, preset.alphas
+    off = x - out_of_fold(_betas(study, subject, z_region, ids), x, ids, folds, *fits)
+    decoded = out_of_fold(_betas(study, subject, c_region, ids), c, ids, others, *fits)
     if preset.rescale:
         decoded = rescale_by(rescaling(decoded, c), decoded)
     some = np.sort(rows.permutation(len(ids))[:N_ERRORS])
