@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 from tiny_models import (
     LATENT_SHAPE,
     FakeUNet,
@@ -277,6 +277,10 @@ def wrong(components):
         "noise of another size": (replace(fine, noise=noise[1:]), r"Expected noise \(256,\)"),
         "no covariance": (replace(fine, noise=torch.eye(D) + torch.ones(D, D).tril(-1)), "not symmetric"),
         "a negative eigenvalue": (replace(fine, noise=3 - 2 * torch.eye(D)), "has the eigenvalue -2"),
+        "a model of velocities": (
+            drawn(scheduler=DDIMScheduler.from_config(SCHEDULER.config, prediction_type="v_prediction")),
+            "corrects predicted noise, and this model predicts 'v_prediction'",
+        ),
         "operator of another size": (replace(fine, operator=torch.ones(2, D)), r"operator \(256, k\)"),
         "too few ids": (replace(fine, image_ids=range(2)), "the image_ids of a measurement"),
         "other components": (
@@ -322,7 +326,7 @@ CASES = [
     *("noise of another size", "no covariance", "operator of another size", "too few ids"),
     *("other components", "errors in other components", "no measurement", "no trust", "trust NaN"),
     *("negative error", "errors without timesteps", "skewed directions", "no variance", "other steps"),
-    *("another scale", "unknown image", "too few images", "a negative eigenvalue"),
+    *("another scale", "unknown image", "too few images", "a negative eigenvalue", "a model of velocities"),
 ]
 
 

@@ -81,17 +81,17 @@ def check_start(unet, n, latents, strength, generators):
     return tuple(latents.shape)
 
 
-def check_scheduler(scheduler, is_guided):
+def check_scheduler(scheduler, is_guided, is_corrected=False):
     """Check that a scheduler's steps depend on the drawing alone and, if asked, can be guided."""
     if is_guided and torch.is_inference_mode_enabled():
         raise ValueError(
             "Guidance needs gradients, and torch.inference_mode() switches them off for good. Load "
             "the networks and sample under torch.no_grad() instead."
         )
-    if is_guided and scheduler.config.prediction_type != "epsilon":
+    if (is_guided or is_corrected) and scheduler.config.prediction_type != "epsilon":
+        what = "Guidance" if is_guided else "A correction by measurements"
         raise ValueError(
-            "Guidance corrects predicted noise, and this model predicts "
-            f"{scheduler.config.prediction_type!r}."
+            f"{what} corrects predicted noise, and this model predicts {scheduler.config.prediction_type!r}."
         )
     if isinstance(scheduler, DDIMScheduler):
         return

@@ -9,7 +9,7 @@ import torch
 from latentcortex import features
 from latentcortex.features.batches import Batches
 from latentcortex.features.checks import as_count, as_tensor
-from latentcortex.sampler.checks import as_ids, check_condition
+from latentcortex.sampler.checks import as_ids, check_condition, check_scheduler
 from latentcortex.sampler.loop import predict_noise
 from latentcortex.sampler.measurements import Components, Measurement
 from latentcortex.store import rows_of
@@ -110,6 +110,7 @@ def denoising_errors(
             f"and {len(generators)}."
         )
     check_condition(unet, condition, unconditional_embedding, guidance_scale)
+    check_scheduler(scheduler, False, True)
     latents = latents.to(condition)
     noise = torch.cat([torch.randn(latents[:1].shape, generator=of) for of in generators]).to(latents)
     found = []

@@ -82,7 +82,7 @@ def sample(
     correction : KalmanCorrection, optional
         Corrects the predicted noise of every step by measurements of the images.
     image_ids : sequence of n int, optional
-        Ids by which the guide finds its targets. By default the row numbers.
+        Ids by which guide and correction find their images. By default the row numbers.
     callback : callable, optional
         ``callback(step, timestep, latents, pred_original_sample)`` is called after each step. It gets the
         latents of all n images after the step, and the current estimate of their noise-free latents.
@@ -117,7 +117,7 @@ def sample(
     check_condition(unet, condition, unconditional_embedding, guidance_scale)
     shape = check_start(unet, n, latents, strength, generators)
     image_ids = as_ids(range(n) if image_ids is None else image_ids, n)
-    check_scheduler(scheduler, guidance is not None)
+    check_scheduler(scheduler, guidance is not None, correction is not None)
     classifier_free = guidance_scale > 1
 
     scheduler, timesteps, latents = noised_start(
