@@ -70,7 +70,7 @@ def posterior(components, y, noise):
 
 
 def draw(unet, n, n_steps=30, correction=None, scheduler=SCHEDULER, **options):
-    options = {"guidance_scale": 1.0, "generators": generators(n), **options}
+    options = {"guidance_scale": 1.0, "generators": generators(n), "image_ids": range(n), **options}
     return sample(
         unet, scheduler, states_with_mean([0.0] * n), n_steps=n_steps, correction=correction, **options
     )
@@ -303,6 +303,11 @@ def wrong(components):
             drawn(guidance_scale=2.0, unconditional_embedding=states_with_mean([0.0])),
             "guidance_scale of 1, and the drawing has 2",
         ),
+        "no ids": (drawn(image_ids=None), "A correction needs image_ids"),
+        "an id twice": (replace(fine, image_ids=[4, 4, 5]), "4"),
+        "a timestep twice": (replace(errors, timesteps=errors.timesteps[:1] * 30), "comes twice"),
+        "one measurement, no tuple": (replace(good, measurements=fine), r"such as \(measurement,\)"),
+        "NaN mean": (replace(components, mean=components.mean * math.nan), "the mean of components"),
         "unknown image": (drawn(image_ids=[0, 1, 17]), "17"),
         "too few images": (
             lambda: denoising_errors(
@@ -326,7 +331,15 @@ CASES = [
     *("noise of another size", "no covariance", "operator of another size", "too few ids"),
     *("other components", "errors in other components", "no measurement", "no trust", "trust NaN"),
     *("negative error", "errors without timesteps", "skewed directions", "no variance", "other steps"),
-    *("another scale", "unknown image", "too few images", "a negative eigenvalue", "a model of velocities"),
+    *("another scale", "unknown image", "too few images", "no ids"),
+    *(
+        "an id twice",
+        "a timestep twice",
+        "one measurement, no tuple",
+        "NaN mean",
+        "a negative eigenvalue",
+        "a model of velocities",
+    ),
 ]
 
 

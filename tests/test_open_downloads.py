@@ -82,7 +82,7 @@ def test_laion_fmri_from_the_server_to_a_map(bucket, tmp_path, capsys):
     assert command.main(["check", str(root), "--space", SPACE, "--chapters", "4", "5"]) == 1
     told = capsys.readouterr().out
     assert "only after its own agreement" in told, "the images are what is missing"
-    assert "Can run: 05.\nCan't run yet: 04, for want of images." in told
+    assert "Can run: 05.\nCan't run yet: 04, for want of other cortex, images." in told
     assert "9 trials in sessions 1, 2" in told
     mask = bucket.planted.masks[1]["laion-general"]
     share = np.where(mask, nsd.noise_ceiling(nsd.ncsnr(root, "subj01", SPACE), 12), np.nan)

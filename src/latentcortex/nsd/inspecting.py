@@ -208,7 +208,7 @@ def _subject(asked, subject, known):
 
 
 def _outside(asked, subject, visual):
-    """Yield a finding if chapters look outside visual cortex and the data end there."""
+    """Yield a finding if chapters look outside visual cortex and the atlas marks no other cortex."""
     chapters = tuple(chapter for chapter in asked.chapters if chapter in OUTSIDE_VISUAL_CORTEX)
     is_outside = ~visual
     if asked.space in volumes.SPACES:  # the atlas says -1 outside cortex

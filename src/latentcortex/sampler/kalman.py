@@ -43,7 +43,10 @@ class DenoisingErrors:
     network: str
 
     def __post_init__(self):
-        expected = len(self.timesteps)
+        object.__setattr__(self, "timesteps", tuple(map(int, self.timesteps)))
+        expected = len(set(self.timesteps))
+        if expected < len(self.timesteps):
+            raise ValueError(f"A timestep comes twice: {sorted(self.timesteps)}.")
         if self.variances.ndim != 2 or len(self.variances) != expected or not expected:
             raise ValueError(
                 f"Expected variances (n_timesteps, k) of {expected} timesteps, got "
@@ -156,6 +159,10 @@ class KalmanCorrection:
 
     Notes
     -----
+    The update is the posterior mean if errors and noise are normal and independent. The errors of two
+    components are taken for uncorrelated. A drawing that starts from the same decoded z uses it twice, and
+    beside a guide the errors are those without it.
+
     Kalman (1960), A new approach to linear filtering and prediction problems. In a diffusion model the same
     update is used by Song et al. (2023), Pseudoinverse-guided diffusion models, with v from the schedule.
     """
@@ -168,8 +175,8 @@ class KalmanCorrection:
     def __post_init__(self):
         if not 0 < self.trust < math.inf:
             raise ValueError(f"Expected a trust above 0, got {self.trust}.")
-        if not self.measurements:
-            raise ValueError("Expected at least one measurement.")
+        if isinstance(self.measurements, Measurement) or not self.measurements:
+            raise ValueError("Expected a tuple of at least one measurement, such as (measurement,).")
         name, k = self.components.name, len(self.components.variances)
         for of in self.measurements:
             n_columns = of.values.shape[1] if of.operator is None else of.operator.shape[1]
@@ -225,22 +232,31 @@ class KalmanCorrection:
             moved = moved + (off * gain if gain.ndim == 1 else off @ gain.T)
         return noise_pred - ((abar / (1 - abar)) ** 0.5 * self.components.back(moved)).to(noise_pred)
 
-    @functools.lru_cache(maxsize=256)  # noqa: B019 - a correction lives as long as its drawings
+    @functools.cached_property
+    def _known_gains(self):
+        return {}
+
     def _gains(self, timestep):
+        """Return the gains of all measurements at a timestep, computed once."""
+        if timestep not in self._known_gains:
+            self._known_gains[timestep] = self._computed_gains(timestep)
+        return self._known_gains[timestep]
+
+    def _computed_gains(self, timestep):
         """Return the gain of each measurement: (k,) if components are measured one by one, else (k, m)."""
-        v = self.errors.variances[self.errors.timesteps.index(timestep)].double()
+        v = self.errors.variances[self.errors.timesteps.index(timestep)].cpu().double()
         if all(of.operator is None and of.noise.ndim == 1 for of in self.measurements):
             return _independent_gains(
-                v, torch.stack([of.noise.double() for of in self.measurements]) / self.trust
+                v, torch.stack([of.noise.cpu().double() for of in self.measurements]) / self.trust
             )
         known = [
-            torch.isfinite(of.noise if of.noise.ndim == 1 else of.noise.diagonal())
+            torch.isfinite(of.noise if of.noise.ndim == 1 else of.noise.diagonal()).cpu()
             for of in self.measurements
         ]
         eye = torch.eye(len(v), dtype=torch.double)
-        operators = [eye if of.operator is None else of.operator.double() for of in self.measurements]
+        operators = [eye if of.operator is None else of.operator.cpu().double() for of in self.measurements]
         stacked = torch.cat([a[rows] for a, rows in zip(operators, known, strict=True)])
-        noises = [of.noise.double() for of in self.measurements]
+        noises = [of.noise.cpu().double() for of in self.measurements]
         noises = [s[rows].diag() if s.ndim == 1 else s for s, rows in zip(noises, known, strict=True)]
         covariance = (stacked * v) @ stacked.T + torch.block_diag(*noises) / self.trust
         # Without noise, measurements may repeat each other. In units of their own spread, a very noisy one

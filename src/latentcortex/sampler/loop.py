@@ -82,7 +82,8 @@ def sample(
     correction : KalmanCorrection, optional
         Corrects the predicted noise of every step by measurements of the images.
     image_ids : sequence of n int, optional
-        Ids by which guide and correction find their images. By default the row numbers.
+        Ids by which guide and correction find their images. A correction needs them; by default they are the
+        row numbers.
     callback : callable, optional
         ``callback(step, timestep, latents, pred_original_sample)`` is called after each step. It gets the
         latents of all n images after the step, and the current estimate of their noise-free latents.
@@ -116,6 +117,8 @@ def sample(
     latents = None if latents is None else as_tensor(latents, "latents")
     check_condition(unet, condition, unconditional_embedding, guidance_scale)
     shape = check_start(unet, n, latents, strength, generators)
+    if correction is not None and image_ids is None:
+        raise ValueError("A correction needs image_ids, by which it finds the measurements of each image.")
     image_ids = as_ids(range(n) if image_ids is None else image_ids, n)
     check_scheduler(scheduler, guidance is not None, correction is not None)
     classifier_free = guidance_scale > 1

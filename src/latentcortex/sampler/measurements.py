@@ -7,6 +7,7 @@ import torch
 
 from latentcortex.features.checks import as_tensor, check_finite
 from latentcortex.sampler.checks import as_ids
+from latentcortex.store import rows_of
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,19 @@ class Components:
     name: str
 
     def __post_init__(self):
+        for name in ("mean", "directions", "variances"):
+            object.__setattr__(self, name, as_tensor(getattr(self, name), name))
+            check_finite(getattr(self, name), f"the {name} of components")
         d, k = self.mean.numel(), len(self.variances)
         if self.mean.ndim != 3 or tuple(self.directions.shape) != (d, k) or not 1 <= k <= d:
             raise ValueError(
                 f"Expected a mean (4, h, w), directions (4 h w, k) and k variances, got "
                 f"{tuple(self.mean.shape)}, {tuple(self.directions.shape)} and {tuple(self.variances.shape)}."
             )
-        if not ((self.variances > 0) & (self.variances < math.inf)).all():
-            raise ValueError(
-                "Variances of components should be finite and above 0: leave out those that are 0."
-            )
-        off = (self.directions.double().T @ self.directions.double() - torch.eye(k, dtype=torch.double)).abs()
+        if not (self.variances > 0).all():
+            raise ValueError("Variances of components should be above 0: leave out those that are 0.")
+        squares = self.directions.double().T @ self.directions.double()
+        off = (squares - torch.eye(k).to(squares)).abs()
         if not off.max() < 1e-3:
             raise ValueError(f"directions should be orthonormal, but are off by up to {off.max():.2g}.")
 
@@ -109,7 +112,8 @@ class Measurement:
                 raise ValueError(f"Expected an operator ({m}, k), got {tuple(operator.shape)}.")
             check_finite(operator, "the operator")
             object.__setattr__(self, "operator", operator)
-        as_ids(self.image_ids, len(values), "the image_ids of a measurement")
+        ids = as_ids(self.image_ids, len(values), "the image_ids of a measurement").numpy()
+        rows_of(ids, ids, "the measurement")  # refuses images that have several rows
         # Arrays and lists are kept as tensors, with which is computed.
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "noise", noise)
@@ -158,5 +162,5 @@ def measurement_of(predicted, r2, components, image_ids):
     is_measured = r2 > 0
     share = torch.where(is_measured, r2, 1)
     noise = torch.where(is_measured, variances * (1 - r2) / share, math.inf)
-    values = torch.where(is_measured, predicted / share.to(predicted), 0)
+    values = torch.where(is_measured.to(predicted.device), predicted / share.to(predicted), 0)
     return Measurement(values, noise, image_ids, components.name)

@@ -133,7 +133,7 @@ def _showings(read, rng):
     repeated = np.unique(read.image_ids[shared & ~is_last])
     repeated = np.sort(rng.permutation(repeated)[:N_LEAKED])
     chosen = np.isin(read.image_ids, repeated)
-    is_earlier = chosen & ~is_last & (shown.cumcount() < np.median(n_showings)).to_numpy()
+    is_earlier = chosen & ~is_last & (shown.cumcount() < np.floor(np.median(n_showings))).to_numpy()
     earlier, earlier_ids, _ = nsd.average_repeats(single[is_earlier], read.image_ids[is_earlier])
     last = nsd.average_repeats(single[chosen & is_last], read.image_ids[chosen & is_last])[0]
     return betas, ids, earlier, earlier_ids, last

@@ -1,6 +1,11 @@
-"""Say how much of z a subject's decoder knows, and correct drawings by it (see `sampler.kalman`)."""
+"""Say how much of z a subject's decoder knows, and correct drawings by it (see `sampler.kalman`).
+
+R2 is that of decoders of four fifths of the images, for averages of as many showings as training images have.
+So averages of more showings hold less noise than is taken for granted.
+"""
 
 import functools
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +22,7 @@ from latentcortex.studies.targets import target
 
 N_FOLDS = 5
 N_COMPONENTS = 1000  # of z, at most
+N_FITTED = 10_000  # images that components are fitted on, at most: their products take 2.4 GB
 N_ERRORS = 200  # training images on which the errors of the network are measured
 SEED = 19
 
@@ -48,6 +54,8 @@ class Weighing:
     def __post_init__(self):
         known = {"z_region": ("preset", "all"), "c_region": ("preset", "all")}
         known |= {"r2": ("each", "one"), "errors": ("measured", "schedule")}
+        if not 0 < self.trust < math.inf:
+            raise ValueError(f"Expected a trust above 0, got {self.trust}.")
         for field, words in known.items():
             if getattr(self, field) not in words:
                 raise ValueError(f"Expected {field} of {', '.join(words)}, got {getattr(self, field)!r}.")
@@ -119,6 +127,8 @@ def knowledge(study, subject, z_region="preset", c_region="preset", train_ids=No
         Images to learn from. By default all training images.
     """
     ids = nsd.split(study.tables[subject])[0] if train_ids is None else np.array(train_ids)
+    if len(set(ids.tolist())) < len(ids):
+        raise ValueError("train_ids name an image twice, which would then lie on both sides of a fold.")
     regions = _region(study, "z", z_region), _region(study, "c", c_region)
     described = study.description(*DIFFUSION, regions=regions, train_ids=key_of([], ids.tolist()))
     shelf = study.shelf("knowledge", [_measure], described)
@@ -139,7 +149,8 @@ def _measure(study, subject, ids, z_region, c_region):
     preset, model = study.preset, study.model
     folds, others, rows = (np.random.default_rng([SEED, k]) for k in range(3))
     z, c = target(study, "z", ids), target(study, "c", ids)
-    reduction = encoding.fit_reduction(z.flatten(1), min(N_COMPONENTS, len(ids) - 1, z[0].numel()))
+    fitted = z[np.sort(np.random.default_rng([SEED, 3]).permutation(len(ids))[:N_FITTED])].flatten(1)
+    reduction = encoding.fit_reduction(fitted, min(N_COMPONENTS, len(fitted) - 1, fitted.shape[1]))
     mean, variances = reduction.mean.reshape(z.shape[1:]), reduction.variances.float()
     components = sampler.Components(mean, reduction.directions, variances, "new")
     x = components.of(z)
