@@ -1,85 +1,37 @@
 """Corrections by measurements, against closed forms for Gaussian data."""
 
-import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
-from tiny_models import (
-    LATENT_SHAPE,
-    FakeUNet,
-    generators,
-    random_states,
-    stable_diffusion_schedule,
-    states_with_mean,
+from diffusers import DPMSolverMultistepScheduler
+from gaussian_latents import (
+    SCHEDULER,
+    D,
+    correction_of,
+    draw,
+    make_components,
+    posterior,
+    true_errors,
+    unet_of,
 )
+from tiny_models import LATENT_SHAPE, generators, random_states, stable_diffusion_schedule
 
 from latentcortex.sampler import (
-    Components,
-    DenoisingErrors,
     KalmanCorrection,
     Measurement,
     denoising_errors,
     denoising_timesteps,
     measurement_of,
-    sample,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-D = math.prod(LATENT_SHAPE)
-SCHEDULER = stable_diffusion_schedule()
 
 
 @pytest.fixture
 def components(rng):
-    """All components of Gaussian latents, in random axes."""
-    directions = torch.from_numpy(np.linalg.qr(rng.normal(size=(D, D)))[0]).float()
-    variances = torch.from_numpy(rng.uniform(0.2, 2, D)).float()
-    return Components(
-        torch.from_numpy(rng.normal(size=LATENT_SHAPE)).float() * 0.3, directions, variances, "all"
-    )
-
-
-def unet_of(components, mean=None, variances=None, scheduler=SCHEDULER):
-    """Predict noise optimally for Gaussian latents, whose components have means (n, k), variances (k,)."""
-    mean = torch.zeros(1, D) if mean is None else mean
-    variances = components.variances if variances is None else variances
-
-    def predict_noise(latents, timestep, _states):
-        abar = scheduler.alphas_cumprod[timestep]
-        x = components.of(latents - (abar.sqrt() - 1) * components.mean)  # components of z_t, less its mean
-        off = x - abar.sqrt() * mean
-        return (1 - abar).sqrt() * components.back(off / (abar * variances + 1 - abar))
-
-    return FakeUNet(predict_noise)
-
-
-def true_errors(components, timesteps, scheduler=SCHEDULER):
-    """Variances of x0 given z_t, the errors of the optimal prediction."""
-    abar = scheduler.alphas_cumprod[timesteps][:, None]
-    v = components.variances * (1 - abar) / (abar * components.variances + 1 - abar)
-    return DenoisingErrors(tuple(map(int, timesteps)), v, components.name, 1.0, "optimal")
-
-
-def posterior(components, y, noise):
-    """Mean and variances of components that were measured one by one."""
-    gain = components.variances / (components.variances + noise)
-    return gain * y, components.variances * (1 - gain)
-
-
-def draw(unet, n, n_steps=30, correction=None, scheduler=SCHEDULER, **options):
-    options = {"guidance_scale": 1.0, "generators": generators(n), "image_ids": range(n), **options}
-    return sample(
-        unet, scheduler, states_with_mean([0.0] * n), n_steps=n_steps, correction=correction, **options
-    )
-
-
-def correction_of(components, *measurements, n_steps=30, **options):
-    return KalmanCorrection(
-        components, measurements, true_errors(components, denoising_timesteps(SCHEDULER, n_steps)), **options
-    )
+    return make_components(rng)
 
 
 @pytest.mark.parametrize("solver", ["ddim", "dpm"])
@@ -244,109 +196,3 @@ def test_a_measurement_has_the_noise_that_a_share_of_variance_leaves(components,
     r2[:2] = torch.tensor([0.0, 1.0])
     found = measurement_of(r2 * y, r2, components, range(len(x)))
     assert found.noise[0] == math.inf and (found.values[:, 0] == 0).all() and found.noise[1] == 0
-
-
-def wrong(components):
-    """What is refused: a function that raises, and the words of the error."""
-    y, noise = torch.zeros(3, D), torch.ones(D)
-    fine = Measurement(y, noise, range(3), "all")
-    errors = true_errors(components, denoising_timesteps(SCHEDULER, 30))
-    good = KalmanCorrection(components, (fine,), errors)
-
-    def replace(of, **changes):
-        return lambda: dataclasses.replace(of, **changes)
-
-    def r2_of(value):
-        r2 = torch.full((D,), 0.5)
-        r2[3] = value
-        return lambda: measurement_of(y, r2, components, range(3))
-
-    def drawn(**options):
-        return lambda: draw(unet_of(components), 3, **{"correction": good, **options})
-
-    return {
-        "r2 is NaN": (r2_of(math.nan), "NaN, negative or above 1 for 1 of 256"),
-        "r2 below 0": (r2_of(-0.1), "first -0.1. Clip what cross-validation"),
-        "r2 above 1": (r2_of(1.1), "first 1.1"),
-        "too few r2": (
-            lambda: measurement_of(y, torch.ones(4), components, range(3)),
-            r"\(3, 256\) and \(4,\)",
-        ),
-        "NaN measured": (replace(fine, values=y * math.nan), "give an infinite noise"),
-        "negative noise": (replace(fine, noise=-noise), "256 of 256 are negative or NaN"),
-        "noise of another size": (replace(fine, noise=noise[1:]), r"Expected noise \(256,\)"),
-        "no covariance": (replace(fine, noise=torch.eye(D) + torch.ones(D, D).tril(-1)), "not symmetric"),
-        "a negative eigenvalue": (replace(fine, noise=3 - 2 * torch.eye(D)), "has the eigenvalue -2"),
-        "a model of velocities": (
-            drawn(scheduler=DDIMScheduler.from_config(SCHEDULER.config, prediction_type="v_prediction")),
-            "corrects predicted noise, and this model predicts 'v_prediction'",
-        ),
-        "operator of another size": (replace(fine, operator=torch.ones(2, D)), r"operator \(256, k\)"),
-        "too few ids": (replace(fine, image_ids=range(2)), "the image_ids of a measurement"),
-        "other components": (
-            replace(good, measurements=(dataclasses.replace(fine, components="other"),)),
-            "measurement is of 256 components 'other', but those of the correction are 256, 'all'",
-        ),
-        "errors in other components": (
-            replace(good, errors=dataclasses.replace(errors, components="other")),
-            "errors are of 256 components 'other'",
-        ),
-        "no measurement": (replace(good, measurements=()), "at least one"),
-        "no trust": (replace(good, trust=0.0), "trust above 0"),
-        "trust NaN": (replace(good, trust=math.nan), "trust above 0"),
-        "negative error": (replace(errors, variances=-errors.variances), "finite and at least 0"),
-        "errors without timesteps": (replace(errors, timesteps=()), "Expected variances"),
-        "skewed directions": (replace(components, directions=components.directions * 1.1), "orthonormal"),
-        "no variance": (replace(components, variances=components.variances * 0), "above 0"),
-        "other steps": (drawn(n_steps=20), "measured at other timesteps"),
-        "another scale": (
-            drawn(guidance_scale=2.0, unconditional_embedding=states_with_mean([0.0])),
-            "guidance_scale of 1, and the drawing has 2",
-        ),
-        "no ids": (drawn(image_ids=None), "A correction needs image_ids"),
-        "an id twice": (replace(fine, image_ids=[4, 4, 5]), "4"),
-        "a timestep twice": (replace(errors, timesteps=errors.timesteps[:1] * 30), "comes twice"),
-        "one measurement, no tuple": (replace(good, measurements=fine), r"such as \(measurement,\)"),
-        "NaN mean": (replace(components, mean=components.mean * math.nan), "the mean of components"),
-        "unknown image": (drawn(image_ids=[0, 1, 17]), "17"),
-        "too few images": (
-            lambda: denoising_errors(
-                None,
-                SCHEDULER,
-                y,
-                y,
-                components=components,
-                timesteps=[1],
-                guidance_scale=1.0,
-                generators=[],
-                network="",
-            ),  # fmt: skip
-            "at least 10 are needed, got 3",
-        ),
-    }
-
-
-CASES = [
-    *("r2 is NaN", "r2 below 0", "r2 above 1", "too few r2", "NaN measured", "negative noise"),
-    *("noise of another size", "no covariance", "operator of another size", "too few ids"),
-    *("other components", "errors in other components", "no measurement", "no trust", "trust NaN"),
-    *("negative error", "errors without timesteps", "skewed directions", "no variance", "other steps"),
-    *("another scale", "unknown image", "too few images", "no ids"),
-    *(
-        "an id twice",
-        "a timestep twice",
-        "one measurement, no tuple",
-        "NaN mean",
-        "a negative eigenvalue",
-        "a model of velocities",
-    ),
-]
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_bad_input_is_refused_by_name(components, case):
-    found = wrong(components)
-    assert set(found) == set(CASES)
-    raises, words = found[case]
-    with pytest.raises((ValueError, KeyError), match=words):
-        raises()
