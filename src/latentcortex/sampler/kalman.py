@@ -9,7 +9,7 @@ import torch
 from latentcortex import features
 from latentcortex.features.batches import Batches
 from latentcortex.features.checks import as_count, as_tensor
-from latentcortex.sampler.checks import as_ids, check_condition, check_scheduler
+from latentcortex.sampler.checks import check_condition, check_scheduler
 from latentcortex.sampler.loop import predict_noise
 from latentcortex.sampler.measurements import Components, Measurement
 from latentcortex.store import rows_of
@@ -210,7 +210,7 @@ class KalmanCorrection:
                 f"{tuple(shape[1:])}."
             )
         for of in self.measurements:
-            rows_of(_ids(of), image_ids.numpy(), "the measurement")
+            rows_of(of.image_ids, image_ids.numpy(), "the measurement")
 
     def correct(self, noise_pred, noisy, abar, image_ids, timestep):
         """Return the predicted noise (n, 4, h, w) after the correction, in its own dtype.
@@ -226,7 +226,7 @@ class KalmanCorrection:
         x = self.components.of((noisy.float() - (1 - abar) ** 0.5 * noise_pred.float()) / abar**0.5)
         moved = 0
         for of, gain in zip(self.measurements, self._gains(timestep), strict=True):
-            values = of.values[rows_of(_ids(of), image_ids.cpu().numpy(), "the measurement")].to(x)
+            values = of.values[rows_of(of.image_ids, image_ids.cpu().numpy(), "the measurement")].to(x)
             predicted = x if of.operator is None else x @ of.operator.to(x).T
             off, gain = values - predicted, gain.to(x)
             moved = moved + (off * gain if gain.ndim == 1 else off @ gain.T)
@@ -282,7 +282,3 @@ def _independent_gains(v, noise):
     # v / (v + 1 / total), shared out by precision; what is measured exactly is shared by those that do.
     gains = v * precision / (v * total + 1)
     return torch.where(exact.any(0), (v > 0) * exact / exact.sum(0).clamp(min=1), gains)
-
-
-def _ids(measurement):
-    return as_ids(measurement.image_ids, len(measurement.values)).numpy()

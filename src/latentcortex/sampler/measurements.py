@@ -114,6 +114,7 @@ class Measurement:
             object.__setattr__(self, "operator", operator)
         ids = as_ids(self.image_ids, len(values), "the image_ids of a measurement").numpy()
         rows_of(ids, ids, "the measurement")  # refuses images that have several rows
+        object.__setattr__(self, "image_ids", ids)
         # Arrays and lists are kept as tensors, with which is computed.
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "noise", noise)
