@@ -39,7 +39,7 @@ class Weighing:
     trust : float
         See `sampler.KalmanCorrection`.
     r2 : {"each", "one"}
-        Whether each component has the R2 that was found for it, or all have the same.
+        Whether each component has the R2 that was found for it, or all have that of z as a whole.
     errors : {"measured", "schedule"}
         Whether the errors of the network were measured, or are 1 - abar in all components, as if nothing were
         known but the share of noise.
@@ -199,7 +199,7 @@ def correction(study, known, weighing, betas, image_ids):
     image_ids : int array (n,)
         Images that the decoder has not learned from.
     """
-    r2, errors = known.r2.clip(0, 1), known.errors
+    r2, errors = known.r2, known.errors
     if weighing.r2 == "one":
         variances = known.components.variances
         r2 = torch.full_like(r2, float((r2 * variances).sum() / variances.sum()))
@@ -207,7 +207,7 @@ def correction(study, known, weighing, betas, image_ids):
         abar = study.model.scheduler.alphas_cumprod[list(errors.timesteps)]
         errors = replace(errors, variances=(1 - abar)[:, None].expand_as(errors.variances))
     predicted = known.decoder.predict(betas, image_ids=image_ids).float()
-    measurement = sampler.measurement_of(predicted, r2, known.components, image_ids)
+    measurement = sampler.measurement_of(predicted, r2.clip(0, 1), known.components, image_ids)
     return sampler.KalmanCorrection(known.components, (measurement,), errors, weighing.trust)
 
 
