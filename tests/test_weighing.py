@@ -8,7 +8,8 @@ import torch
 
 from latentcortex import nsd, sampler
 from latentcortex.decoders import LinearDecoder
-from latentcortex.studies import decoding, weighing
+from latentcortex.studies import decoding, drawings, weighing
+from latentcortex.studies.recipes import Recipe
 from latentcortex.studies.study import Study
 from latentcortex.studies.targets import target
 
@@ -74,7 +75,7 @@ def test_the_correction_says_what_the_decoder_says_as_far_as_it_is_known(study, 
     one = weighing.correction(study, known, weighing.Weighing(r2="one"), betas, study.image_ids)
     (of_one,) = one.measurements
     variances = known.components.variances
-    share = (r2 * variances).sum() / variances.sum()
+    share = ((known.r2 * variances).sum() / variances.sum()).clip(0)  # of z as a whole
     torch.testing.assert_close(of_one.noise / variances, torch.full_like(variances, float(1 / share - 1)))
     by_formula = weighing.correction(
         study, known, weighing.Weighing(errors="schedule"), betas, study.image_ids
@@ -84,6 +85,30 @@ def test_the_correction_says_what_the_decoder_says_as_far_as_it_is_known(study, 
     learned = known.decoder.image_ids_[:1]
     with pytest.raises(ValueError, match=str(learned[0])):
         weighing.correction(study, known, weighing.Weighing(), betas[:1], learned)
+
+
+def test_drawings_come_from_the_responses_given_and_are_corrected_by_them(study, known):
+    read, ids = decoding.read(study, "subj01"), study.image_ids[:3]
+    everywhere = read.image_ids[read.table["shared"].to_numpy()]
+    betas, shown, _ = nsd.average_repeats(read.betas[read.table["shared"].to_numpy()], everywhere)
+    betas = betas[np.searchsorted(shown, ids)]
+    asked = weighing.Weighing(c_region="all", trust=3.0)
+    drawn = weighing.draw(study, "subj01", asked, betas, ids, repeat=1, strength=0.9)
+    train_ids = nsd.split(study.tables["subj01"])[0]
+    z = decoding.decode(study, "subj01", decoding.linear(study, "subj01", "z"), ids)
+    of_c = decoding.fit(study, "subj01", "c", train_ids, study.preset.rescale, region=weighing.VISUAL_CORTEX)
+    c = decoding.decode(study, "subj01", of_c, ids)
+    corrected = weighing.correction(study, known, asked, read.showings(known.region, "all", ids), ids)
+    for correction, found in (
+        (corrected, drawn),
+        (None, weighing.draw(study, "subj01", asked, betas, ids, 1, is_corrected=False, strength=0.9)),
+    ):
+        changes = {"strength": 0.9, "correction": correction}
+        expected = drawings.reconstruct(study, Recipe(), 1, ids, z, c, **changes)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert (drawn - found).abs().max() > 1e-3
+    with pytest.raises(ValueError, match=str(train_ids[0])):
+        weighing.draw(study, "subj01", asked, betas[:1], train_ids[:1])
 
 
 def test_words_that_mean_nothing_are_refused():

@@ -14,8 +14,9 @@ import torch
 from latentcortex import encoding, features, nsd, sampler
 from latentcortex.decoders import LinearDecoder, rescale_by, rescaling
 from latentcortex.store import rows_of
-from latentcortex.studies import decoding
+from latentcortex.studies import decoding, drawings
 from latentcortex.studies.keys import key_of
+from latentcortex.studies.recipes import Recipe
 from latentcortex.studies.responses import VISUAL_CORTEX
 from latentcortex.studies.study import DIFFUSION
 from latentcortex.studies.targets import target
@@ -209,6 +210,49 @@ def correction(study, known, weighing, betas, image_ids):
     predicted = known.decoder.predict(betas, image_ids=image_ids).float()
     measurement = sampler.measurement_of(predicted, r2.clip(0, 1), known.components, image_ids)
     return sampler.KalmanCorrection(known.components, (measurement,), errors, weighing.trust)
+
+
+@torch.no_grad()
+def draw(study, subject, weighing, betas, image_ids, repeat=0, is_corrected=True, **changes):
+    """Return images drawn from responses: img2img from decoded z under decoded c, corrected by decoded z.
+
+    Parameters
+    ----------
+    study : Study
+    subject : str
+    weighing : Weighing
+        Names the regions also where nothing is corrected.
+    betas : float32 array (n, n_read)
+        Responses of all voxels that `decoding.read` reads, such as averages over the showings of each image.
+    image_ids : int array (n,)
+        Images that the decoders have not learned from. Their noise is drawn by these ids.
+    repeat : int
+        Number of the drawing of each image. Another repeat has other noise.
+    is_corrected : bool
+        False draws by img2img alone, with the same decoders.
+    **changes
+        See `drawings.reconstruct`.
+
+    Returns
+    -------
+    tensor (n, 3, h, w) in [0, 1]
+    """
+    read = decoding.read(study, subject)
+    asked = {"z": weighing.z_region, "c": weighing.c_region}
+    decoders = {name: _decoder(study, subject, name, region) for name, region in asked.items()}
+    z, c = (of.decode(betas[:, read.mask(of.region)], image_ids) for of in decoders.values())
+    if is_corrected:
+        known = knowledge(study, subject, **{f"{name}_region": region for name, region in asked.items()})
+        measured = betas[:, read.mask(known.region)]
+        changes["correction"] = correction(study, known, weighing, measured, image_ids)
+    return drawings.reconstruct(study, Recipe(), repeat, image_ids, z, c, **changes)
+
+
+@functools.lru_cache(maxsize=8)
+def _decoder(study, subject, name, asked):
+    """Return the decoder of z or c that has learned from all training images."""
+    ids = nsd.split(study.tables[subject])[0]
+    return decoding.fit(study, subject, name, ids, study.preset.rescale, region=_region(study, name, asked))
 
 
 def _region(study, name, asked):
