@@ -104,7 +104,10 @@ def make_job(study, args):
             parts = jobs.stacked(load, subjects, [n_images], [whose], cells)
             parts = {name: values[:, 0, 0].swapaxes(0, 1) for name, values in parts.items()}
             arrays |= gather_targets(whose, cells, parts, criteria)
-        arrays["picture_ids"] = parts["validation_ids"][0, 0, :N_PICTURES]
+        if args.grid == "ridge":  # pictures of the other grids are shown nowhere
+            arrays["picture_ids"] = parts["validation_ids"][0, 0, :N_PICTURES]
+        else:
+            arrays = {name: of for name, of in arrays.items() if not name.endswith("_pictures")}
         axes = {"..._scores": ["cell", "subject", "validation image", "criterion"]}
         provenance = {"subjects": subjects, "criteria": list(criteria), "axes": axes}
         return {"" if args.grid == "ridge" else f"-{args.grid}": (arrays, provenance)}
