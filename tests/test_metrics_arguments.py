@@ -32,10 +32,12 @@ GOOD = {
     "bootstrap_mean": {"scores": SCORES, "rng": None, "n_resamples": 50, "level": 0.9},
     "bottleneck": {"features_pred": FEATURES, "fitted_train": noise(9, 7), "n_dimensions": 2},
     "brain_correlation": {"betas": FEATURES, "encoded": noise(N, 7)},
+    "calibration_error": {"confidence": SCORES, "is_true": noise(N) > 0.5, "edges": 4},
     "colour_means": {"images": IMAGES, "n_cells": 4},
     "correlation_distance": {"features_true": FEATURES, "features_pred": noise(N, 7)},
     "extract": {"protocol": SIX, "images": IMAGES, "batch_size": 4},
     "f1": {"named_true": FEATURES > 0.5, "named_pred": FEATURES > 0.3},
+    "fit_temperature": {"confidence": SCORES, "is_true": noise(N) > 0.5, "prior": 0.4},
     "gabor_energy": {"images": IMAGES, "n_cells": 4, "n_orientations": 2, "cycles_per_image": (4,)},
     "identification": {
         "features_true": FEATURES,
@@ -59,6 +61,15 @@ GOOD = {
     "pixcorr": {"images_a": IMAGES, "images_b": noise(N, 3, 16, 16), "mean_image": noise(3, 16, 16) / 2},
     "project_on_span": {"features": FEATURES, "features_train": noise(9, 7)},
     "random_training_rows": {"n_train": 9, "n": N, "rng": None},
+    "reliability": {
+        "confidence": SCORES,
+        "is_true": noise(N) > 0.5,
+        "image_ids": [0, 0, 1, 1, 2, 2],
+        "rng": None,
+        "edges": 4,
+        "n_resamples": 50,
+        "level": 0.9,
+    },
     "repeat_consistency": {"features_pred": noise(N, 2, 7), "features_true": FEATURES},
     "retrieval": {"features_true": FEATURES, "features_pred": noise(N, 7), "n_images": 3, "batch_size": 4},
     "score": {
@@ -71,6 +82,7 @@ GOOD = {
         "features_pred": [metrics.extract(SIX, IMAGES)] * 2,
         "batch_size": 4,
     },
+    "share_of": {"counts": np.arange(N), "n": 20},
     "shuffled_identification": {
         "features_true": FEATURES,
         "features_pred": noise(N, 7),
@@ -83,6 +95,7 @@ GOOD = {
     "ssim": {"images_a": IMAGES, "images_b": noise(N, 3, 16, 16)},
     "over_subjects": {"values": SCORES, "level": 0.9},
     "t_interval": {"values": SCORES, "level": 0.9},
+    "tempered": {"confidence": SCORES, "temperature": 2.0, "prior": 0.4},
 }
 # Arguments that are no data: flags, dictionaries of functions.
 UNCHECKED = {("identification", "repeated"), ("extract", "networks"), ("score", "networks")}
@@ -132,8 +145,9 @@ def test_missing_values_are_named_wherever_they_stand(function, argument):
 def test_shapes_that_would_broadcast_are_refused(function, argument):
     good = GOOD[function][argument]
     spoiled = [good[None], good[:0], np.float64(0.5)]
-    if function not in ("blurred", "colour_means", "extract", "gabor_energy", "mean_image", "over_subjects"):
-        spoiled.append(good[..., :1])  # images may have any size, and there may be one subject
+    any_size = ("blurred", "colour_means", "extract", "gabor_energy", "mean_image")
+    if function not in (*any_size, "over_subjects", "share_of", "tempered"):
+        spoiled.append(good[..., :1])  # images may have any size, and there may be one subject or statement
         if function not in ("bottleneck", "nearest_training_rows", "project_on_span"):
             spoiled.append(good[:1])  # rows need not be as many as training images
     for array in spoiled:

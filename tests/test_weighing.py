@@ -8,6 +8,7 @@ import torch
 
 from latentcortex import nsd, sampler
 from latentcortex.decoders import LinearDecoder
+from latentcortex.store import rows_of
 from latentcortex.studies import decoding, drawings, weighing
 from latentcortex.studies.recipes import Recipe
 from latentcortex.studies.study import Study
@@ -91,7 +92,7 @@ def test_drawings_come_from_the_responses_given_and_are_corrected_by_them(study,
     read, ids = decoding.read(study, "subj01"), study.image_ids[:3]
     everywhere = read.image_ids[read.table["shared"].to_numpy()]
     betas, shown, _ = nsd.average_repeats(read.betas[read.table["shared"].to_numpy()], everywhere)
-    betas = betas[np.searchsorted(shown, ids)]
+    betas = betas[rows_of(shown, ids)]
     asked = weighing.Weighing(c_region="all", trust=3.0)
     drawn = weighing.draw(study, "subj01", asked, betas, ids, repeat=1, strength=0.9)
     train_ids = nsd.split(study.tables["subj01"])[0]

@@ -3,8 +3,8 @@
 Scores are computed per image first, so the functions of `images`, `identify`, `contents` and `brain` return
 one score per image. The functions of `intervals` turn scores into means with intervals. `protocols` names
 sets of scores, `scoring` computes them, and `networks` loads what the published protocols need. `baselines`
-makes what a score must be compared with. `checks` tests the shape and the range of every argument, and
-whether it is finite.
+makes what a score must be compared with. `calibration` compares confidence with truth. `checks` tests the
+shape and the range of every argument, and whether it is finite.
 """
 
 from latentcortex.metrics.baselines import (
@@ -17,6 +17,14 @@ from latentcortex.metrics.baselines import (
     shuffled_rows,
 )
 from latentcortex.metrics.brain import brain_correlation
+from latentcortex.metrics.calibration import (
+    Reliability,
+    calibration_error,
+    fit_temperature,
+    reliability,
+    share_of,
+    tempered,
+)
 from latentcortex.metrics.checks import UndefinedCorrelation
 from latentcortex.metrics.contents import agreement, f1
 from latentcortex.metrics.identify import (
@@ -44,6 +52,7 @@ __all__ = [
     "PROTOCOLS",
     "Interval",
     "Protocol",
+    "Reliability",
     "Score",
     "UndefinedCorrelation",
     "agreement",
@@ -51,10 +60,12 @@ __all__ = [
     "bootstrap_mean",
     "bottleneck",
     "brain_correlation",
+    "calibration_error",
     "colour_means",
     "correlation_distance",
     "extract",
     "f1",
+    "fit_temperature",
     "gabor_energy",
     "identification",
     "is_noninferior",
@@ -66,13 +77,16 @@ __all__ = [
     "project_on_span",
     "protocol",
     "random_training_rows",
+    "reliability",
     "repeat_consistency",
     "retrieval",
     "score",
+    "share_of",
     "shuffled_identification",
     "shuffled_rows",
     "source_of_weights",
     "ssim",
+    "tempered",
     "over_subjects",
     "t_interval",
 ]

@@ -69,6 +69,9 @@ class Preset:
         How long a chapter takes, in words.
     sessions : tuple of int or None
         1-based numbers of the sessions to read; None for all that are on disk.
+    weighed_strength : float or None
+        Strength of drawings that are corrected by decoded z, where no product tells which one was chosen on
+        validation images; None for `strength`.
     criteria : tuple of str or None
         Names of the protocol's criteria that settings are chosen by; None for all of them.
     tiny_vae_revision, guide_revision, judge_revision : str or None
@@ -103,6 +106,7 @@ class Preset:
     expected_minutes: str
     sessions: tuple[int, ...] | None = None
     criteria: tuple[str, ...] | None = None
+    weighed_strength: float | None = None
     tiny_vae_revision: str | None = None
     guide_revision: str | None = None
     judge_revision: str | None = None
@@ -248,6 +252,7 @@ _POSSIBLE = {
         "penalties above 0",
     ),
     "strength": (lambda share: 0 < share <= 1, "a share of the steps, above 0 and at most 1"),
+    "weighed_strength": (lambda share: 0 < share <= 1, "a share of the steps, above 0 and at most 1"),
     "n_steps": (lambda n: n >= 1, "at least 1"),
     "guidance_scale": (lambda scale: 1 <= scale < math.inf, "at least 1"),
     "feature_scale": (lambda scale: 0 <= scale < math.inf, "at least 0"),

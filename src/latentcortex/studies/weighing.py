@@ -213,7 +213,7 @@ def correction(study, known, weighing, betas, image_ids):
 
 
 @torch.no_grad()
-def draw(study, subject, weighing, betas, image_ids, repeat=0, is_corrected=True, **changes):
+def draw(study, subject, weighing, betas, image_ids, repeat=0, is_corrected=True, train_ids=None, **changes):
     """Return images drawn from responses: img2img from decoded z under decoded c, corrected by decoded z.
 
     Parameters
@@ -230,6 +230,8 @@ def draw(study, subject, weighing, betas, image_ids, repeat=0, is_corrected=True
         Number of the drawing of each image. Another repeat has other noise.
     is_corrected : bool
         False draws by img2img alone, with the same decoders.
+    train_ids : tuple of int, optional
+        Images that the decoders learn from. By default all training images.
     **changes
         See `drawings.reconstruct`.
 
@@ -239,19 +241,19 @@ def draw(study, subject, weighing, betas, image_ids, repeat=0, is_corrected=True
     """
     read = decoding.read(study, subject)
     asked = {"z": weighing.z_region, "c": weighing.c_region}
-    decoders = {name: _decoder(study, subject, name, region) for name, region in asked.items()}
+    decoders = {name: _decoder(study, subject, name, region, train_ids) for name, region in asked.items()}
     z, c = (of.decode(betas[:, read.mask(of.region)], image_ids) for of in decoders.values())
     if is_corrected:
-        known = knowledge(study, subject, **{f"{name}_region": region for name, region in asked.items()})
+        known = knowledge(study, subject, weighing.z_region, weighing.c_region, train_ids)
         measured = betas[:, read.mask(known.region)]
         changes["correction"] = correction(study, known, weighing, measured, image_ids)
     return drawings.reconstruct(study, Recipe(), repeat, image_ids, z, c, **changes)
 
 
 @functools.lru_cache(maxsize=8)
-def _decoder(study, subject, name, asked):
-    """Return the decoder of z or c that has learned from all training images."""
-    ids = nsd.split(study.tables[subject])[0]
+def _decoder(study, subject, name, asked, train_ids):
+    """Return the decoder of z or c."""
+    ids = nsd.split(study.tables[subject])[0] if train_ids is None else np.array(train_ids)
     return decoding.fit(study, subject, name, ids, study.preset.rescale, region=_region(study, name, asked))
 
 

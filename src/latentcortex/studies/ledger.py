@@ -1,0 +1,236 @@
+"""Say which attributes of a scene its drawings show, and which of them came from the brain.
+
+The scenes are rendered, so the truth is known. Two judges read the drawings. An attribute came from the brain
+as far as drawings show it more often than drawings from responses to other images do, which have seen the
+same training images and come from the same generative model.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+ATTRIBUTES = ("setting", "time", "count", "kind", "colour", "place")
+JUDGES = {"judge": ATTRIBUTES, "second judge": ("setting", "time", "count", "kind")}
+READ = ("setting", "time", "kinds", "colours", "places")  # arrays of a reading
+LEVEL = 0.05
+
+
+class Ledger(NamedTuple):
+    """Hold, for attributes of scenes, how often drawings show them.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        See `truth`.
+    own : float array (n_rows,)
+        Share of the drawings of the scene itself that show the attribute.
+    other : float array (n_rows,)
+        The same share of the drawings of all other scenes.
+    p : float array (n_rows,)
+        Chance that drawings show it as often of a scene where it is not true: the rank of the scene among
+        those scenes.
+    """
+
+    table: pd.DataFrame
+    own: np.ndarray
+    other: np.ndarray
+    p: np.ndarray
+
+
+@functools.cache
+def _judges():
+    from latentcortex.mini.classical_judge import load_classical_judge
+    from latentcortex.mini.networks import load_judge
+
+    return {"judge": load_judge(), "second judge": load_classical_judge()}
+
+
+@torch.no_grad()
+def read(images):
+    """Return what both judges read in drawings.
+
+    Parameters
+    ----------
+    images : tensor (n, 3, 64, 64) in [0, 1]
+
+    Returns
+    -------
+    dict of str to dict of str to uint8 array (n, ...)
+        By judge: ``setting`` and ``time``, indices (n,) into `mini.scenes.SETTINGS` and ``TIMES``, or their
+        number for "can't tell"; ``kinds`` (n, n_kinds), 1 for each kind that is named; of the first judge
+        ``colours`` and ``places`` (n, n_kinds), indices that mean something only where the kind is named.
+    """
+    found = {}
+    for name, judge in _judges().items():
+        answers = {key: torch.as_tensor(of) for key, of in judge(images).items()}
+        reading = {key: answers[key].argmax(-1) for key in ("setting", "time")}
+        reading["kinds"] = answers["kind"] > 0
+        reading |= {f"{key}s": answers[key].argmax(-1) for key in ("colour", "place") if key in answers}
+        found[name] = {key: of.numpy().astype(np.uint8) for key, of in reading.items()}
+    return found
+
+
+def truth(scenes):
+    """Return the attributes of scenes, one row each.
+
+    Parameters
+    ----------
+    scenes : list of mini.scenes.Scene
+
+    Returns
+    -------
+    DataFrame
+        ``scene`` is the row of the scene, ``attribute`` one of `ATTRIBUTES`, ``kind`` the index of the thing
+        that it belongs to (-1 for the whole scene), ``value`` the index of what is true (for ``count`` the
+        number of things), and ``text`` the same in words.
+    """
+    from latentcortex.mini.scenes import COLOURS, KINDS, PLACES, SETTINGS, TIMES
+
+    rows = []
+    for k, scene in enumerate(scenes):
+        rows.append((k, "setting", -1, SETTINGS.index(scene.setting), scene.setting))
+        rows.append((k, "time", -1, TIMES.index(scene.time), scene.time))
+        rows.append((k, "count", -1, len(scene.things), f"{len(scene.things)} things"))
+        for thing in scene.things:
+            kind = KINDS.index(thing.kind)
+            rows.append((k, "kind", kind, kind, thing.kind))
+            rows.append((k, "colour", kind, list(COLOURS).index(thing.colour), thing.colour))
+            rows.append((k, "place", kind, PLACES.index(thing.place), thing.place))
+    return pd.DataFrame(rows, columns=["scene", "attribute", "kind", "value", "text"])
+
+
+def shows(reading, attribute, kind, value):
+    """Return whether drawings show an attribute, a bool array of the reading's leading axes.
+
+    Parameters
+    ----------
+    reading : dict of str to array
+        Of one judge, see `read`, with any axes before that of kinds.
+    attribute : str
+        One of `ATTRIBUTES`.
+    kind, value : int
+        See `truth`. Colour and place count only where the kind is named.
+    """
+    if attribute in ("setting", "time"):
+        return reading[attribute] == value
+    if attribute == "count":
+        return reading["kinds"].sum(-1) == value
+    named = reading["kinds"][..., kind] > 0
+    return named if attribute == "kind" else named & (reading[f"{attribute}s"][..., kind] == value)
+
+
+def tally(reading, table):
+    """Return the `Ledger` of scenes, from several drawings of each.
+
+    Parameters
+    ----------
+    reading : dict of str to array (n_scenes, n_drawings, ...)
+        Of one judge.
+    table : DataFrame
+        See `truth`. Attributes that the judge does not read are left out.
+    """
+    n = len(reading["setting"])
+    if n < 2 or n != table["scene"].nunique() or table["scene"].max() != n - 1:
+        raise ValueError(
+            f"Expected drawings of each of {table['scene'].nunique()} scenes, and at least of two, got {n}."
+        )
+    unread = {"colour", "place"} - {name.removesuffix("s") for name in reading}
+    table = table[~table["attribute"].isin(unread)].reset_index(drop=True)
+    found = {}
+    asked = ["attribute", "kind", "value"]
+    for key, rows in table.groupby(asked).groups.items():
+        shares = shows(reading, *key).mean(1)
+        mine = table.loc[rows, "scene"].to_numpy()
+        own, other = shares[mine], (shares.sum() - shares[mine]) / (n - 1)
+        wrong = np.delete(shares, mine)  # scenes where it is not true
+        as_often = ((wrong[None, :] >= own[:, None]).sum(1) + 1) / (len(wrong) + 1)
+        found |= dict(zip(rows, zip(own, other, as_often, strict=True), strict=True))
+    return Ledger(table, *np.array([found[row] for row in range(len(table))]).T)
+
+
+def without_brain(reading, table):
+    """Return how often drawings that no brain was asked for (n, ...) show each attribute (n_rows,)."""
+    keys = table[["attribute", "kind", "value"]].itertuples(index=False)
+    return np.array([shows(reading, *key).mean() for key in keys])
+
+
+def marks(reading, ledger, scene):
+    """Return what one drawing of a scene shows, and where it came from.
+
+    Parameters
+    ----------
+    reading : dict of str to array
+        The first judge's, of this drawing alone: no axis before that of kinds.
+    ledger : Ledger
+        Of many drawings.
+    scene : int
+        Row of the scene.
+
+    Returns
+    -------
+    DataFrame
+        One row for each thing that is in the drawing or in the scene, and for setting and time: ``what``,
+        ``shown`` and ``true`` in words, ``place`` (index in the drawing, or in the scene where the thing is
+        missing; -1 for the whole scene), and ``mark``. *Decoded* is right, and drawings of the scene show it
+        more often than those of 95 in 100 scenes where it is not true. *Guessed* is right, and they do not.
+        *Invented* is wrong, and *missing* is a thing that is not drawn.
+    """
+    from latentcortex.mini.scenes import KINDS, SETTINGS, TIMES
+
+    mine = ledger.table["scene"] == scene
+    table, p = ledger.table[mine], ledger.p[mine.to_numpy()]
+    rows = []
+    for row, chance in zip(table.itertuples(), p, strict=True):
+        right = bool(shows(reading, row.attribute, row.kind, row.value))
+        mark = ("decoded" if chance <= LEVEL else "guessed") if right else "invented"
+        if row.attribute in ("setting", "time"):
+            names = SETTINGS if row.attribute == "setting" else TIMES
+            index = int(reading[row.attribute])
+            shown = names[index] if index < len(names) else "can't tell"
+            rows.append((row.attribute, shown, row.text, -1, mark))
+        elif row.attribute == "kind":
+            true_place = table[(table["attribute"] == "place") & (table["kind"] == row.kind)]["value"].item()
+            place = int(reading["places"][row.kind]) if right else true_place
+            rows.append(("thing", row.text if right else "", row.text, place, mark if right else "missing"))
+    true = set(table.loc[table["attribute"] == "kind", "kind"])
+    for kind in np.flatnonzero(reading["kinds"]):
+        if kind not in true:
+            rows.append(("thing", KINDS[kind], "", int(reading["places"][kind]), "invented"))
+    return pd.DataFrame(rows, columns=["what", "shown", "true", "place", "mark"])
+
+
+def statements(reading, scenes, attribute):
+    """Return all statements of one sort about scenes, how many drawings make them, and which are true.
+
+    Such as "there is a red car", for each colour and kind.
+
+    Parameters
+    ----------
+    reading : dict of str to array (n_scenes, n_drawings, ...)
+    scenes : list of mini.scenes.Scene
+    attribute : {"setting", "time", "kind", "colour", "place"}
+
+    Returns
+    -------
+    counts : int array (n_scenes, n_statements)
+        Number of drawings that make the statement.
+    is_true : bool array (n_scenes, n_statements)
+    """
+    from latentcortex.mini.scenes import COLOURS, KINDS, PLACES, SETTINGS, TIMES
+
+    sizes = {"setting": SETTINGS, "time": TIMES, "colour": COLOURS, "place": PLACES}
+    if attribute in ("setting", "time"):
+        keys = [(-1, value) for value in range(len(sizes[attribute]))]
+    elif attribute == "kind":
+        keys = [(kind, kind) for kind in range(len(KINDS))]
+    else:
+        keys = [(kind, value) for kind in range(len(KINDS)) for value in range(len(sizes[attribute]))]
+    counts = np.stack([shows(reading, attribute, *key).sum(1) for key in keys], axis=1)
+    table, at = truth(scenes), {key: k for k, key in enumerate(keys)}
+    is_true = np.zeros(counts.shape, bool)
+    for row in table[table["attribute"] == attribute].itertuples():
+        is_true[row.scene, at[row.kind, row.value]] = True
+    return counts, is_true
