@@ -1,24 +1,26 @@
-"""Choose how much noise weighed drawings start from, on validation images."""
+"""Choose on validation images how far weighed drawings trust decoded z, and how much noise they start from."""
 
 import numpy as np
 
 from latentcortex.studies import results
+from latentcortex.studies.weighing import Weighing
 
 SCRIPT = "ch17_choose_weighing"
 REFERENCE = "plain, z of all"  # system A with all of visual cortex
-WEIGHED = "weighed"
 
 
-def choose(cells, kinds, centred, strength):
-    """Return the strength of weighed drawings that names as many kinds as system A, and is closest in pixels.
+def choose(cells, trusts, kinds, centred, strength):
+    """Return trust and strength at which weighed drawings name as many kinds as system A, closest in pixels.
 
-    Of the strengths at which weighed drawings have at least the reference's mean of kinds, it is the one with
-    the highest mean of centred PixCorr. If there is none, it is the one with the most kinds.
+    Of the cells in which weighed drawings have at least the reference's mean of kinds, it is the one with the
+    highest mean of centred PixCorr. If there is none, it is the one with the most kinds.
 
     Parameters
     ----------
     cells : sequence of (str, float)
         Way and strength.
+    trusts : dict of str to float
+        Trust of the ways to choose from.
     kinds, centred : arrays (n_cells,)
         Means over validation images and subjects.
     strength : float
@@ -26,7 +28,7 @@ def choose(cells, kinds, centred, strength):
 
     Returns
     -------
-    float
+    trust, strength : float
     """
     at = {(way, float(of)): k for k, (way, of) in enumerate(cells)}
     if (REFERENCE, float(strength)) not in at:
@@ -37,24 +39,25 @@ def choose(cells, kinds, centred, strength):
     kinds, centred = np.asarray(kinds, float), np.asarray(centred, float)
     if not (np.isfinite(kinds).all() and np.isfinite(centred).all()):
         raise ValueError("Scores of validation images should be finite.")
-    rows = {of: k for (way, of), k in at.items() if way == WEIGHED}
+    rows = {(trusts[way], of): k for (way, of), k in at.items() if way in trusts}
     enough = {of: k for of, k in rows.items() if kinds[k] >= kinds[at[REFERENCE, float(strength)]]}
     if not enough:
         return max(rows, key=lambda of: kinds[rows[of]])
     return max(enough, key=lambda of: centred[enough[of]])
 
 
-def strength_of(study):
-    """Return the strength of a study's weighed drawings.
+def setting_of(study):
+    """Return the `Weighing` and the strength of a study's weighed drawings.
 
-    It is chosen from the product of `SCRIPT`. Where there is none it is the preset's ``weighed_strength``, or
-    else its ``strength``.
+    They are chosen from the product of `SCRIPT`. Where there is none, noise is trusted as it was estimated,
+    and the strength is the preset's ``weighed_strength``, or else its ``strength``.
     """
     product = results.product(SCRIPT, study.root, preset=study.preset)
     if not product:
         own = study.preset.weighed_strength
-        return study.preset.strength if own is None else own
-    names = product.provenance["scores"]
+        return Weighing(c_region="all"), study.preset.strength if own is None else own
+    found = product.provenance
     means = product["scores"].mean(axis=(0, 2))
-    kinds, centred = (means[:, names.index(name)] for name in ("kinds", "centred PixCorr"))
-    return choose(product.provenance["cells"], kinds, centred, study.preset.strength)
+    kinds, centred = (means[:, found["scores"].index(name)] for name in ("kinds", "centred PixCorr"))
+    trust, strength = choose(found["cells"], found["trusts"], kinds, centred, study.preset.strength)
+    return Weighing(c_region="all", trust=trust), strength
