@@ -35,9 +35,10 @@ JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
 def pages_of(toc):
-    """Return the names of all pages of a table of contents, in order."""
+    """Return the names of all pages of a table of contents, in order; a chapter may have pages under it."""
     chapters = toc.get("chapters", []) + [c for part in toc.get("parts", []) for c in part["chapters"]]
-    return [toc["root"], *(chapter["file"] for chapter in chapters)]
+    pages = [page for chapter in chapters for page in (chapter, *chapter.get("sections", []))]
+    return [toc["root"], *(page["file"] for page in pages)]
 
 
 def execute(path, cell_limit=CELL_LIMIT, clients=None):

@@ -80,11 +80,11 @@ def table():
     """Return the Markdown of the table of chapters, the rule, and the folded minutes of sections."""
     rows, items = ["| chapter | read | exercises |", "|---|---|---|"], []
     for path in prose.pages():
-        if path.suffix == ".ipynb" and re.match(r"\d\d_|primer_", path.name):
+        if path.suffix == ".ipynb" and re.match(r"\d\d|primer_", path.name):
             notebook = json.loads(path.read_text(encoding="utf-8"))
             sections, exercises = minutes(notebook)
             title = re.search(r"^# (.+)$", "".join(notebook["cells"][0]["source"]), re.MULTILINE)[1]
-            title = f"{path.stem[:2]} {title}" if path.stem[0].isdigit() else title
+            title = f"{path.stem.partition('_')[0]} {title}" if path.stem[0].isdigit() else title
             total = round(sum(sections.values()))
             rows.append(f"| [{title}]({path.name}) | {total} | {exercises:.0f} |")
             each = "; ".join(f"{heading} {max(1, round(m))}" for heading, m in sections.items())

@@ -32,7 +32,9 @@ TABLES = re.compile(r"\bset_caption\(|^\|[ :|-]+\|$", re.MULTILINE)
 def pages():
     """Return the paths of all pages, in the order of the table of contents."""
     contents = yaml.safe_load((BOOK.parent / "_toc.yml").read_text(encoding="utf-8"))
-    names = [contents["root"], *(of["file"] for part in contents["parts"] for of in part["chapters"])]
+    chapters = [chapter for part in contents["parts"] for chapter in part["chapters"]]
+    under = [page for chapter in chapters for page in (chapter, *chapter.get("sections", []))]
+    names = [contents["root"], *(page["file"] for page in under)]
     found = [BOOK / f"{Path(name).name}{end}" for name in names for end in (".ipynb", ".md")]
     return [path for path in found if path.is_file()]
 

@@ -254,7 +254,7 @@ def write_decks(executed=EXECUTED, folder=SLIDES, book=BOOK):
     FileNotFoundError
         If no book was built.
     """
-    notebooks = [p for p in sorted(executed.glob("*.ipynb")) if re.match(r"\d\d_|primer_", p.name)]
+    notebooks = [p for p in sorted(executed.glob("*.ipynb")) if re.match(r"\d\d|primer_", p.name)]
     if not notebooks:
         raise FileNotFoundError(
             "No book was built yet, and slides show what its pages show. Run `make book` first, then "

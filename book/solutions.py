@@ -21,7 +21,7 @@ INDENTED = re.compile(r"^    (.*)$|^(?=\n    )$", re.MULTILINE)
 
 def chapters():
     """Return the paths of the chapters, in their order."""
-    return sorted(BOOK.glob("[01][0-9]_*.ipynb"))
+    return sorted(BOOK.glob("[01][0-9]*.ipynb"))
 
 
 def with_exercises():

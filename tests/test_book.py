@@ -18,7 +18,8 @@ BOOK = ROOT / "book"
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 URL = CONFIG["repository"]["url"]
-PAGES = [TOC["root"]] + [c["file"] for part in TOC["parts"] for c in part["chapters"]]
+IN_ORDER = [page for part in TOC["parts"] for c in part["chapters"] for page in (c, *c.get("sections", []))]
+PAGES = [TOC["root"]] + [page["file"] for page in IN_ORDER]
 NOTEBOOKS = sorted(BOOK.glob("*.ipynb"))
 # Chapters and primers teach: they have aims, exercises and a summary. The front page shows no code.
 CHAPTERS = [p for p in NOTEBOOKS if p.stem[0].isdigit() or p.stem.startswith("primer_")]
@@ -79,7 +80,7 @@ def test_every_page_is_in_the_table_of_contents():
 
 def test_chapters_are_named_number_verb_object():
     chapters = [p.name for p in CHAPTERS if not p.stem.startswith("primer_")]
-    assert [name for name in chapters if not re.fullmatch(r"\d\d(_[a-z]+){2,}\.ipynb", name)] == []
+    assert [name for name in chapters if not re.fullmatch(r"\d\d[b-z]?(_[a-z]+){2,}\.ipynb", name)] == []
 
 
 def test_settings_that_keep_a_build_honest():
@@ -99,9 +100,15 @@ def test_settings_that_keep_a_build_honest():
 
 
 def test_chapters_are_numbered_as_their_files_and_nothing_else_is():
-    numbered = [c["file"] for part in TOC["parts"] if part.get("numbered") == 1 for c in part["chapters"]]
-    assert [int(name[:2]) for name in numbered] == list(range(1, len(numbered) + 1))
-    assert numbered == [p.stem for p in CHAPTERS if p.stem[0].isdigit()]
+    chapters = [c for part in TOC["parts"] if part.get("numbered") == 1 for c in part["chapters"]]
+    numbered = [c["file"] for c in chapters]
+    assert [int(name.partition("_")[0]) for name in numbered] == list(range(1, len(numbered) + 1))
+    # A page under a chapter has its number and a letter, and no number in the margin.
+    under = [(c["file"][:2], page["file"]) for c in chapters for page in c.get("sections", [])]
+    assert all(page.partition("_")[0] in {f"{number}b", f"{number}c"} for number, page in under)
+    assert sorted([*numbered, *(page for _, page in under)]) == [
+        p.stem for p in CHAPTERS if p.stem[0].isdigit()
+    ]
     others = [part.get("numbered") for part in TOC["parts"] if not part["chapters"][0]["file"][:2].isdigit()]
     assert not any(others)
 

@@ -14,7 +14,8 @@ yaml = pytest.importorskip("yaml", reason="needs the extra `book`")
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
-PAGES = [TOC["root"]] + [c["file"] for part in TOC["parts"] for c in part["chapters"]]
+CHAPTERS = [chapter for part in TOC["parts"] for chapter in part["chapters"]]
+PAGES = [TOC["root"]] + [page["file"] for c in CHAPTERS for page in (c, *c.get("sections", []))]
 
 
 class Page(HTMLParser):

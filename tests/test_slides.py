@@ -21,7 +21,7 @@ with pytest.MonkeyPatch.context() as patch:
     import slides_pictures
     import slides_text
 
-CHAPTERS = [p for p in sorted(BOOK.glob("*.ipynb")) if re.match(r"\d\d_|primer_", p.name)]
+CHAPTERS = [p for p in sorted(BOOK.glob("*.ipynb")) if re.match(r"\d\d|primer_", p.name)]
 
 
 def png(height=20, width=40):
