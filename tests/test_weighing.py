@@ -8,7 +8,6 @@ import torch
 
 from latentcortex import nsd, sampler
 from latentcortex.decoders import LinearDecoder
-from latentcortex.store import rows_of
 from latentcortex.studies import decoding, drawings, weighing
 from latentcortex.studies.recipes import Recipe
 from latentcortex.studies.study import Study
@@ -90,9 +89,8 @@ def test_the_correction_says_what_the_decoder_says_as_far_as_it_is_known(study, 
 
 def test_drawings_come_from_the_responses_given_and_are_corrected_by_them(study, known):
     read, ids = decoding.read(study, "subj01"), study.image_ids[:3]
-    everywhere = read.image_ids[read.table["shared"].to_numpy()]
-    betas, shown, _ = nsd.average_repeats(read.betas[read.table["shared"].to_numpy()], everywhere)
-    betas = betas[rows_of(shown, ids)]
+    betas = weighing.responses_to(study, "subj01", ids[::-1])[::-1]
+    np.testing.assert_allclose(betas[1], read.betas[read.image_ids == ids[1]].mean(0), atol=1e-5)
     asked = weighing.Weighing(c_region="all", trust=3.0)
     drawn = weighing.draw(study, "subj01", asked, betas, ids, repeat=1, strength=0.9)
     train_ids = nsd.split(study.tables["subj01"])[0]

@@ -14,7 +14,6 @@ import torch
 
 ATTRIBUTES = ("setting", "time", "count", "kind", "colour", "place")
 JUDGES = {"judge": ATTRIBUTES, "second judge": ("setting", "time", "count", "kind")}
-READ = ("setting", "time", "kinds", "colours", "places")  # arrays of a reading
 LEVEL = 0.05
 
 
@@ -71,6 +70,17 @@ def read(images):
         reading |= {f"{key}s": answers[key].argmax(-1) for key in ("colour", "place") if key in answers}
         found[name] = {key: of.numpy().astype(np.uint8) for key, of in reading.items()}
     return found
+
+
+def flat(found):
+    """Return what `read` returns as one dictionary, whose names are those of judge and array."""
+    return {f"{judge} {name}": of for judge, reading in found.items() for name, of in reading.items()}
+
+
+def reading_of(arrays, judge, begin=""):
+    """Return one judge's reading from a dictionary whose names are those of `flat`, after a beginning."""
+    begin = f"{begin}{judge} "
+    return {name.removeprefix(begin): of for name, of in arrays.items() if name.startswith(begin)}
 
 
 def truth(scenes):

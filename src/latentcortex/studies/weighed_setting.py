@@ -1,11 +1,11 @@
-"""Choose on validation images how far weighed drawings trust decoded z, and how much noise they start from."""
+"""Choose how far weighed drawings trust decoded z, and from how much noise they start."""
 
 import numpy as np
 
 from latentcortex.studies import results
 from latentcortex.studies.weighing import Weighing
 
-SCRIPT = "ch17_choose_weighing"
+SCRIPT = "ch08b_choose_weighing"
 REFERENCE = "plain, z of all"  # system A with all of visual cortex
 
 

@@ -212,6 +212,14 @@ def correction(study, known, weighing, betas, image_ids):
     return sampler.KalmanCorrection(known.components, (measurement,), errors, weighing.trust)
 
 
+def responses_to(study, subject, image_ids):
+    """Return averages (n, n_read) over all showings of images, of all voxels that `decoding.read` reads."""
+    read = decoding.read(study, subject)
+    rows = np.isin(read.image_ids, image_ids)
+    averages, shown, _ = nsd.average_repeats(read.betas[rows], read.image_ids[rows])
+    return averages[rows_of(shown, image_ids)]
+
+
 @torch.no_grad()
 def draw(study, subject, weighing, betas, image_ids, repeat=0, is_corrected=True, train_ids=None, **changes):
     """Return images drawn from responses: img2img from decoded z under decoded c, corrected by decoded z.
@@ -223,7 +231,7 @@ def draw(study, subject, weighing, betas, image_ids, repeat=0, is_corrected=True
     weighing : Weighing
         Names the regions also where nothing is corrected.
     betas : float32 array (n, n_read)
-        Responses of all voxels that `decoding.read` reads, such as averages over the showings of each image.
+        Responses of all voxels that `decoding.read` reads, such as those of `responses_to`.
     image_ids : int array (n,)
         Images that the decoders have not learned from. Their noise is drawn by these ids.
     repeat : int
