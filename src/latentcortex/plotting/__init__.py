@@ -2,7 +2,7 @@
 
 These functions only draw what was passed in. They compute nothing that a chapter would report.
 
-======================  ==========================================================
+======================  ============================================================
 `image_grid`            rows of images
 `roi_bars`              scores by region, every subject shown
 `flatmap`, `inflated`   a value for each vertex, on cortex
@@ -17,12 +17,13 @@ These functions only draw what was passed in. They compute nothing that a chapte
 `picture_composer`      pictures of all combinations of a few choices
 `study_planner`         chances of studies that were simulated, by their design
 `brain_quiz`            which of these needed a brain? readers against chance
+`marked_images`         pictures whose parts are marked, and a box that hides the marks
 `film`                  frames that run in a loop, until they are paused
 `region_style`          colour, marker and line of a region, the same on all pages
 `on_cortex`             these maps, or bars of regions where there is no surface
 `use_distinct_colours`  lines in colours that all readers can tell apart
 `typeset`               numbers of a text with minus signs and spaces as in print
-======================  ==========================================================
+======================  ============================================================
 """
 
 from .bars import roi_bars
@@ -33,6 +34,7 @@ from .film import film
 from .images import image_grid
 from .linked import Curves, Pictures, Points, linked_slider
 from .maps import compared_flatmaps, flatmap, inflated
+from .marked import marked_images
 from .palettes import region_style, use_distinct_colours
 from .planner import study_planner
 from .quiz import brain_quiz, identification_quiz
@@ -58,6 +60,7 @@ __all__ = [
     "image_grid",
     "inflated",
     "linked_slider",
+    "marked_images",
     "on_cortex",
     "picture_composer",
     "region_style",
