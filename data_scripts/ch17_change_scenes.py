@@ -1,10 +1,10 @@
 """Whether a decoded picture changes where a scene was edited, and only there.
 
-One thing of each of 100 test scenes is removed, moved or recoloured, in turns. The edited scenes, and the same
-scenes unchanged as other images, are shown three times each in one further session of each simulated subject.
-Base, edited and unchanged scenes are drawn with the same noise, five times each, by weighed drawings at one
-strength. The judge reads the drawings, and cells of 16 x 16 tell where they change. Unchanged scenes are the
-scale: noise and what is specific to an image differ there, and nothing else does.
+In each of 100 test scenes, one thing is removed, moved or recoloured, in turns. Each simulated subject sees
+the edited scenes in one further session, three times each. In the same session, the subject sees the scenes
+again unchanged, as other images. Base, edited and unchanged scenes are drawn five times each, with the same
+noise, by weighed drawings at one strength. The judge reads the drawings, and 16 x 16 cells show where they
+change. Unchanged scenes are the scale: there, only noise and what is specific to an image differ.
 
 Expected, written before the first run:
 
@@ -16,7 +16,8 @@ Expected, written before the first run:
 4. Change is localised: the AUC of edited pairs is above 0.5 and above that of unchanged pairs. It is below
    0.8, because decoded z is blurred and half of what repeats is specific to an image.
 
-Takes about an hour on one core. With ``--scenes 4`` it is a trial in minutes, which tells nothing.
+The script takes about an hour on one core. ``--scenes 4`` is a trial of a few minutes, too small to conclude
+anything from.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """Measure whether decoded pictures change where a scene was edited, and only there.
 
-Each measure compares drawings of three kinds with the same noise: of a test image (base), of the edited scene,
-and of the same scene shown again unchanged. `edited_scenes` makes the scenes and tells what is asked of each
-pair. What drawings of unchanged scenes do is the scale for everything else.
+Each measure compares drawings of three scenes, made with the same noise: a test image (the base), the edited
+scene, and the same scene shown again unchanged. `edited_scenes` makes the scenes and tells what is asked of
+each pair. How much drawings of unchanged scenes differ from the base is the scale for everything else.
 """
 
 from typing import NamedTuple
@@ -114,7 +114,8 @@ def detected(change, of_unchanged, groups):
     float array (n,)
         1, 0, or NaN where nothing was asked or where there is no other pair to compare with.
     """
-    change, of_unchanged, groups = np.asarray(change, float), np.asarray(of_unchanged, float), np.array(groups)
+    change, of_unchanged = np.asarray(change, float), np.asarray(of_unchanged, float)
+    groups = np.asarray(groups)
     _check_same("changes", change, of_unchanged, groups)
     found = np.full(len(change), np.nan)
     for row in np.flatnonzero(np.isfinite(change)):
@@ -268,7 +269,7 @@ def _wilson(rates):
 
 def table(rows):
     """Return rows of `summary` as a table with one row per measure and edit."""
-    return pd.DataFrame([{"measure": one.measure, "edit": one.edit, **one.interval._asdict()} for one in rows])
+    return pd.DataFrame([{"measure": of.measure, "edit": of.edit, **of.interval._asdict()} for of in rows])
 
 
 def _check_same(what, *arrays):
