@@ -173,13 +173,13 @@ def test_a_change_in_the_right_place_is_told_from_one_anywhere(cells, rng):
 def test_the_area_under_the_curve_is_that_of_scikit_learn(cells, rng):
     after, base = drawn(rng, 2 * cells), drawn(rng)
     found = causal.localised(after, base, cells)
-    change = np.abs(after.mean(1) - base.mean(1)).mean(-1)
+    change = np.abs(after.mean(1) - base.mean(1)).mean(-1).round(9)
     for row in range(5):
         assert found[row, 2] == pytest.approx(roc_auc_score(cells[row].ravel(), change[row].ravel()))
     assert 0.5 < found[:, 2].mean() < 1
 
 
-def test_what_differs_by_chance_averages_out_over_drawings(rng, cells):
+def test_what_differs_by_chance_averages_out_over_drawings(cells):
     base = np.full((N, N_DRAWS, 16, 16, 3), 100, np.uint8)
     after = base.copy()
     after[:, 0] += 30
@@ -207,7 +207,7 @@ def test_cell_means_are_means_of_pixels(rng):
 
 def test_probabilities_sum_to_one_where_one_must_hold(rng):
     logits = {name: torch.from_numpy(rng.normal(size=(2, *shape))) for name, shape in SHAPES.items()}
-    found = causal.probabilities(lambda images: logits, torch.zeros(2, 3, 64, 64))
+    found = causal.probabilities(lambda _: logits, torch.zeros(2, 3, 64, 64))
     for name, values in found.items():
         assert values.shape == (2, *SHAPES[name]) and values.dtype == np.float32
         if name != "kind":

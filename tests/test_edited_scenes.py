@@ -57,7 +57,7 @@ def test_one_thing_is_edited_and_nothing_else(of_scenes):
         (new,) = (t for t in one.scene.things if t not in others)
         if one.kind == "moved":
             assert dataclasses.replace(new, x=thing.x) == thing and new.place != thing.place and not others
-            assert 0.5 <= abs(new.x - thing.x) and abs(new.x) <= 1.1
+            assert abs(new.x - thing.x) >= 0.5 and abs(new.x) <= 1.1
         else:
             assert dataclasses.replace(new, colour=thing.colour) == thing and new.colour != thing.colour
         assert not scenes.is_held_back(new.kind, new.colour, base.setting)

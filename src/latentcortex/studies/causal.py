@@ -183,7 +183,8 @@ def localised(after, base, cells):
             f"Expected cells of {len(after)} pairs, some of each inside and some outside; got {len(cells)}."
         )
     pictures = [np.asarray(of, float).mean(axis=1) / 255 for of in (after, base)]
-    change = np.abs(pictures[0] - pictures[1]).mean(axis=-1).reshape(len(cells), -1)
+    # Rounded, so that cells that change equally rank equally whatever the order of the sums.
+    change = np.abs(pictures[0] - pictures[1]).mean(axis=-1).reshape(len(cells), -1).round(9)
     found = []
     for values, inside in zip(change, cells, strict=True):
         n = inside.sum()
