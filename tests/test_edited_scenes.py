@@ -160,7 +160,8 @@ def simulated(tiny_tree, tiny_truth, tmp_path, monkeypatch):
     write_truth(root, drawn, held_back)
     write_shown.write_stimuli(root, picture_of(drawn))
     write_shown.write_stimuli(root, picture_of(held_back), "nsdsynthetic")
-    facts = {"world": "swapped", "seed": 7, "sizes": {"n_sessions": [3, 2]}, "version": "0.1"}
+    facts = {"name": "tiny", "world": "swapped", "seed": 7, "version": "0.1"}
+    facts["sizes"] = {"n_sessions": [3, 2]}
     (root / "simulation/provenance.json").write_text(json.dumps(facts))
     FakeCortex.calls.clear()
     for k in (0, 1):
@@ -194,7 +195,7 @@ def test_a_further_session_shows_all_edits_at_the_scale_of_all_images(simulated,
     assert found.dtype == np.float32
     # An unchanged scene is another image: what is specific to it is another.
     assert np.abs(found[:8] - found[8:]).max() > 0.5
-    monkeypatch.setattr(edited_scenes, "_respond", None)  # kept
+    monkeypatch.setattr(cortex, "Cortex", None)  # nothing is simulated again
     np.testing.assert_array_equal(edited_scenes.responses(study, "subj02", edits), found)
 
 
@@ -205,7 +206,7 @@ def test_the_base_is_the_average_of_all_showings(simulated):
     for row, image_id in zip(found, ids, strict=True):
         np.testing.assert_allclose(row, read.betas[read.image_ids == image_id].mean(0), atol=1e-5)
     with pytest.raises(ValueError, match="999"):
-        edited_scenes.base_responses(study, "subj01", np.array([999]))
+        edited_scenes.base_responses(study, "subj01", np.append(ids, 999))
 
 
 def test_data_that_cannot_be_simulated_again_are_refused(simulated):
