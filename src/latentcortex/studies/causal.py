@@ -129,8 +129,8 @@ def detected(change, of_unchanged, groups):
 def rate_by_chance(n_others):
     """Return the rate of detections where nothing was edited, given how many other pairs there are.
 
-    With m others a pair is detected if its rank among all m + 1 is one of the highest m - ceil(0.95 m) + 1.
-    This is 5 % for 99 others, and slightly more or less for other numbers.
+    With m other pairs, a pair is detected if it is among the m - ceil(0.95 m) + 1 pairs of all m + 1 that
+    change most. This is 5 % for 99 others, and 6 % for 32 others.
     """
     if n_others < 1:
         raise ValueError(f"Expected at least one other pair, got {n_others}.")
@@ -227,7 +227,7 @@ def summary(change, local, asked, rng):
     change, local, edits = np.asarray(change, float), np.asarray(local, float), asked["edit"].to_numpy()
     if change.shape[1:] != (len(asked), 2, len(READ)) or local.shape[1:] != (len(asked), 2, len(LOCAL)):
         raise ValueError(f"Expected {len(asked)} pairs, got {change.shape} and {local.shape}.")
-    # Pairs whose target is another can't be compared; for what was not edited the kind of edit is no matter.
+    # Targets can only be compared within one kind of edit. What was not edited is the same in all pairs.
     groups = [edits, *[np.full(len(edits), "any")] * 3]
     rates = {
         name: np.mean([detected(one[:, 0, k], one[:, 1, k], groups[k]) for one in change], axis=0)

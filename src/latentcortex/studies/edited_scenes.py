@@ -55,10 +55,10 @@ class Edit:
 def choose(study, rng=None, n_scenes=N_SCENES):
     """Return edited test scenes, then the same scenes unchanged, in the same order.
 
-    The kinds of edit take turns. A thing is removed only from two, because every scene of the world holds at
-    least one. A thing is moved only where it stands alone, because of two things one always stands on the
-    left and one on the right, so that the middle would be a new world. No edit leads to a combination that is
-    held back.
+    The kinds of edit take turns. A thing is removed only from a scene with two, because every scene of the
+    world holds at least one. A thing is moved only in a scene where it is alone. Of two things, one always
+    stands on the left and one on the right, so no third place would give a scene of the world. No edit leads
+    to a combination that is held back.
 
     Parameters
     ----------
@@ -227,9 +227,11 @@ def _respond(study, subject, edits):
     """Simulate the session of edited scenes, and average over showings."""
     simulated, n_sessions = simulated_subject(study.root, subject)
     seen, drawn = seen_in_the_study(study.root, subject)
-    # The tree's responses have mean 0 and variance 1 over all images of a subject, ordinary and held back.
-    # The scale is taken over the same images here, and the edited ones. They are a seventh of all, and look
-    # like the ordinary ones, so it moves slightly. This concerns edited and unchanged scenes alike.
+    # The signal has mean 0 and variance 1 over the images that are passed together. In the tree, these are
+    # all ordinary images of a subject and the held-back ones. Here the edited scenes are added. Because
+    # they are a seventh of all images and resemble ordinary ones, the scale moves slightly: deviations of the
+    # tuned terms change by 3 % at most. This concerns edited and unchanged scenes alike. With another number
+    # of images, the specific term of every image is drawn again, and so differs from that of the base.
     pixels = np.concatenate([seen, images(study, edits)])
     signal = simulated.signal(pixels, [*drawn, *(edit.scene for edit in edits)])[len(seen) :]
     rng = np.random.default_rng([SEED, simulated.subject])
@@ -262,7 +264,8 @@ def simulated_subject(root, subject):
 def seen_in_the_study(root, subject):
     """Return images and scenes of a subject, ordinary ones and then held-back ones.
 
-    Images that a subject did not live to see are among them, because the simulation counts them in.
+    They include images that a subject stopped too early to see, because the scale of the simulated responses
+    is taken over them as well.
 
     Returns
     -------
