@@ -1,5 +1,6 @@
 """Script ch17: a decoder that draws what was shown is found right, and one that draws anything is not."""
 
+import inspect
 from types import SimpleNamespace
 
 import numpy as np
@@ -24,9 +25,11 @@ def pairs(study, tmp_path, monkeypatch):
     known = SimpleNamespace(preset=study.preset, root=tmp_path, image_ids=np.arange(40))
     edits = edited_scenes.choose(known, n_scenes=N)
     images = scenes.render([one.scene for one in edits])
-    asked = []
+    asked, real = [], ch17.weighing.draw
 
-    def draw(_study, subject, weighing, betas, image_ids, repeat, **changes):
+    def draw(*given, **changes):
+        inspect.signature(real).bind(*given, **changes)
+        _study, subject, weighing, betas, image_ids, repeat = given
         asked.append((subject, weighing, image_ids.tolist(), repeat, changes))
         return drawings.from_bytes(images[betas[:, 0]])
 
