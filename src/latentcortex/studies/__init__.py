@@ -13,6 +13,9 @@ draws. `jobs` divides long work into parts, and `kept` keeps them under the `key
 `operations` counts what networks compute, and `costs` plans hours, bytes and money. `replication` holds the
 frozen kit for figures 6 to 9 of Takagi and Nishimoto (2023), and `replication_features` its features.
 
+`weighing` corrects drawings by decoded z, weighed by its noise. `edited_scenes` shows simulated subjects
+scenes in which one thing was edited, and `causal` measures whether decoded pictures change there.
+
 `virtual_studies` simulates small studies of `virtual_subjects`, and `power` counts what they find.
 """
 
