@@ -199,16 +199,6 @@ def test_a_further_session_shows_all_edits_at_the_scale_of_all_images(simulated,
     np.testing.assert_array_equal(edited_scenes.responses(study, "subj02", edits), found)
 
 
-def test_the_base_is_the_average_of_all_showings(simulated):
-    study, ids = simulated[0], simulated[0].image_ids[[5, 2]]
-    read = decoding.read(study, "subj01")
-    found = edited_scenes.base_responses(study, "subj01", ids)
-    for row, image_id in zip(found, ids, strict=True):
-        np.testing.assert_allclose(row, read.betas[read.image_ids == image_id].mean(0), atol=1e-5)
-    with pytest.raises(ValueError, match="999"):
-        edited_scenes.base_responses(study, "subj01", np.append(ids, 999))
-
-
 def test_data_that_cannot_be_simulated_again_are_refused(simulated):
     study = simulated[0]
     real = Study(dataclasses.replace(study.preset, data="nsd", name="mine"), study.root)

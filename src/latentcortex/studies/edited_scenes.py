@@ -18,7 +18,6 @@ from latentcortex import nsd
 from latentcortex.mini import cortex, scenes
 from latentcortex.mini.props import COLOURS
 from latentcortex.nsd.design import read_matlab
-from latentcortex.store import rows_of
 from latentcortex.studies import decoding, jobs, planted
 
 EDITS = ("removed", "moved", "recoloured")
@@ -179,14 +178,6 @@ def where_changed(base_images, edited_images):
     if shapes[0] != shapes[1] or base_images.ndim != 4 or shapes[0][-1] != 3:
         raise ValueError(f"Expected two arrays of images (n, h, w, 3) of one shape, got {shapes}.")
     return (base_images != edited_images).any(axis=-1)
-
-
-def base_responses(study, subject, image_ids):
-    """Return averages (n, n_read) over all showings of test images, for all voxels that were read."""
-    read = decoding.read(study, subject)
-    shown = np.isin(read.image_ids, image_ids)
-    betas, known, _ = nsd.average_repeats(read.betas[shown], read.image_ids[shown])
-    return betas[rows_of(known, image_ids, f"the images that {subject} saw")]
 
 
 def responses(study, subject, edits=None):
