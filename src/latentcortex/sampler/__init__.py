@@ -4,11 +4,12 @@
 draws under the conditions of system A. `guidance` corrects the predicted noise along the gradient of a guide,
 and `guides` makes guides. `measurements` says what responses measure of an image and with how much noise, and
 `kalman` corrects the predicted image by them. `precise_guides` guides by features whose noise is known, which
-`residuals` measures, and `condition_draws` draws c from what a decoder leaves open. `checks` raises errors for input that cannot be sampled and for
-drawings that diverge.
+`residuals` measures, and `condition_draws` draws c from what a decoder leaves open. `checks` raises errors
+for input that cannot be sampled and for drawings that diverge.
 """
 
 from latentcortex.sampler.condition_draws import ConditionNoise, condition_noise, draw_conditions
+from latentcortex.sampler.feature_basis import FeatureBasis, FeatureReader, clip_features
 from latentcortex.sampler.guidance import Guidance, GuidedStep
 from latentcortex.sampler.guides import (
     FeatureTargets,
@@ -21,14 +22,7 @@ from latentcortex.sampler.kalman import DenoisingErrors, KalmanCorrection, denoi
 from latentcortex.sampler.loop import sample
 from latentcortex.sampler.measurements import Components, Measurement, measurement_of
 from latentcortex.sampler.noise import denoising_timesteps, make_generator
-from latentcortex.sampler.precise_guides import (
-    FeatureBasis,
-    FeatureReader,
-    PreciseGuidance,
-    PreciseGuide,
-    ResidualGaussian,
-    clip_features,
-)
+from latentcortex.sampler.precise_guides import PreciseGuidance, PreciseGuide, ResidualGaussian
 from latentcortex.sampler.reconstruct import CONDITIONS, reconstruct
 from latentcortex.sampler.residuals import calibration, predicted_features, residual_gaussian
 

@@ -8,10 +8,10 @@ the responses say about a picture x is the mixture
 One drawing under each of several c, where each c is drawn once and kept for all steps, is a sample of this
 mixture. Under classifier-free guidance it is a sample of the mixture of the sharpened distributions.
 
-Two other ways look alike but draw from something else. The score of a mixture is the mean of the scores of its
-parts, weighted by how probable each c is given the noisy latents. A plain mean of the noise predicted under
-several c is the score of the geometric mean of their distributions. It draws what all of them agree on, with
-too little spread. Another c at each step comes to the same plain mean, because the steps average it. The
+Two other ways look alike but draw from something else. The score of a mixture is the mean of the scores of
+its parts, weighted by how probable each c is given the noisy latents. A plain mean of the noise predicted
+under several c is the score of the geometric mean of their distributions. It draws what all of them agree on,
+with too little spread. Another c at each step comes to the same plain mean, because the steps average it. The
 weights could be computed only from likelihoods that the network does not give, so neither is offered here.
 """
 
@@ -110,15 +110,16 @@ def condition_noise(decoded, true, n_components=None):
     decoded, true = as_tensor(decoded, "decoded c"), as_tensor(true, "true c")
     if decoded.ndim != 3 or decoded.shape != true.shape:
         raise ValueError(
-            f"Expected decoded and true c (n, n_tokens, d) of the same images, got {tuple(decoded.shape)} and "
-            f"{tuple(true.shape)}."
+            f"Expected decoded and true c (n, n_tokens, d) of the same images, got {tuple(decoded.shape)} "
+            f"and {tuple(true.shape)}."
         )
     for name, values in (("decoded c", decoded), ("true c", true)):
         check_finite(values, name)
     n, asked = len(true), None if n_components is None else as_count(n_components, "n_components")
-    if n < max(FEWEST, (asked or 0) + 1):
+    fewest = max(FEWEST, (asked or 0) + 1)
+    if n < fewest:
         raise ValueError(
-            f"{n} images vary around their mean in at most {n - 1} axes: at least {max(FEWEST, (asked or 0) + 1)} "
+            f"{n} images vary around their mean in at most {max(n - 1, 0)} axes: at least {fewest} images "
             f"are needed for {asked or 'all'}."
         )
     off = (true.double() - decoded.double()).flatten(1)
@@ -165,7 +166,8 @@ def draw_conditions(decoded, noise, image_ids, repeat=0, seed=0):
     """
     decoded = as_tensor(decoded, "decoded c")
     if decoded.ndim != 3 or tuple(decoded.shape[1:]) != tuple(noise.offset.shape):
-        raise ValueError(f"Expected decoded c (n, {tuple(noise.offset.shape)}), got {tuple(decoded.shape)}.")
+        size = ", ".join(map(str, noise.offset.shape))
+        raise ValueError(f"Expected decoded c (n, {size}), got {tuple(decoded.shape)}.")
     check_finite(decoded, "decoded c")
     ids = as_ids(image_ids, len(decoded))
     repeat, seed = as_count(repeat, "repeat", 0), as_count(seed, "seed", 0)

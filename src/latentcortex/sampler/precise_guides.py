@@ -9,8 +9,8 @@ the covariance S(t), then with L as half the squared distance in units of S(t)
           \qquad L = \tfrac12 r^\top S(t)^{-1} r, \qquad r = y - f(x_0(z_t)).
 
 The predicted noise is :math:`\epsilon = -\sqrt{1 - \bar\alpha_t} \, \nabla \log p(z_t)`, so the posterior's
-noise is :math:`\epsilon + \sqrt{1 - \bar\alpha_t} \, \nabla_{z_t} L`. That is the term which `Guidance` adds at
-a `feature_scale` of 1, if the gradient passes through the U-Net and the guide looks at :math:`x_0` itself.
+noise is :math:`\epsilon + \sqrt{1 - \bar\alpha_t} \, \nabla_{z_t} L`. That is the term which `Guidance` adds
+at a `feature_scale` of 1, if the gradient passes through the U-Net and the guide looks at :math:`x_0` itself.
 """
 
 import functools
@@ -20,105 +20,21 @@ from dataclasses import dataclass, fields
 
 import torch
 
-from latentcortex import features
 from latentcortex.features.checks import as_tensor, check_finite
 from latentcortex.sampler.checks import as_ids
+from latentcortex.sampler.feature_basis import FeatureBasis, FeatureReader
 from latentcortex.sampler.guidance import Guidance
 from latentcortex.store import rows_of
-
-
-@dataclass(frozen=True)
-class FeatureReader:
-    """Compute features of images, under a name that all that is measured of them carries.
-
-    Attributes
-    ----------
-    read : callable
-        Differentiable function from images (n, 3, h, w) to features (n, ...).
-    name : str
-    """
-
-    read: Callable
-    name: str
-
-    def __call__(self, images):
-        """Return features (n, p) of images (n, 3, h, w)."""
-        return self.read(images).flatten(1)
-
-
-def clip_features(encoder, layers):
-    """Return the `FeatureReader` of layers of a CLIP image encoder, one after the other.
-
-    Parameters
-    ----------
-    encoder : features.ClipImageEncoder
-    layers : sequence of int
-        Block numbers.
-    """
-    layers = tuple(layers)
-
-    def read(images):
-        found = features.encode_clip_layers(encoder, images, layers, len(images), clamped=False)
-        return torch.cat([found[k].flatten(1) for k in layers], dim=1)
-
-    return FeatureReader(read, f"{encoder.name} {','.join(map(str, layers))}")
-
-
-@dataclass(frozen=True)
-class FeatureBasis:
-    r"""Hold the axes in which features are compared, :math:`P (\phi - \mu)`.
-
-    Take principal components of the true features of training images. Those of the residuals would not do:
-    the first of them hold the most noise, and what is decoded well would be cut off.
-
-    Attributes
-    ----------
-    mean : tensor (p,)
-        :math:`\mu`, the mean over training images.
-    directions : tensor (p, k)
-        :math:`P^\top`. The columns need not have the same length.
-    reader : str
-        Name of the `FeatureReader`.
-    """
-
-    mean: torch.Tensor
-    directions: torch.Tensor
-    reader: str
-
-    def __post_init__(self):
-        for name in ("mean", "directions"):
-            object.__setattr__(self, name, as_tensor(getattr(self, name), name))
-            check_finite(getattr(self, name), f"the {name} of a basis")
-        p = self.mean.numel()
-        if self.mean.ndim != 1 or self.directions.ndim != 2 or len(self.directions) != p or not self.k:
-            raise ValueError(
-                f"Expected a mean (p,) and directions (p, k), got {tuple(self.mean.shape)} and "
-                f"{tuple(self.directions.shape)}."
-            )
-
-    @property
-    def k(self):
-        """Return the number of axes."""
-        return self.directions.shape[1]
-
-    def of(self, values):
-        """Return components (n, k) of features (n, ...), in the dtype and on the device of the features."""
-        rows = values.flatten(1)
-        if rows.shape[1] != len(self.mean):
-            raise ValueError(
-                f"The basis is of {len(self.mean)} features of {self.reader!r}, got {rows.shape[1]}."
-            )
-        return (rows - self.mean.to(rows)) @ self.directions.to(rows)
 
 
 @dataclass(frozen=True, eq=False)
 class ResidualGaussian:
     r"""Hold how far decoded features lie from those of predicted pictures, at each noise level.
 
-    With the components f of a predicted picture's features, decoded components are
-    :math:`\hat g = b f + m_t + n`, where the noise n has the covariance :math:`S_t`. So decoded values that are
-    shrunk, as those of ridge regression are, need no rescaling: with :math:`y = \hat g / b` and its covariance
-    :math:`S_t / b b^\top`, the likelihood is the same.
+    With the components f of a predicted picture's features, decoded components are :math:`\hat g = b f + m_t
+    + n`, where the noise n has the covariance :math:`S_t`. So decoded values that are shrunk, as those of
+    ridge regression are, need no rescaling: with :math:`y = \hat g / b` and its covariance :math:`S_t / b
+    b^\top`, the likelihood is the same.
 
     Attributes
     ----------
@@ -154,8 +70,8 @@ class ResidualGaussian:
         got = tuple(tuple(of.shape) for of in (self.slopes, self.offsets, self.covariances))
         if got != ((k,), (n, k), (n, k, k)):
             raise ValueError(
-                f"Expected slopes ({k},), offsets ({n}, {k}) and covariances ({n}, {k}, {k}) of {n} timesteps "
-                f"and {k} components, got {got[0]}, {got[1]} and {got[2]}."
+                f"Expected slopes ({k},), offsets ({n}, {k}) and covariances ({n}, {k}, {k}) of {n} "
+                f"timesteps and {k} components, got {got[0]}, {got[1]} and {got[2]}."
             )
         if not ((self.slopes >= 0) & (self.slopes < math.inf)).all():
             raise ValueError("Slopes should be finite and at least 0: clip what was estimated below 0.")
@@ -183,7 +99,7 @@ class ResidualGaussian:
         return self._roots[timestep]
 
     def loss(self, values, decoded, timestep):
-        r"""Return :math:`\tfrac12 r^\top S_t^{-1} r` (n,) of features (n, ...) and decoded components (n, k)."""
+        """Return half the squared distance (n,) of features (n, ...) from decoded components (n, k)."""
         root = self.root(timestep)
         offset = self.offsets[self.timesteps.index(timestep)].to(decoded)
         off = decoded - self.slopes.to(decoded) * self.basis.of(values) - offset
@@ -197,8 +113,8 @@ class ResidualGaussian:
 def inverse_root(covariance):
     """Return W (k, k), float64, where W'W is the pseudoinverse of a covariance (k, k).
 
-    It is computed in units of each component's own spread, because a very noisy component would otherwise make
-    the others look like rounding errors. A component of infinite variance has a column of zeros.
+    It is computed in units of each component's own spread, because a very noisy component would otherwise
+    make the others look like rounding errors. A component of infinite variance has a column of zeros.
     """
     tolerance = len(covariance) * torch.finfo(covariance.dtype).eps
     variances = covariance.diagonal().cpu().double()
@@ -218,8 +134,8 @@ def _check_covariance(covariance, timestep):
     variances = covariance.diagonal()
     if not (variances > 0).all():  # NaN fails as well
         raise ValueError(
-            f"Variances of residuals should be above 0, but {(~(variances > 0)).sum()} of {len(variances)} are "
-            f"not at timestep {timestep}. Where nothing is known, give an infinite one."
+            f"Variances of residuals should be above 0, but {(~(variances > 0)).sum()} of {len(variances)} "
+            f"are not at timestep {timestep}. Where nothing is known, give an infinite one."
         )
     known = torch.isfinite(variances)
     inside = covariance[known][:, known]
@@ -244,8 +160,8 @@ class PreciseGuide:
 
     .. math:: L = \tfrac12 r^\top S_t^{-1} r, \qquad r = \hat g - b P (\phi(x) - \mu) - m_t
 
-    A covariance that is full counts once what several components say together, and one that is diagonal counts
-    it several times. Use it in `PreciseGuidance`, which says at which timestep it is asked.
+    A covariance that is full counts once what several components say together, and one that is diagonal
+    counts it several times. Use it in `PreciseGuidance`, which says at which timestep it is asked.
 
     Attributes
     ----------
@@ -296,7 +212,7 @@ class PreciseGuide:
 
         return guide
 
-    def __call__(self, images, image_ids):
+    def __call__(self, images, image_ids):  # noqa: ARG002 - as guides are called
         """Refuse to guide without a timestep."""
         raise ValueError(
             "What a precise guide asks for depends on the timestep. Pass it to PreciseGuidance, or take "
@@ -308,8 +224,8 @@ class PreciseGuide:
 class PreciseGuidance(Guidance):
     r"""Correct the predicted noise by a guide that depends on the timestep, such as `PreciseGuide`.
 
-    All attributes are those of `Guidance`. The defaults give the score of the posterior: `feature_scale` 1, in
-    all steps, through the U-Net, and a look at :math:`x_0` itself (no `blend`).
+    All attributes are those of `Guidance`. The defaults give the score of the posterior: `feature_scale` 1,
+    in all steps, through the U-Net, and a look at :math:`x_0` itself (no `blend`).
 
     Attributes
     ----------
@@ -319,15 +235,13 @@ class PreciseGuidance(Guidance):
         1 takes the noise as it was estimated. Above 1 the guide is trusted more.
     blend : bool
 
-    Notes
-    -----
-    For Gaussian latents, linear features and known noise the drawing is that from the posterior, the same as by
-    `KalmanCorrection`. Without the gradient of the U-Net (`through_unet`), the covariance of the network's
-    errors is replaced by :math:`(1 - \bar\alpha_t) / \bar\alpha_t`, which is not the posterior.
+    Notes ----- For Gaussian latents, linear features and known noise the drawing is that from the posterior,
+    the same as by `KalmanCorrection`. Without the gradient of the U-Net (`through_unet`), the covariance of
+    the network's errors is replaced by :math:`(1 - \bar\alpha_t) / \bar\alpha_t`, which is not the posterior.
 
     The loss is taken at the conditional prediction, so measure residuals there (`predicted_features`). Under
-    classifier-free guidance the same term is added once. What is drawn then is the sharpened distribution times
-    the likelihood of what was decoded.
+    classifier-free guidance the same term is added once. What is drawn then is the sharpened distribution
+    times the likelihood of what was decoded.
 
     Features, z and c that are decoded from the same responses share their noise. A guide beside a
     `KalmanCorrection` counts twice what both know.

@@ -97,7 +97,8 @@ def predicted_features(
 def calibration(decoded, true):
     r"""Return the slope (k,) of decoded on true components, at least 0.
 
-    A prediction of ridge regression is shrunk. Its slope on the truth is R2 if the shrinkage is the right one.
+    A prediction of ridge regression is shrunk. Its slope on the truth is R2 if the shrinkage is the right
+    one.
 
     Parameters
     ----------
@@ -141,8 +142,8 @@ def residual_gaussian(predicted, decoded, slopes, basis, timesteps, covariance="
     basis : FeatureBasis
     timesteps : sequence of int
     covariance : {"full", "diagonal"}
-        "diagonal" takes the noise of all components for independent, which counts several times what they have
-        in common.
+        "diagonal" takes the noise of all components for independent. What they have in common is then counted
+        several times.
 
     Returns
     -------
