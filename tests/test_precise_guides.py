@@ -106,9 +106,8 @@ def test_many_drawings_have_the_mean_and_the_covariance_of_the_posterior(compone
     gain = prior @ torch.linalg.inv(prior + noise)
     mean, covariance = gain @ y[0], prior - gain @ prior
     root = torch.linalg.cholesky(torch.linalg.inv(covariance))
-    units = (
-        (seen - mean) @ root
-    ).double()  # standard normal, but for few steps and a start that is not noise
+    # Standard normal, but for few steps and a start that is not pure noise.
+    units = ((seen - mean) @ root).double()
     assert (units.mean(0).abs() < 4 / math.sqrt(n) + 0.1).all()
     assert (torch.cov(units.T) - torch.eye(m)).abs().max() < 0.35
     assert ((prior @ root).norm() > 2) and (seen.mean(0) - mean).abs().max() < 0.2 * mean.abs().max()
