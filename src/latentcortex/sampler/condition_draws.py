@@ -90,7 +90,8 @@ def condition_noise(decoded, true, n_components=None):
     true : tensor (n, n_tokens, d)
         True c of the same images.
     n_components : int, optional
-        Number of axes. By default all in which residuals vary, at most n - 1.
+        Number of axes, below n. Fewer are taken if residuals vary in fewer. By default all in which they
+        vary.
 
     Returns
     -------
@@ -99,8 +100,8 @@ def condition_noise(decoded, true, n_components=None):
     Raises
     ------
     ValueError
-        If there are too few images for so many axes, if decoded c is exact, or if shapes differ or values are
-        not finite.
+        If there are too few images for so many axes, if nothing is left open, or if shapes differ or values
+        are not finite.
 
     Notes
     -----
@@ -126,9 +127,9 @@ def condition_noise(decoded, true, n_components=None):
     mean = off.mean(0)
     rows, values, directions = torch.linalg.svd(off - mean, full_matrices=False)
     rank = int((values > values[0] * n * torch.finfo(torch.float).eps).sum()) if values[0] > 0 else 0
-    if not rank or (asked or 0) > rank:
-        raise ValueError(f"Residuals vary in {rank} axes only, and n_components is {n_components}.")
-    k = min(asked or rank, n - 1)
+    if not rank:
+        raise ValueError("Decoded c differs from true c by the same for all images, so nothing is left open.")
+    k = min(asked or rank, rank, n - 1)
     covariance = LedoitWolf().fit((rows[:, :k] * values[:k]).numpy()).covariance_
     share = float(values[:k].square().sum() / values.square().sum())
     return ConditionNoise(

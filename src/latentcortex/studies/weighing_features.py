@@ -21,7 +21,7 @@ from latentcortex.studies.targets import target, targets
 
 N_COMPONENTS = 100  # of g, at most
 N_AXES = 300  # of the residuals of c, at most
-N_FITTED = 2000  # images that the components of g are fitted on, at most
+N_FITTED = 2000  # images that components of g and of the residuals of c are fitted on, at most
 N_RESIDUALS = 300  # training images whose noisy latents are looked at
 N_AT_ONCE = 500  # images whose layers are in memory at a time
 SEED = 23
@@ -205,17 +205,17 @@ def condition_knowledge(study, subject, c_region="preset", train_ids=None):
 def _measure_c(study, subject, ids, region):
     """Measure on training images how far decoded c lies from true c."""
     decoded, true = _decoded_c(study, subject, ids, region), target(study, "c", ids)
-    noise = sampler.condition_noise(decoded, true, min(N_AXES, len(ids) - 1))
+    some = np.sort(np.random.default_rng([SEED, 4]).permutation(len(ids))[:N_FITTED])
+    noise = sampler.condition_noise(decoded[some], true[some], min(N_AXES, len(some) - 1))
     arrays = {name: getattr(noise, name).numpy() for name in ("offset", "directions", "covariance")}
     return arrays | {"share": np.array(noise.share)}
 
 
-def drawn_c(study, known, betas, image_ids, repeat=0):
+def drawn_c(known, betas, image_ids, repeat=0):
     """Return one c (n, n_tokens, d) for each image, drawn from what its responses leave open.
 
     Parameters
     ----------
-    study : Study
     known : ConditionKnowledge
     betas : float array (n, n_voxels)
         Responses of ``known.region``.
@@ -225,8 +225,7 @@ def drawn_c(study, known, betas, image_ids, repeat=0):
         Number of the drawing of each image.
     """
     decoded = known.decoder.predict(betas, image_ids=image_ids).float()
-    seed = study.preset.sampling.get("seed", 0)
-    return sampler.draw_conditions(decoded, known.noise, image_ids, repeat, seed)
+    return sampler.draw_conditions(decoded, known.noise, image_ids, repeat)
 
 
 def _decoded_c(study, subject, ids, region):
