@@ -139,9 +139,9 @@ def _check_covariance(covariance, timestep):
         )
     known = torch.isfinite(variances)
     inside = covariance[known][:, known]
-    check_finite(inside, f"the covariance of residuals at timestep {timestep}")
     if not len(inside):
         return
+    check_finite(inside, f"the covariance of residuals at timestep {timestep}")
     unit = inside.diagonal().double().rsqrt()
     correlations = inside.double() * unit * unit[:, None]
     if not torch.allclose(correlations, correlations.T, rtol=0, atol=1e-4):
