@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from latentcortex import nsd, sampler
-from latentcortex.studies import decoding, drawings, weighing, weighing_features
+from latentcortex.studies import decoding, drawings, weighing, weighing_features, weighing_responses
 from latentcortex.studies.recipes import Recipe
 from latentcortex.studies.targets import target
 
@@ -78,6 +78,32 @@ def test_c_is_known_from_training_images_and_drawn_around_its_prediction(study, 
     assert torch.equal(again.noise.covariance, of_c.noise.covariance)
     with pytest.raises(ValueError, match=str(train_ids[0])):
         weighing_features.drawn_c(of_c, betas[:1], train_ids[:1])
+
+
+def test_responses_are_known_in_the_axes_in_which_they_are_predicted(study, monkeypatch):
+    monkeypatch.setattr(weighing_features, "N_RESIDUALS", 24)
+    known = weighing_responses.response_knowledge(study, "subj01")
+    assert known.residuals.basis.k == 10 and len(known.residuals.timesteps) == study.preset.n_steps
+    read, ids = decoding.read(study, "subj01"), study.image_ids[:2]
+    betas = read.showings(known.region, "all", ids)
+    guidance = weighing_responses.response_guidance(study, known, betas, ids, guided_share=0.5)
+    timestep = known.residuals.timesteps[-1]
+    images = torch.rand(2, 3, 64, 64, requires_grad=True)
+    loss = guidance.guide.at(timestep)(images, torch.as_tensor(ids))
+    values = known.residuals.basis.of(known.reader(images))
+    off = known.residuals.basis.of(torch.from_numpy(betas).float()) - known.residuals.slopes * values
+    off = (off - known.residuals.offsets[-1]).double()
+    covariance = known.residuals.covariances[-1]
+    says = torch.isfinite(covariance.diagonal())
+    inverse = torch.linalg.inv(covariance[says][:, says])
+    expected = 0.5 * (off[:, says] @ inverse * off[:, says]).sum(1)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-3, atol=1e-4)
+    (gradient,) = torch.autograd.grad(loss.sum(), images)
+    assert torch.isfinite(gradient).all() and gradient.abs().max() > 0
+    weighing_responses.response_knowledge.cache_clear()
+    monkeypatch.setattr(weighing_responses.sampler, "residual_gaussian", None)  # nothing is measured again
+    again = weighing_responses.response_knowledge(study, "subj01")
+    assert torch.equal(again.residuals.covariances, known.residuals.covariances)
 
 
 def test_words_and_images_that_mean_nothing_are_refused(study):

@@ -81,18 +81,17 @@ def feature_knowledge(study, subject, layers=LAYERS, c_region="preset", covarian
     train_ids : tuple of int, optional
         Images to learn from. By default all training images.
     """
-    ids = _ids(study, subject, train_ids)
-    region_of_c = _region_of_c(study, c_region)
+    ids, region = learned_ids(study, subject, train_ids), region_of_c(study, c_region)
     described = study.description(
         *DIFFUSION,
         "guide",
         layers=list(layers),
-        region_of_c=region_of_c,
+        region=region,
         covariance=covariance,
         train_ids=key_of([], ids.tolist()),
     )
     shelf = study.shelf("feature_knowledge", [_measure_g], described)
-    make = functools.partial(_measure_g, study, subject, ids, layers, region_of_c, covariance)
+    make = functools.partial(_measure_g, study, subject, ids, layers, region, covariance)
     found = shelf.get((subject, c_region, covariance), make)
     arrays = {name: torch.from_numpy(values) for name, values in found.items() if name != "timesteps"}
     reader = sampler.clip_features(study.guide, layers)
@@ -100,11 +99,11 @@ def feature_knowledge(study, subject, layers=LAYERS, c_region="preset", covarian
     residuals = sampler.ResidualGaussian(
         basis, arrays["slopes"], found["timesteps"].tolist(), arrays["offsets"], arrays["covariances"]
     )
-    decoder = _fitted(study, _averages(study, subject, VISUAL_CORTEX, ids), arrays["components"], ids)
+    decoder = _fitted(study, averages(study, subject, VISUAL_CORTEX, ids), arrays["components"], ids)
     return FeatureKnowledge(residuals, reader, decoder, VISUAL_CORTEX)
 
 
-def _measure_g(study, subject, ids, layers, region_of_c, covariance):
+def _measure_g(study, subject, ids, layers, region, covariance):
     """Measure on training images how decoded g differs from that of predicted pictures."""
     folds, rows, fitted = (np.random.default_rng([SEED, k]) for k in range(3))
     some = np.sort(rows.permutation(len(ids))[:N_RESIDUALS])
@@ -112,23 +111,11 @@ def _measure_g(study, subject, ids, layers, region_of_c, covariance):
     basis = _basis_of_g(study, ids[np.sort(fitted.permutation(len(ids))[:N_FITTED])], layers, n_components)
     blocks = (ids[start : start + N_AT_ONCE] for start in range(0, len(ids), N_AT_ONCE))
     true = torch.cat([basis.of(_joined(study, block, layers)) for block in blocks])
-    betas = _averages(study, subject, VISUAL_CORTEX, ids)
+    betas = averages(study, subject, VISUAL_CORTEX, ids)
     decoded = weighing.out_of_fold(betas, true, ids, folds, study.preset.device, study.preset.alphas)
     slopes = sampler.calibration(decoded, true)
-    # All of the preset's steps, so that every strength finds its own among them.
-    timesteps = sampler.denoising_timesteps(study.model.scheduler, study.preset.n_steps)
-    predicted = sampler.predicted_features(
-        study.model.unet,
-        study.model.scheduler,
-        target(study, "z", ids[some]),
-        _condition(study, subject, ids, region_of_c)[some],
-        sampler.clip_features(study.guide, layers),
-        basis,
-        timesteps=timesteps,
-        generators=[sampler.make_generator(int(image_id), 0, SEED) for image_id in ids[some]],
-        decoder=study.decoders["full"],
-        batch_size=study.preset.batch_size,
-    )
+    reader, states = sampler.clip_features(study.guide, layers), condition(study, subject, ids, region)[some]
+    timesteps, predicted = predicted_features(study, ids[some], states, reader, basis)
     found = sampler.residual_gaussian(predicted, decoded[some], slopes, basis, timesteps, covariance)
     return {
         "mean": basis.mean.numpy(),
@@ -139,6 +126,40 @@ def _measure_g(study, subject, ids, layers, region_of_c, covariance):
         "covariances": found.covariances.numpy(),
         "timesteps": np.array(found.timesteps),
     }
+
+
+def predicted_features(study, ids, states, reader, basis):
+    """Return all timesteps of the preset, and what a reader reads of pictures that are predicted at them.
+
+    Parameters
+    ----------
+    study : Study
+    ids : int array (n,)
+    states : tensor (n, n_tokens, d)
+        The condition of each image, see `condition`.
+    reader : sampler.FeatureReader
+    basis : sampler.FeatureBasis
+
+    Returns
+    -------
+    timesteps : int tensor (n_timesteps,)
+        All of the preset's steps, so that every strength finds its own among them.
+    predicted : tensor (n_timesteps, n, k)
+    """
+    model, preset = study.model, study.preset
+    timesteps = sampler.denoising_timesteps(model.scheduler, preset.n_steps)
+    return timesteps, sampler.predicted_features(
+        model.unet,
+        model.scheduler,
+        target(study, "z", ids),
+        states,
+        reader,
+        basis,
+        timesteps=timesteps,
+        generators=[sampler.make_generator(int(image_id), 0, SEED) for image_id in ids],
+        decoder=study.decoders["full"],
+        batch_size=preset.batch_size,
+    )
 
 
 def _basis_of_g(study, ids, layers, n_components):
@@ -190,7 +211,7 @@ def condition_knowledge(study, subject, c_region="preset", train_ids=None):
     train_ids : tuple of int, optional
         Images to learn from. By default all training images.
     """
-    ids, region = _ids(study, subject, train_ids), _region_of_c(study, c_region)
+    ids, region = learned_ids(study, subject, train_ids), region_of_c(study, c_region)
     described = study.description(
         "text_encoder", "tokenizer", region=region, train_ids=key_of([], ids.tolist())
     )
@@ -198,7 +219,7 @@ def condition_knowledge(study, subject, c_region="preset", train_ids=None):
     found = shelf.get((subject, c_region), lambda: _measure_c(study, subject, ids, region))
     arrays = [torch.from_numpy(found[name]) for name in ("offset", "directions", "covariance")]
     noise = sampler.ConditionNoise(*arrays, float(found["share"]))
-    decoder = _fitted(study, _averages(study, subject, region, ids), target(study, "c", ids), ids)
+    decoder = _fitted(study, averages(study, subject, region, ids), target(study, "c", ids), ids)
     return ConditionKnowledge(noise, decoder, region)
 
 
@@ -230,12 +251,12 @@ def drawn_c(known, betas, image_ids, repeat=0):
 
 def _decoded_c(study, subject, ids, region):
     """Return c (n, n_tokens, d) of training images, each by a decoder that has learned from others."""
-    betas, preset = _averages(study, subject, region, ids), study.preset
+    betas, preset = averages(study, subject, region, ids), study.preset
     folds = np.random.default_rng([SEED, 3])
     return weighing.out_of_fold(betas, target(study, "c", ids), ids, folds, preset.device, preset.alphas)
 
 
-def _condition(study, subject, ids, region):
+def condition(study, subject, ids, region):
     """Return decoded c of training images as drawings have it, rescaled if the preset says so."""
     decoded = _decoded_c(study, subject, ids, region)
     if study.preset.rescale:
@@ -243,7 +264,7 @@ def _condition(study, subject, ids, region):
     return decoded.to(features.unconditional(study.model.text_encoder, study.model.tokenizer))
 
 
-def _ids(study, subject, train_ids):
+def learned_ids(study, subject, train_ids):
     """Return the images to learn from, each once."""
     ids = nsd.split(study.tables[subject])[0] if train_ids is None else np.array(train_ids)
     if len(set(ids.tolist())) < len(ids):
@@ -251,14 +272,14 @@ def _ids(study, subject, train_ids):
     return ids
 
 
-def _region_of_c(study, asked):
+def region_of_c(study, asked):
     """Return where c is decoded from."""
     if asked not in ("preset", "all"):
         raise ValueError(f"Expected c_region of preset, all, got {asked!r}.")
     return VISUAL_CORTEX if asked == "all" else decoding.regions(study.preset)["c"]
 
 
-def _averages(study, subject, region, image_ids):
+def averages(study, subject, region, image_ids):
     """Return the averaged responses (n, n_voxels) of a region to training images."""
     betas, known, _ = decoding.read(study, subject).averages(region)[0]
     return betas[rows_of(known, image_ids)]
