@@ -65,7 +65,7 @@ class ConditionKnowledge:
 
 
 @functools.lru_cache(maxsize=4)
-def feature_knowledge(study, subject, layers=LAYERS, c_region="preset", covariance="full", train_ids=None):
+def feature_knowledge(study, subject, layers=LAYERS, c_region="preset", train_ids=None):
     """Return the `FeatureKnowledge` of a subject. What takes long is kept on disk.
 
     Parameters
@@ -76,23 +76,16 @@ def feature_knowledge(study, subject, layers=LAYERS, c_region="preset", covarian
         Layers of g. Each is divided by its standard deviation before components of all of them are taken.
     c_region : {"preset", "all"}
         Where the c is decoded from under which pictures are predicted, see `weighing.Weighing`.
-    covariance : {"full", "diagonal"}
-        See `sampler.residual_gaussian`.
     train_ids : tuple of int, optional
         Images to learn from. By default all training images.
     """
     ids, region = learned_ids(study, subject, train_ids), region_of_c(study, c_region)
     described = study.description(
-        *DIFFUSION,
-        "guide",
-        layers=list(layers),
-        region=region,
-        covariance=covariance,
-        train_ids=key_of([], ids.tolist()),
+        *DIFFUSION, "guide", layers=list(layers), region=region, train_ids=key_of([], ids.tolist())
     )
     shelf = study.shelf("feature_knowledge", [_measure_g], described)
-    make = functools.partial(_measure_g, study, subject, ids, layers, region, covariance)
-    found = shelf.get((subject, c_region, covariance), make)
+    make = functools.partial(_measure_g, study, subject, ids, layers, region)
+    found = shelf.get((subject, c_region), make)
     arrays = {name: torch.from_numpy(values) for name, values in found.items() if name != "timesteps"}
     reader = sampler.clip_features(study.guide, layers)
     basis = sampler.FeatureBasis(arrays["mean"], arrays["directions"], reader.name)
@@ -103,7 +96,7 @@ def feature_knowledge(study, subject, layers=LAYERS, c_region="preset", covarian
     return FeatureKnowledge(residuals, reader, decoder, VISUAL_CORTEX)
 
 
-def _measure_g(study, subject, ids, layers, region, covariance):
+def _measure_g(study, subject, ids, layers, region):
     """Measure on training images how decoded g differs from that of predicted pictures."""
     folds, rows, fitted = (np.random.default_rng([SEED, k]) for k in range(3))
     some = np.sort(rows.permutation(len(ids))[:N_RESIDUALS])
@@ -116,7 +109,7 @@ def _measure_g(study, subject, ids, layers, region, covariance):
     slopes = sampler.calibration(decoded, true)
     reader, states = sampler.clip_features(study.guide, layers), condition(study, subject, ids, region)[some]
     timesteps, predicted = predicted_features(study, ids[some], states, reader, basis)
-    found = sampler.residual_gaussian(predicted, decoded[some], slopes, basis, timesteps, covariance)
+    found = sampler.residual_gaussian(predicted, decoded[some], slopes, basis, timesteps)
     return {
         "mean": basis.mean.numpy(),
         "directions": basis.directions.numpy(),

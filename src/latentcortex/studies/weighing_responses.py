@@ -38,23 +38,22 @@ class ResponseKnowledge:
 
 
 @functools.lru_cache(maxsize=2)
-def response_knowledge(study, subject, c_region="preset", covariance="full", train_ids=None):
+def response_knowledge(study, subject, c_region="preset", train_ids=None):
     """Return the `ResponseKnowledge` of a subject. What takes long is kept on disk.
 
     Parameters
     ----------
     study : Study
     subject : str
-    c_region, covariance, train_ids
+    c_region, train_ids
         See `weighing_features.feature_knowledge`.
     """
     ids = weighing_features.learned_ids(study, subject, train_ids)
     region = weighing_features.region_of_c(study, c_region)
     train = key_of([], ids.tolist())
-    described = study.description(*DIFFUSION, "guide", region=region, covariance=covariance, train_ids=train)
+    described = study.description(*DIFFUSION, "guide", region=region, train_ids=train)
     shelf = study.shelf("response_knowledge", [_measure], described)
-    make = functools.partial(_measure, study, subject, ids, region, covariance)
-    found = shelf.get((subject, c_region, covariance), make)
+    found = shelf.get((subject, c_region), lambda: _measure(study, subject, ids, region))
     arrays = {name: torch.from_numpy(values) for name, values in found.items() if name != "timesteps"}
     betas = weighing_features.averages(study, subject, VISUAL_CORTEX, ids)
     reader = _reader(study, subject, LayerEncoder(_layers(study, ids), betas, ids, N_COMPONENTS, joint=True))
@@ -65,7 +64,7 @@ def response_knowledge(study, subject, c_region="preset", covariance="full", tra
     return ResponseKnowledge(residuals, reader, VISUAL_CORTEX)
 
 
-def _measure(study, subject, ids, region, covariance):
+def _measure(study, subject, ids, region):
     """Measure on training images how responses differ from those of predicted pictures."""
     folds, rows = (np.random.default_rng([weighing_features.SEED, k]) for k in (5, 1))
     fold = folds.permutation(np.arange(len(ids)) % weighing.N_FOLDS)
@@ -91,7 +90,7 @@ def _measure(study, subject, ids, region, covariance):
         rows = np.flatnonzero(fold[some] == k)
         given = ids[some][rows], states[rows], reader, basis
         timesteps, predicted[:, rows] = weighing_features.predicted_features(study, *given)
-    found = sampler.residual_gaussian(predicted, measured[some], slopes, basis, timesteps, covariance)
+    found = sampler.residual_gaussian(predicted, measured[some], slopes, basis, timesteps)
     return {
         "mean": basis.mean.numpy(),
         "directions": basis.directions.numpy(),
