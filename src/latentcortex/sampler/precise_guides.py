@@ -235,16 +235,19 @@ class PreciseGuidance(Guidance):
         1 takes the noise as it was estimated. Above 1 the guide is trusted more.
     blend : bool
 
-    Notes ----- For Gaussian latents, linear features and known noise the drawing is that from the posterior,
-    the same as by `KalmanCorrection`. Without the gradient of the U-Net (`through_unet`), the covariance of
-    the network's errors is replaced by :math:`(1 - \bar\alpha_t) / \bar\alpha_t`, which is not the posterior.
+    Notes
+    -----
+    For Gaussian latents, linear features and known noise the drawing is that from the posterior, the same as
+    by `KalmanCorrection`. Without the gradient of the U-Net (`through_unet`), the covariance of the network's
+    errors is replaced by :math:`(1 - \bar\alpha_t) / \bar\alpha_t`, which is not the posterior.
 
     The loss is taken at the conditional prediction, so measure residuals there (`predicted_features`). Under
     classifier-free guidance the same term is added once. What is drawn then is the sharpened distribution
     times the likelihood of what was decoded.
 
-    Features, z and c that are decoded from the same responses share their noise. A guide beside a
-    `KalmanCorrection` counts twice what both know.
+    Features, z and c that are decoded from the same responses share their noise. A guide next to a
+    `KalmanCorrection` counts twice what both know, and so does a drawing that starts from decoded z.
+    Residuals are measured on true latents with noise, which such a drawing does not pass through.
     """
 
     feature_scale: float | Callable = 1.0
