@@ -31,10 +31,12 @@ from latentcortex.store import rows_of
 class ResidualGaussian:
     r"""Hold how far decoded features lie from those of predicted pictures, at each noise level.
 
-    With the components f of a predicted picture's features, decoded components are :math:`\hat g = b f + m_t
-    + n`, where the noise n has the covariance :math:`S_t`. So decoded values that are shrunk, as those of
-    ridge regression are, need no rescaling: with :math:`y = \hat g / b` and its covariance :math:`S_t / b
-    b^\top`, the likelihood is the same.
+    With the components f of a predicted picture's features, decoded components are
+
+    .. math:: \hat g = b f + m_t + n, \qquad n \sim N(0, S_t) .
+
+    So decoded values that are shrunk, as those of ridge regression are, need no rescaling. The likelihood of
+    :math:`y = \hat g / b`, whose noise has the covariance :math:`S_t / b b^\top`, is the same.
 
     Attributes
     ----------
