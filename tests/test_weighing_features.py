@@ -20,9 +20,19 @@ def of_g(study):
         yield weighing_features.feature_knowledge(study, "subj01", LAYERS)
 
 
+def made_up_c(_study, name, image_ids):
+    """The tokenizer knows no sign of the fixture's captions, so their own c is the same for all images."""
+    assert name == "c"
+    rows = [np.random.default_rng(int(image_id)).normal(size=(24, 128)) for image_id in image_ids]
+    return torch.from_numpy(np.stack(rows)).float()
+
+
 @pytest.fixture(scope="module")
 def of_c(study):
-    return weighing_features.condition_knowledge(study, "subj01", "all")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weighing_features, "target", made_up_c)
+        known = weighing_features.condition_knowledge(study, "subj01", "all")
+    return known
 
 
 def test_g_is_known_from_training_images_and_kept(study, of_g, monkeypatch):
@@ -73,6 +83,7 @@ def test_c_is_known_from_training_images_and_drawn_around_its_prediction(study, 
     assert off.square().sum(1).mean() == pytest.approx(expected, rel=0.1)
     assert torch.equal(drawn[3], weighing_features.drawn_c(of_c, betas, ids, 3))
     weighing_features.condition_knowledge.cache_clear()
+    monkeypatch.setattr(weighing_features, "target", made_up_c)
     monkeypatch.setattr(weighing_features.sampler, "condition_noise", None)  # nothing is measured again
     again = weighing_features.condition_knowledge(study, "subj01", "all")
     assert torch.equal(again.noise.covariance, of_c.noise.covariance)
@@ -82,11 +93,20 @@ def test_c_is_known_from_training_images_and_drawn_around_its_prediction(study, 
 
 def test_responses_are_known_in_the_axes_in_which_they_are_predicted(study, monkeypatch):
     monkeypatch.setattr(weighing_features, "N_RESIDUALS", 24)
+    found = weighing_features.averages
+
+    def answering(study, subject, region, ids):  # the fixture's responses have nothing to do with its images
+        betas, g = found(study, subject, region, ids), target(study, "g3", ids).flatten(1).numpy()
+        mixed = g @ np.random.default_rng(0).normal(size=(g.shape[1], betas.shape[1])).astype(np.float32)
+        return betas + 3 * (mixed - mixed.mean(0)) / mixed.std(0)
+
+    monkeypatch.setattr(weighing_features, "averages", answering)
     known = weighing_responses.response_knowledge(study, "subj01")
     assert known.residuals.basis.k == 10 and len(known.residuals.timesteps) == study.preset.n_steps
     read, ids = decoding.read(study, "subj01"), study.image_ids[:2]
     betas = read.showings(known.region, "all", ids)
     guidance = weighing_responses.response_guidance(study, known, betas, ids, guided_share=0.5)
+    assert known.residuals.slopes[0] > 0.3
     timestep = known.residuals.timesteps[-1]
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
     loss = guidance.guide.at(timestep)(images, torch.as_tensor(ids))
