@@ -28,6 +28,7 @@ CHAPTERS = {
     "06_reconstruct_images": "Reconstruct images",
     "07_share_a_space": "Share a space",
     "08_guide_the_sampler": "Guide the sampler",
+    "08b_ask_how_sure": "How sure is the picture?",
     "09_measure_reconstructions": "Measure reconstructions",
     "10_encode_voxels": "Encode voxels",
     "11_follow_the_noise": "Follow the noise",
@@ -205,6 +206,21 @@ def found_08():
     return f"True features as a guide add {true:.3f} to the pixel correlation, decoded ones {decoded:.3f}."
 
 
+def found_08b():
+    """Return what weighing decoded z by its noise adds to system A."""
+    of = product("ch08b_weigh_the_brain")
+    at = [of.provenance["ways"].index(way) for way in ("weighed", "plain")]
+    scores = of["scores"].mean(axis=2)[
+        ..., [of.provenance["scores"].index(s) for s in ("centred PixCorr", "kinds")]
+    ]
+    pixels, kinds = np.moveaxis(scores[:, at[0]] - scores[:, at[1]], (2, 1), (0, 1))
+    pixels, kinds = (over_images(gain, 8) for gain in (pixels, kinds))
+    return (
+        f"Weighed by what the decoder knows of it, z adds {signed(pixels, 3)} to the pixel correlation of "
+        f"system A. Objects change by {signed(kinds, 3)}."
+    )
+
+
 def found_09():
     """Return how far a score lies on the way from its floor to its ceiling."""
     of = product("ch09_measure_reconstructions")
@@ -340,4 +356,4 @@ def found_16():
 
 def findings():
     """Return what each chapter found by the name of its page, in order."""
-    return {page: globals()[f"found_{page[:2]}"]() for page in CHAPTERS}
+    return {page: globals()[f"found_{page.partition('_')[0]}"]() for page in CHAPTERS}

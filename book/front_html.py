@@ -28,6 +28,7 @@ ALT = {
     "06": "Three scenes, and below each what was drawn: colours and layout agree, objects only partly",
     "07": "Two rising curves over sessions; the one with other subjects starts higher and the gap closes",
     "08": "One scene and five drawings: unguided and by decoded features alike, by true features closer",
+    "08b": "Three falling curves: the more the brain is trusted, the higher they lie, most at their ends",
     "09": "Five bars from a floor to a ceiling, filled for two fifths to four fifths",
     "10": "Flat map of cortex: z ahead along the middle, c ahead in the regions around it",
     "11": "Two curves that stay at zero and fall at the highest share of noise, in V1 much more",
@@ -163,7 +164,7 @@ def cards():
     """Return a card for each chapter: picture, title, what it found."""
     each = []
     for page, finding in front.findings().items():
-        number = page[:2]
+        number = page.partition("_")[0]
         address = getattr(front_pictures, f"picture_{number}")()
         text = html.escape(finding).replace("z_c", "z<sub>c</sub>")
         each.append(

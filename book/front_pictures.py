@@ -168,6 +168,17 @@ def picture_08():
     return mosaic([seen, *(of[f"hard {way}"][0] for way in ways)])
 
 
+def picture_08b():
+    """Pixels against kinds of validation images, plain and with more and more trust."""
+    of, (fig, ax) = front.product("ch08b_choose_weighing"), chart()
+    cells, means = of.provenance["cells"], of["scores"].mean(axis=(0, 2))
+    x, y = (means[:, of.provenance["scores"].index(name)] for name in ("kinds", "centred PixCorr"))
+    for way, colour in (("plain", GREY), ("weighed", BLUE), ("trust 10", ORANGE)):
+        at = [k for k, cell in enumerate(cells) if cell[0] == way]
+        ax.plot(x[at], y[at], "o-", color=colour, lw=2.5, ms=6)
+    return drawn(fig)
+
+
 def picture_09():
     """Floors, reconstructions and ceilings of five scores."""
     of, (fig, ax) = front.product("ch09_measure_reconstructions"), chart()

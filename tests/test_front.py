@@ -53,8 +53,8 @@ def test_numbers_of_cards_agree_with_another_route(front):
     sentences = {page: text.replace("\xa0", " ") for page, text in front["front"].findings().items()}
     of = product("ch14_leave_kinds_out")
     setting = of["setting_scores"][..., of.provenance["scores"].index("setting")].mean(axis=(0, 1))
-    assert f"in {100 * setting[0]:.0f} % [" in sentences[CHAPTERS[13]]
-    assert f"right in {100 * setting[1]:.0f} % [" in sentences[CHAPTERS[13]]
+    assert f"in {100 * setting[0]:.0f} % [" in sentences["14_what_we_may_conclude"]
+    assert f"right in {100 * setting[1]:.0f} % [" in sentences["14_what_we_may_conclude"]
     # Chapter 06's setting comes from single drawings here, from their scores by row in chapter 09.
     scored = product("ch09_measure_reconstructions")
     rows, names = scored.provenance["rows"], scored.provenance["scores"]

@@ -7,9 +7,9 @@ _AREAS = (*_COARSE, "prf-visualrois", "floc-faces", "floc-places", "floc-bodies"
 _DECODING = frozenset({"betas", "images", "captions", *_COARSE})
 _MAPS = frozenset({"betas", "ncsnr", "images", "captions", *_AREAS})
 
-# Chapters by number and primers by file name: the parts of a tree that they read, themselves or through the
-# scripts that make their products. All read the design and the log. Names other than betas, ncsnr, images and
-# captions are atlases.
+# Chapters by number, primers and pages under a chapter by how their files begin: the parts of a tree that
+# they read, themselves or through the scripts that make their products. All read the design and the log.
+# Names other than betas, ncsnr, images and captions are atlases.
 CHAPTERS = {
     "primer_fmri": frozenset({"betas", "ncsnr", "images", *_COARSE, "prf-visualrois"}),
     "primer_diffusion": frozenset({"images", "captions"}),
@@ -17,7 +17,7 @@ CHAPTERS = {
     2: frozenset({"betas", "ncsnr", *_COARSE, "prf-visualrois"}),
     3: frozenset({"images", "captions"}),
     4: _DECODING | {"prf-visualrois"},
-    **dict.fromkeys((5, 6, 7, 8, 9), _DECODING),
+    **dict.fromkeys((5, 6, 7, 8, "08b", 9), _DECODING),
     **dict.fromkeys((10, 11, 12, 13), _MAPS),
     14: _DECODING,
     15: frozenset({"betas", "images", "captions", "bold5000"}),
@@ -29,7 +29,7 @@ LEAVE_AREAS_OUT = frozenset({2, 10, 11, 12, 13})
 PUBLISHED_MODEL = "CLIP"
 WITHOUT_IMAGES = frozenset({5, 10, 13})
 # These hold all test images in memory at once; training images are read in parts.
-TEST_IMAGES_AT_ONCE = frozenset({6, 8, 9})
+TEST_IMAGES_AT_ONCE = frozenset({6, 8, "08b", 9})
 # These compare visual cortex with cortex outside it, which a data set of regions alone does not have.
 OUTSIDE_VISUAL_CORTEX = frozenset({1, 4})
 
@@ -50,7 +50,7 @@ def needs(chapters):
     unknown = [str(chapter) for chapter in chapters if chapter not in CHAPTERS]
     if unknown:
         raise ValueError(
-            f"Expected chapters from 1 to 15, primer_fmri or primer_diffusion, got {', '.join(unknown)}."
+            f"Expected chapters from 1 to 15, 08b, primer_fmri or primer_diffusion, got {', '.join(unknown)}."
         )
     return frozenset().union(*(CHAPTERS[chapter] for chapter in chapters))
 
@@ -67,5 +67,7 @@ def chapter_name(chapter):
 
 
 def chapter_number(text):
-    """Return the key of a chapter in `CHAPTERS` that a reader wrote as ``5``, ``05`` or ``primer_fmri``."""
-    return int(text) if text.isdecimal() else text
+    """Return the key in `CHAPTERS` of what a reader wrote as ``5``, ``05``, ``8b`` or ``primer_fmri``."""
+    if text.isdecimal():
+        return int(text)
+    return text.zfill(len("08b")) if text[:1].isdecimal() else text

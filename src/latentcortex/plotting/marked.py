@@ -25,7 +25,7 @@ this.closest('.latentcortex-marked').querySelectorAll('[data-mark]').forEach(one
 """
 
 
-def marked_images(images, marks, alt, *, n_places=3, image_width=190):
+def marked_images(images, marks, alt, *, n_places=3, image_width=150):
     """Return pictures with marks on their parts, for static and live pages.
 
     A check box under the pictures switches all marks off and on. Each mark has a sign and a word besides its
@@ -77,7 +77,7 @@ def marked_images(images, marks, alt, *, n_places=3, image_width=190):
         ]
         whole = "".join(_badge(word, mark) for word, place, mark in of_image if place == WHOLE)
         figures.append(
-            f'<figure style="margin:0;padding:0;flex:0 1 {image_width}px;min-width:150px">'
+            f'<figure style="margin:0;padding:0;flex:0 1 {image_width}px;min-width:140px">'
             '<div style="position:relative">'
             f'<img class="dark-light" alt="{html.escape(text)}" src="{picture}" '
             'style="display:block;width:100%;height:auto;margin:0;padding:0;border-radius:6px">'
@@ -85,9 +85,9 @@ def marked_images(images, marks, alt, *, n_places=3, image_width=190):
             "</div>"
             '<div style="position:absolute;inset:auto 2px 2px;display:flex;align-items:flex-end">'
             + "".join(
-                '<div style="flex:1 1 0;min-width:0;display:flex;flex-direction:column;align-items:center;'
-                f'gap:2px">{column}</div>'
-                for column in columns
+                '<div style="flex:1 1 0;min-width:0;display:flex;flex-direction:column;gap:2px;'
+                f'align-items:{_side(k, n_places)}">{column}</div>'
+                for k, column in enumerate(columns)
             )
             + "</div></div></figure>"
         )
@@ -101,15 +101,20 @@ def marked_images(images, marks, alt, *, n_places=3, image_width=190):
     )
 
 
+def _side(place, n_places):
+    """Return where a column's marks begin, so that long words stay inside the picture."""
+    return {0: "flex-start", n_places - 1: "flex-end"}.get(place, "center") if n_places > 1 else "center"
+
+
 def _badge(text, mark):
     """Return a mark as HTML: its sign, and what it stands at."""
     sign, colour = MARKS[mark]
     is_legend = text == mark
     return (
-        f'<span {"" if is_legend else "data-mark"} title="{mark}" style="display:inline-block;max-width:100%;'
+        f'<span {"" if is_legend else "data-mark"} title="{mark}" style="display:inline-block;'
         f"background:{colour};color:#fff;font-size:0.72rem;line-height:1.25;padding:0 0.3em;"
         "border-radius:3px;"
-        f'overflow-wrap:anywhere">{sign} {html.escape(text)}'
+        f'white-space:nowrap">{sign} {html.escape(text)}'
         + ("" if is_legend else f'<span style="position:absolute;clip-path:inset(50%)"> ({mark})</span>')
         + "</span>"
     )
