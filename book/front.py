@@ -216,8 +216,8 @@ def found_08b():
     pixels, kinds = np.moveaxis(scores[:, at[0]] - scores[:, at[1]], (2, 1), (0, 1))
     pixels, kinds = (over_images(gain, 8) for gain in (pixels, kinds))
     return (
-        f"Weighed by what the decoder knows of it, z adds {signed(pixels, 3)} to the pixel correlation of "
-        f"system A. Objects change by {signed(kinds, 3)}."
+        f"z from early cortex, weighed by its noise, adds {signed(pixels, 3)} to the pixel correlation of "
+        f"system A with all of visual cortex. Objects change by {signed(kinds, 3)}."
     )
 
 

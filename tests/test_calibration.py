@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.special import expit, logit
+from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 
@@ -52,6 +53,44 @@ def test_reliability_is_that_of_scikit_learn_and_its_interval_covers(rng):
     repeated = metrics.reliability(sure[::10].repeat(10), is_true[::10].repeat(10), ids, rng, edges=[0, 1])
     alone = metrics.reliability(sure[::10], is_true[::10], np.arange(400), rng, edges=[0, 1])
     assert (repeated.high - repeated.low) == pytest.approx(alone.high - alone.low, rel=0.15)
+    assert repeated.n == 10 * alone.n and repeated.n_images == alone.n_images == 400
+
+
+@pytest.mark.parametrize("n_images", [6, 10, 30])
+def test_intervals_hold_the_truth_where_there_are_few_images(rng, n_images):
+    held = []
+    for _ in range(200):
+        is_true = rng.random(n_images) < 0.9
+        found = metrics.reliability(np.full(n_images, 0.8), is_true, np.arange(n_images), rng, [0, 1], 50)
+        held.append(found.low <= 0.9 <= found.high)
+    assert np.mean(held) > 0.9
+
+
+def test_intervals_are_wilsons_where_images_have_one_statement_each(rng):
+    is_true = np.arange(40) < 30
+    for level in (0.8, 0.95):
+        found = metrics.reliability(np.full(40, 0.6), is_true, np.arange(40), rng, [0, 1], 4000, level)
+        known = binomtest(30, 40).proportion_ci(level, method="wilson")
+        assert found.low[0] == pytest.approx(known.low, abs=0.01)
+        assert found.high[0] == pytest.approx(known.high, abs=0.01)
+
+
+def test_bins_begin_at_their_edges_and_weigh_by_their_statements(rng):
+    found = metrics.reliability(
+        np.array([0.5, 0.5, 0.2]), np.array([True, True, False]), np.arange(3), rng, 2
+    )
+    assert found.n.tolist() == [1, 2] and found.frequency.tolist() == [0, 1]
+    shares = np.arange(21) / 20
+    tenths = metrics.reliability(shares, shares > 0.5, np.arange(21), rng, 10)
+    assert tenths.n.tolist() == [2] * 9 + [3]
+    confidence = np.r_[np.full(90, 0.25), np.full(10, 0.75)]
+    is_true = np.r_[np.arange(90) % 4 == 0, np.arange(10) < 10]
+    error = 0.9 * abs(is_true[:90].mean() - 0.25) + 0.1 * 0.25
+    assert metrics.calibration_error(confidence, is_true, 2) == pytest.approx(error)
+
+
+def test_a_temperature_that_changes_nothing_is_one():
+    assert metrics.fit_temperature(np.full(5, 0.3), np.arange(5) > 2, 0.3) == 1
 
 
 def test_counts_become_shares_that_are_never_certain():

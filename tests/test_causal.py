@@ -235,6 +235,28 @@ def test_scenes_are_counted_and_not_subjects(asked, rng):
     )
 
 
+def test_effects_are_above_those_of_unchanged_pairs_and_rates_are_of_all_subjects(asked, rng):
+    change = change_of(asked, rng, edited=True)
+    drifting = change + np.array([0.3, 0, 0, 0])  # also where nothing was edited
+    before, after = (
+        causal.summary(of, LOCAL_BY_CHANCE, asked, np.random.default_rng(1)) for of in (change, drifting)
+    )
+    np.testing.assert_allclose(rates(after, "effect"), rates(before, "effect"))
+    nothing = change_of(asked, rng)
+    nothing[:, :, 0, 0] = nothing[:, :, 1, 0].min() - 1
+    two = causal.summary(np.concatenate([change, nothing]), LOCAL_BY_CHANCE.repeat(2, 0), asked, rng)
+    assert rates(two, "detected").tolist() == [0.5, 0.5, 0.5]
+
+
+def test_false_alarms_are_told_by_all_unchanged_pairs_whatever_was_edited(asked, rng):
+    change = change_of(asked, rng)
+    change[:, :, 1, 1] *= asked["edit"].map({"removed": 1, "moved": 10, "recoloured": 100}).to_numpy()
+    found = causal.summary(change, LOCAL_BY_CHANCE, asked, rng)
+    expected = causal.detected(change[0, :, 0, 1], change[0, :, 1, 1], np.full(N, "any"))
+    of_edit = [np.nanmean(expected[(asked["edit"] == edit).to_numpy()]) for edit in EDITS]
+    np.testing.assert_allclose(rates(found, "setting"), of_edit)
+
+
 def test_places_of_change_are_compared_with_unchanged_pairs(asked, rng):
     local = LOCAL_BY_CHANCE.copy()
     local[:, :, 0] = [0.5, 0.2, 0.9]

@@ -68,6 +68,19 @@ def test_a_draw_depends_on_image_repeat_and_seed_alone(rng):
     for other in (([5, 2, 9], 0), ([5, 2, 9], 1, 1), ([6, 3, 8], 1)):
         assert (draw_conditions(decoded[:3], noise, *other) - whole).flatten(1).norm(dim=1).min() > 0.1
     assert draw_conditions(decoded[:3].double(), noise, [5, 2, 9]).dtype == torch.double
+    assert draw_conditions(decoded[:0], noise, []).shape == (0, N_TOKENS, WIDTH)
+    # Nor on the last digit of the covariance, in which machines differ.
+    almost = ConditionNoise(noise.offset, noise.directions, noise.covariance * (1 + 1e-7))
+    again = draw_conditions(decoded[:3], almost, [5, 2, 9], 1)
+    torch.testing.assert_close(again, whole, atol=1e-4, rtol=0)
+
+
+def test_a_covariance_from_few_images_is_shrunk(rng):
+    decoded, true, _ = planted(rng, n=20, k=15)
+    found = condition_noise(decoded, true, 15)
+    off = (true - decoded).flatten(1) @ found.directions
+    values, sample = (torch.linalg.eigvalsh(of) for of in (found.covariance, torch.cov(off.T)))
+    assert values.max() / values.min() < 0.7 * sample.max() / sample.min()
 
 
 def test_the_numbers_are_not_those_that_the_drawing_starts_from():

@@ -42,6 +42,9 @@ def test_one_thing_is_edited_and_nothing_else(of_scenes):
     study, drawn = of_scenes
     edits = edited_scenes.choose(study)
     edited, unchanged = edits[:90], edits[90:]
+    assert {
+        one.thing for one, same in zip(edited, unchanged, strict=True) if len(same.scene.things) == 2
+    } == {0, 1}
     assert [one.image_id for one in edited] == [one.image_id for one in unchanged]
     assert sorted(one.image_id for one in edited) == study.image_ids.tolist()
     for one, same in zip(edited, unchanged, strict=True):
@@ -105,6 +108,9 @@ def test_the_mask_is_where_the_thing_was(of_scenes):
     images = scenes.render([one.scene for one in edits])
     mask = edited_scenes.where_changed(images[3:], images[:3])
     assert not edited_scenes.where_changed(images, images).any()
+    redder = images.copy()
+    redder[0, 3, 5, 0] ^= 1
+    assert np.argwhere(edited_scenes.where_changed(images, redder)).tolist() == [[0, 3, 5]]
     for of, after, base in zip(mask, edits[:3], edits[3:], strict=True):
         x, y, _ = scenes.image_position(base.scene, base.scene.things[after.thing])
         row, column = (np.array([1 - y, 1 + x]) * 32).astype(int).clip(1, 62)

@@ -19,7 +19,7 @@ MARKS = [
     [("red <car>", 0, "decoded"), ("tower", 2, "invented"), ("night", marked.WHOLE, "guessed")],
     [("house", 1, "missing")],
 ]
-ALT = ["A red car and a tower at night", "An empty shore"]
+ALT = ['A red car and a "tower" <at night>', "An empty shore"]
 
 
 def made(images=None, marks=MARKS, alt=ALT, **options):
@@ -66,6 +66,7 @@ def test_white_on_a_mark_can_be_read(colour):
         ({"alt": ["", "a"]}, "alt of image 0"),
         ({"marks": [[("car", 3, "decoded")], []]}, "at places from -1 to 2"),
         ({"marks": [[], [("car", 0, "seen")]]}, "marks decoded, guessed, invented, missing"),
+        ({"marks": [[("car", 0.5, "decoded")], []]}, "at places from -1 to 2"),
         ({"n_places": 0}, "at least one place"),
         ({"image_width": float("nan")}, "a width above 0"),
     ],
@@ -75,19 +76,28 @@ def test_bad_input_is_named(changes, message):
         made(**changes)
 
 
+def test_a_thing_that_is_called_as_a_mark_is_still_a_thing():
+    page = Elements(made(marks=[[("missing", 0, "missing")], []]))
+    assert len([span for span in page.of("span") if "data-mark" in span]) == 1
+
+
 @pytest.mark.skipif(BROWSER is None, reason="needs a browser")
 def test_the_box_hides_all_marks_and_shows_them_again(tmp_path):
     script = """
 <script>
 const box = document.querySelector('input');
-const marks = [...document.querySelectorAll('[data-mark]')];
+const marks = [...document.querySelector('.latentcortex-marked').querySelectorAll('[data-mark]')];
+const others = [...document.querySelectorAll('.latentcortex-marked')][1].querySelectorAll('[data-mark]');
 const seen = () => marks.map(one => one.checkVisibility({visibilityProperty: true}));
 const found = [seen()];
 box.click(); found.push(seen());
+found.push([...others].map(one => one.checkVisibility({visibilityProperty: true})));
 box.click(); found.push(seen());
 document.title = JSON.stringify(found);
 </script>"""
-    (tmp_path / "page.html").write_text(f"<!DOCTYPE html><meta charset=utf-8>{made()}{script}", "utf-8")
+    (tmp_path / "page.html").write_text(
+        f"<!DOCTYPE html><meta charset=utf-8>{made()}{made()}{script}", "utf-8"
+    )
     command = [
         BROWSER,
         "--headless",
@@ -98,4 +108,4 @@ document.title = JSON.stringify(found);
     ]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     title = re.search("<title>(.*?)</title>", dom)[1]
-    assert title == str([[True] * 4, [False] * 4, [True] * 4]).lower().replace(" ", "")
+    assert title == str([[True] * 4, [False] * 4, [True] * 4, [True] * 4]).lower().replace(" ", "")

@@ -267,6 +267,29 @@ def test_precision_is_right_for_images_that_were_left_out(rng):
     assert torch.equal(variances, variances.diagonal().diag())
 
 
+def test_means_of_features_and_of_residuals_are_taken_off(rng):
+    n, k = 400, 3
+    true = torch.from_numpy(rng.normal(size=(n, k))).float()
+    decoded = 0.5 * true + 0.3 * torch.from_numpy(rng.normal(size=(n, k))).float()
+    slopes = calibration(decoded, true)
+    torch.testing.assert_close(calibration(decoded + 1, true + 3), slopes, atol=1e-4, rtol=0)
+    assert (calibration(decoded, torch.ones(n, k)) == 0).all()
+    basis = FeatureBasis(torch.zeros(k), torch.eye(k), "latents")
+    found, moved = (residual_gaussian((true + of)[None], decoded, slopes, basis, [7]) for of in (0, 5))
+    torch.testing.assert_close(moved.offsets, found.offsets - 5 * slopes, atol=1e-4, rtol=0)
+    torch.testing.assert_close(moved.covariances, found.covariances, atol=1e-4, rtol=0)
+
+
+def test_a_component_that_is_constant_in_most_images_is_taken(rng):
+    n = 100
+    true = torch.from_numpy(rng.normal(size=(n, 2))).float()
+    true[:, 1] = 0
+    true[::5, 1] = torch.from_numpy(rng.normal(size=20)).float()  # all of them in one fold
+    basis = FeatureBasis(torch.zeros(2), torch.eye(2), "latents")
+    found = residual_gaussian(0.5 * true[None], 0.8 * true, torch.ones(2), basis, [7])
+    assert torch.isfinite(found.covariances).all()
+
+
 def test_estimated_copies_count_once_and_what_has_no_slope_says_nothing(rng):
     n, true = 300, torch.from_numpy(rng.normal(size=(300, 1))).float()
     decoded = 0.5 * true + torch.from_numpy(rng.normal(size=(n, 1))).float()

@@ -67,4 +67,4 @@ def test_scores_of_a_product_are_averaged_over_subjects_and_images(study, monkey
 
     monkeypatch.setattr(results, "product", lambda *_, **__: Found())
     weighing, strength = weighed_setting.setting_of(study)
-    assert (weighing.trust, strength) == (3.0, 0.6)
+    assert (weighing.trust, weighing.c_region, strength) == (3.0, "all", 0.6)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
@@ -20,8 +21,8 @@ class Reliability(NamedTuple):
         Mean confidence of the statements in each bin, and the share of them that is true.
     low, high : arrays (n_bins,)
         Ends of the frequency's interval.
-    n : int array (n_bins,)
-        Number of statements. Empty bins are left out.
+    n, n_images : int arrays (n_bins,)
+        Number of statements, and of the images that they are about. Empty bins are left out.
     """
 
     confidence: np.ndarray
@@ -29,6 +30,7 @@ class Reliability(NamedTuple):
     low: np.ndarray
     high: np.ndarray
     n: np.ndarray
+    n_images: np.ndarray
 
 
 def share_of(counts, n):
@@ -72,6 +74,8 @@ def tempered(confidence, temperature, prior=0.5):
 def fit_temperature(confidence, is_true, prior=0.5):
     """Return the temperature under which statements are the likeliest, in [0.01, 100].
 
+    It is 1 if all confidence is that of the prior, which no temperature changes.
+
     Parameters
     ----------
     confidence : array (n,)
@@ -85,7 +89,8 @@ def fit_temperature(confidence, is_true, prior=0.5):
     images than those that it is used on.
     """
     is_true = _truth(is_true, confidence)
-    tempered(confidence, 1.0, prior)
+    if np.allclose(tempered(confidence, 1.0, prior), prior):
+        return 1.0
 
     def loss(log_temperature):
         p = tempered(confidence, np.exp(log_temperature), prior).clip(1e-12, 1 - 1e-12)
@@ -98,7 +103,9 @@ def fit_temperature(confidence, is_true, prior=0.5):
 def reliability(confidence, is_true, image_ids, rng, edges=10, n_resamples=1000, level=0.95):
     """Return the `Reliability` of statements about images.
 
-    Statements about one image depend on each other. So whole images are resampled for the interval.
+    Statements about one image depend on each other. So whole images are resampled, and the interval is
+    Wilson's for as many independent statements as would vary as much, at most one for each image. (Quantiles
+    of the resamples would be too narrow: where all of six images are right, they are all 1.)
 
     Parameters
     ----------
@@ -123,7 +130,7 @@ def reliability(confidence, is_true, image_ids, rng, edges=10, n_resamples=1000,
     number("level", level, 0, 1, strict=True)
     if np.ndim(edges) == 0:
         number("edges", edges, 1, whole=True)
-        edges = np.linspace(0, 1, edges + 1)
+        edges = np.round(np.linspace(0, 1, edges + 1), 12)  # or 3/10 would lie below its own edge
     edges = finite("edges", edges, ndim=1)
     if not (len(edges) > 1 and edges[0] == 0 and edges[-1] == 1 and (np.diff(edges) > 0).all()):
         raise ValueError(f"Expected edges that rise from 0 to 1, got {edges}.")
@@ -136,12 +143,18 @@ def reliability(confidence, is_true, image_ids, rng, edges=10, n_resamples=1000,
         for weights in (None, confidence, is_true.astype(float))
     )
     drawn = rng.multinomial(n_images, np.full(n_images, 1 / n_images), n_resamples)
-    with np.errstate(invalid="ignore"):  # a bin may be empty in a resample
-        shares = (drawn @ true) / (drawn @ count)
     there = count.sum(0) > 0
-    low, high = np.nanquantile(shares[:, there], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    n_with = (count[:, there] > 0).sum(0)
+    with np.errstate(invalid="ignore"):  # a bin may be empty in a resample
+        varies = np.nanvar((drawn @ true[:, there]) / (drawn @ count[:, there]), axis=0)
     n, sure, true = (of.sum(0)[there] for of in (count, sure, true))
-    return Reliability(sure / n, true / n, low, high, n.astype(int))
+    share = true / n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        effective = np.where(varies > 0, np.minimum(share * (1 - share) / varies, n_with), n_with)
+    z = stats.norm.ppf((1 + level) / 2)
+    middle = (share + z**2 / (2 * effective)) / (1 + z**2 / effective)
+    half = z / (1 + z**2 / effective) * np.sqrt(share * (1 - share) / effective + (z / (2 * effective)) ** 2)
+    return Reliability(sure / n, share, middle - half, middle + half, n.astype(int), n_with)
 
 
 def calibration_error(confidence, is_true, edges=10):

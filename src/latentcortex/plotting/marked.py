@@ -66,7 +66,7 @@ def marked_images(images, marks, alt, *, n_places=3, image_width=150):
     figures = []
     for image, of_image, text in zip(images, marks, alt, strict=True):
         picture = data_address(as_picture(image.transpose(1, 2, 0)), "PNG")
-        unknown = [m for _, place, m in of_image if m not in MARKS or not WHOLE <= place < n_places]
+        unknown = [m for _, place, m in of_image if m not in MARKS or place not in range(WHOLE, n_places)]
         if unknown:
             raise ValueError(
                 f"Expected marks {', '.join(MARKS)} at places from {WHOLE} to {n_places - 1}, got {of_image}."
@@ -91,7 +91,7 @@ def marked_images(images, marks, alt, *, n_places=3, image_width=150):
             )
             + "</div></div></figure>"
         )
-    legend = " ".join(_badge(word, word) for word in MARKS)
+    legend = " ".join(_badge(word, word, is_legend=True) for word in MARKS)
     return HTML(
         '<div class="latentcortex-marked" style="margin:0.5rem 0">'
         f'<div style="display:flex;flex-wrap:wrap;gap:0.6rem">{"".join(figures)}</div>'
@@ -106,10 +106,9 @@ def _side(place, n_places):
     return {0: "flex-start", n_places - 1: "flex-end"}.get(place, "center") if n_places > 1 else "center"
 
 
-def _badge(text, mark):
+def _badge(text, mark, is_legend=False):
     """Return a mark as HTML: its sign, and what it stands at."""
     sign, colour = MARKS[mark]
-    is_legend = text == mark
     return (
         f'<span {"" if is_legend else "data-mark"} title="{mark}" style="display:inline-block;'
         f"background:{colour};color:#fff;font-size:0.72rem;line-height:1.25;padding:0 0.3em;"

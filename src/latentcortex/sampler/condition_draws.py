@@ -169,11 +169,14 @@ def draw_conditions(decoded, noise, image_ids, repeat=0, seed=0):
     if decoded.ndim != 3 or tuple(decoded.shape[1:]) != tuple(noise.offset.shape):
         size = ", ".join(map(str, noise.offset.shape))
         raise ValueError(f"Expected decoded c (n, {size}), got {tuple(decoded.shape)}.")
+    if not len(decoded):
+        return decoded
     check_finite(decoded, "decoded c")
     ids = as_ids(image_ids, len(decoded))
     repeat, seed = as_count(repeat, "repeat", 0), as_count(seed, "seed", 0)
     values, vectors = torch.linalg.eigh(noise.covariance.cpu().double())
-    root = vectors * values.clamp(min=0).sqrt()
+    # The symmetric root: that of an eigenvector's sign or order would differ between machines.
+    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     normal = torch.stack([_normal(int(of), repeat, seed, len(root)) for of in ids])
     moved = (normal @ root.T) @ noise.directions.cpu().double().T
     moved = noise.offset.cpu().double() + moved.unflatten(1, noise.offset.shape)

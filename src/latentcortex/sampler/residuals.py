@@ -194,7 +194,9 @@ def _shrunk(rows, covariance):
     spread = rows.std(0, correction=0)
     if covariance == "diagonal":
         return spread.square().diag()
-    correlations = torch.from_numpy(LedoitWolf().fit((rows / spread).numpy()).covariance_)
+    # A component may be constant in four fifths of the images.
+    scaled = rows / torch.where(spread > 0, spread, 1)
+    correlations = torch.from_numpy(LedoitWolf().fit(scaled.numpy()).covariance_)
     return correlations * spread * spread[:, None]
 
 
@@ -215,4 +217,4 @@ def _checked(values, name, ndim):
     if values.ndim != ndim:
         raise ValueError(f"Expected {name} of {ndim} dimensions, got {tuple(values.shape)}.")
     check_finite(values, name)
-    return values.float()
+    return values.float().cpu()

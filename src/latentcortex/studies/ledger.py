@@ -2,7 +2,8 @@
 
 The scenes are rendered, so the truth is known. Two judges read the drawings. An attribute came from the brain
 as far as drawings show it more often than drawings from responses to other images do, which have seen the
-same training images and come from the same generative model.
+same training images and come from the same generative model. Colour and place of a thing are compared among
+scenes with a thing of the same kind, because elsewhere there is nothing that could have the colour.
 """
 
 import functools
@@ -27,10 +28,11 @@ class Ledger(NamedTuple):
     own : float array (n_rows,)
         Share of the drawings of the scene itself that show the attribute.
     other : float array (n_rows,)
-        The same share of the drawings of all other scenes.
+        The same share of the drawings of all other scenes, for colour and place of those with a thing of the
+        same kind. NaN if there is none.
     p : float array (n_rows,)
-        Chance that drawings show it as often of a scene where it is not true: the rank of the scene among
-        those scenes.
+        Chance that drawings show it as often of one of these scenes where it is not true: the rank of the
+        scene among them, which is at least 1 / (number of them + 1).
     """
 
     table: pd.DataFrame
@@ -147,22 +149,29 @@ def tally(reading, table):
         raise ValueError(
             f"Expected drawings of each of {table['scene'].nunique()} scenes, and at least of two, got {n}."
         )
-    unread = {"colour", "place"} - {name.removesuffix("s") for name in reading}
-    table = table[~table["attribute"].isin(unread)].reset_index(drop=True)
-    found = {}
-    asked = ["attribute", "kind", "value"]
-    for key, rows in table.groupby(asked).groups.items():
-        shares = shows(reading, *key).mean(1)
-        mine = table.loc[rows, "scene"].to_numpy()
-        own, other = shares[mine], (shares.sum() - shares[mine]) / (n - 1)
-        wrong = np.delete(shares, mine)  # scenes where it is not true
+    table = _readable(reading, table)
+    with_kind = {kind: rows["scene"].unique() for kind, rows in table.groupby("kind")}
+    found = np.empty((3, len(table)))
+    for (attribute, kind, value), rows in table.groupby(["attribute", "kind", "value"]).groups.items():
+        shares, mine = shows(reading, attribute, kind, value).mean(1), table.loc[rows, "scene"].to_numpy()
+        others = with_kind[kind] if attribute in ("colour", "place") else np.arange(n)
+        own, n_others = shares[mine], len(others) - 1
+        other = (shares[others].sum() - own) / n_others if n_others else np.full(len(own), np.nan)
+        wrong = shares[np.setdiff1d(others, mine)]  # scenes where it is not true
         as_often = ((wrong[None, :] >= own[:, None]).sum(1) + 1) / (len(wrong) + 1)
-        found |= dict(zip(rows, zip(own, other, as_often, strict=True), strict=True))
-    return Ledger(table, *np.array([found[row] for row in range(len(table))]).T)
+        found[:, rows] = own, other, as_often
+    return Ledger(table, *found)
+
+
+def _readable(reading, table):
+    """Return the rows of `truth` whose attributes a judge reads."""
+    unread = {"colour", "place"} - {name.removesuffix("s") for name in reading}
+    return table[~table["attribute"].isin(unread)].reset_index(drop=True)
 
 
 def without_brain(reading, table):
-    """Return how often drawings that no brain was asked for (n, ...) show each attribute (n_rows,)."""
+    """Return how often drawings without a brain (n, ...) show what the judge reads of `truth` (n_rows,)."""
+    table = _readable(reading, table)
     keys = table[["attribute", "kind", "value"]].itertuples(index=False)
     return np.array([shows(reading, *key).mean() for key in keys])
 
@@ -175,7 +184,7 @@ def marks(reading, ledger, scene):
     reading : dict of str to array
         The first judge's, of this drawing alone: no axis before that of kinds.
     ledger : Ledger
-        Of many drawings.
+        Of other drawings: a drawing that is counted itself would be evidence of its own.
     scene : int
         Row of the scene.
 
@@ -186,11 +195,16 @@ def marks(reading, ledger, scene):
         ``shown`` and ``true`` in words, ``place`` (index in the drawing, or in the scene where the thing is
         missing; -1 for the whole scene), and ``mark``. *Decoded* is right, and drawings of the scene show it
         more often than those of 95 in 100 scenes where it is not true. *Guessed* is right, and they do not.
-        *Invented* is wrong, and *missing* is a thing that is not drawn.
+        *Invented* is wrong, and *missing* is a thing that is not drawn, or a setting or time that can't be
+        told.
     """
     from latentcortex.mini.scenes import KINDS, SETTINGS, TIMES
 
     mine = ledger.table["scene"] == scene
+    if not mine.any():
+        raise ValueError(
+            f"The ledger has no scene {scene}, but those from 0 to {ledger.table['scene'].max()}."
+        )
     table, p = ledger.table[mine], ledger.p[mine.to_numpy()]
     rows = []
     for row, chance in zip(table.itertuples(), p, strict=True):
@@ -199,7 +213,10 @@ def marks(reading, ledger, scene):
         if row.attribute in ("setting", "time"):
             names = SETTINGS if row.attribute == "setting" else TIMES
             index = int(reading[row.attribute])
-            shown = names[index] if index < len(names) else "can't tell"
+            if index == len(names):
+                rows.append((row.attribute, "", row.text, -1, "missing"))
+                continue
+            shown = names[index]
             rows.append((row.attribute, shown, row.text, -1, mark))
         elif row.attribute == "kind":
             true_place = table[(table["attribute"] == "place") & (table["kind"] == row.kind)]["value"].item()
