@@ -75,6 +75,22 @@ def test_a_draw_depends_on_image_repeat_and_seed_alone(rng):
     torch.testing.assert_close(again, whole, atol=1e-4, rtol=0)
 
 
+def test_the_size_of_the_noise_and_the_share_are_those_of_new_images(rng):
+    """Many axes of few images, each of little variance: the axes fit these images better than others."""
+    n, variances = 60, 1 / np.arange(1, P + 1)
+    off = torch.from_numpy(rng.normal(size=(2000 + n, P)) * np.sqrt(variances)).float()
+    true = off.reshape(-1, N_TOKENS, WIDTH)
+    found = condition_noise(torch.zeros_like(true[:n]), true[:n], 30)
+    new = (off[n:] - found.offset.flatten()) @ found.directions
+    share = new.square().sum() / (off[n:] - found.offset.flatten()).square().sum()
+    assert found.share == pytest.approx(float(share), abs=0.06)
+    own = ((off[:n] - off[:n].mean(0)) @ found.directions).square().sum() / (
+        off[:n] - off[:n].mean(0)
+    ).square().sum()
+    assert own > share + 0.05  # as it was said before
+    assert float(found.covariance.trace() / new.var(0).sum()) == pytest.approx(1, abs=0.15)
+
+
 def test_a_covariance_from_few_images_is_shrunk(rng):
     decoded, true, _ = planted(rng, n=20, k=15)
     found = condition_noise(decoded, true, 15)

@@ -25,6 +25,7 @@ from latentcortex.features.checks import as_count, as_tensor, check_finite
 from latentcortex.sampler.checks import as_ids
 from latentcortex.sampler.kalman import FEWEST
 
+N_FOLDS = 5  # in which the size of the noise is tested
 CONDITION = 1  # marks the seeds of conditions, whose numbers are thus others than those of the latents' noise
 
 
@@ -44,7 +45,7 @@ class ConditionNoise:
     covariance : tensor (k, k)
         :math:`S_c`
     share : float
-        Share of the variance of residuals that these axes hold, in (0, 1]. The rest is not drawn.
+        Share of the variance of new images' residuals that these axes hold, in (0, 1]. The rest is not drawn.
     """
 
     offset: torch.Tensor
@@ -105,8 +106,9 @@ def condition_noise(decoded, true, n_components=None):
 
     Notes
     -----
-    The covariance is shrunk by Ledoit and Wolf's rule, because the first components of few images seem larger
-    than they are, and the last ones smaller.
+    The covariance is shrunk by Ledoit and Wolf's rule. Axes of few images hold more of the variance of these
+    images than of others. So the covariance is scaled to what axes of four fifths of the images hold of the
+    remaining fifth, and so is the share.
     """
     decoded, true = as_tensor(decoded, "decoded c"), as_tensor(true, "true c")
     if decoded.ndim != 3 or decoded.shape != true.shape:
@@ -131,13 +133,34 @@ def condition_noise(decoded, true, n_components=None):
         raise ValueError("Decoded c differs from true c by the same for all images, so nothing is left open.")
     k = min(asked or rank, rank, n - 1)
     covariance = LedoitWolf().fit((rows[:, :k] * values[:k]).numpy()).covariance_
-    share = float(values[:k].square().sum() / values.square().sum())
+    share, ratio = _held_out(off @ off.T, k)
     return ConditionNoise(
         mean.float().reshape(true.shape[1:]),
         directions[:k].T.float(),
-        torch.from_numpy(covariance).float(),
-        min(share, 1.0),
+        ratio * torch.from_numpy(covariance).float(),
+        share,
     )
+
+
+def _held_out(products, k):
+    """Return what k axes hold of new residuals: the share of their variance, and relative to the own ones.
+
+    It takes the products (n, n) of residuals, of which all centring and all projections can be computed.
+    """
+    fold = torch.arange(len(products)) % N_FOLDS
+    new, whole, own = 0.0, 0.0, 0.0
+    for number in range(N_FOLDS):
+        learns, left = fold != number, fold == number
+        of_left, mean = products[left][:, learns], products[learns][:, learns].mean(0)
+        centred = products[learns][:, learns] - mean - mean[:, None] + mean.mean()
+        values, vectors = torch.linalg.eigh(centred)
+        values, vectors = values.flip(0)[:k], vectors.flip(1)[:, :k]
+        there = values > values[0] * len(values) * torch.finfo(torch.float).eps
+        cross = of_left - of_left.mean(1, keepdim=True) - mean + mean.mean()
+        new += (cross @ vectors[:, there]).square().sum(0).div(values[there]).sum()
+        whole += (products.diagonal()[left] - 2 * of_left.mean(1) + mean.mean()).sum()
+        own += values[there].sum() * left.sum() / learns.sum()
+    return min(float(new / whole), 1.0), float(new / own)
 
 
 def draw_conditions(decoded, noise, image_ids, repeat=0, seed=0):
