@@ -8,6 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
 from latentcortex.metrics.checks import check_shapes, dense, finite, generator, labels, number
+from latentcortex.metrics.intervals import wilson
 
 _LARGEST = 100.0  # temperature: what is so unsure is hardly told from the prior
 
@@ -151,10 +152,8 @@ def reliability(confidence, is_true, image_ids, rng, edges=10, n_resamples=1000,
     share = true / n
     with np.errstate(divide="ignore", invalid="ignore"):
         effective = np.where(varies > 0, np.minimum(share * (1 - share) / varies, n_with), n_with)
-    z = stats.norm.ppf((1 + level) / 2)
-    middle = (share + z**2 / (2 * effective)) / (1 + z**2 / effective)
-    half = z / (1 + z**2 / effective) * np.sqrt(share * (1 - share) / effective + (z / (2 * effective)) ** 2)
-    return Reliability(sure / n, share, middle - half, middle + half, n.astype(int), n_with)
+    low, high = wilson(share, effective, stats.norm.ppf((1 + level) / 2))
+    return Reliability(sure / n, share, low, high, n.astype(int), n_with)
 
 
 def calibration_error(confidence, is_true, edges=10):

@@ -84,6 +84,16 @@ def is_noninferior(difference, margin):
     return difference.low > -margin
 
 
+def wilson(share, n, quantile):
+    """Return the ends of Wilson's (1927) interval of shares of n trials, for a quantile such as 1.96.
+
+    The numbers of trials need not be whole, where trials depend on each other.
+    """
+    middle = (share + quantile**2 / (2 * n)) / (1 + quantile**2 / n)
+    half = quantile / (1 + quantile**2 / n) * np.sqrt(share * (1 - share) / n + quantile**2 / (4 * n**2))
+    return middle - half, middle + half
+
+
 def t_interval(values, level=0.95):
     """Return the t `Interval` of the mean of values (n_subjects,).
 

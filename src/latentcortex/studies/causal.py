@@ -13,6 +13,7 @@ import torch
 from scipy.stats import norm, rankdata
 
 from latentcortex import metrics
+from latentcortex.metrics.intervals import wilson
 from latentcortex.studies.edited_scenes import EDITS
 
 N_CELLS = 16  # of a picture, along each side
@@ -262,10 +263,8 @@ def _wilson(rates):
     rates = rates[np.isfinite(rates)]
     if not len(rates):
         return metrics.Interval(np.nan, np.nan, np.nan, 0)
-    n, p, z = len(rates), float(rates.mean()), norm.ppf(0.975)
-    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return metrics.Interval(p, float(middle - half), float(middle + half), n)
+    n, p = len(rates), float(rates.mean())
+    return metrics.Interval(p, *map(float, wilson(p, n, norm.ppf(0.975))), n)
 
 
 def table(rows):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from latentcortex.metrics.intervals import wilson
+
 LEVEL = 0.95
 NEAR_ZERO = 0.1  # ncsnr below which a vertex counts as one without signal
 FEWEST = 10  # studies with a finding that an exaggeration is computed from
@@ -111,9 +113,8 @@ def chance_interval(rate, standard_error, n_sets):
     product = rate * (1 - rate)
     n = n_sets * (n_sets * product + PRIOR) / (n_sets * (n_sets - 1) * variance + PRIOR)
     t = stats.t.ppf((1 + LEVEL) / 2, n_sets - 1)
-    middle = (rate + t**2 / (2 * n)) / (1 + t**2 / n)
-    half = t / (1 + t**2 / n) * np.sqrt(product / n + t**2 / (4 * n**2))
-    return (middle - half).clip(0, 1), (middle + half).clip(0, 1)
+    low, high = wilson(rate, n, t)
+    return low.clip(0, 1), high.clip(0, 1)
 
 
 @dataclass(frozen=True)
