@@ -108,6 +108,15 @@ def likeness(data):
     return {k: encoding.correlation(data["originals"].T, d.T).mean() for k, d in data["drawings"].items()}
 
 
+def corrected(data, shrunk=False):
+    """Return the guess after a correction by the prediction, whose shrinking is undone or not."""
+    true, predicted = data["true"], data["predicted"]
+    r2 = 1 - (true - predicted).var() / true.var()
+    measured = data["prediction"] / (1 if shrunk else r2)
+    gain = data["guess_variance"] / (data["guess_variance"] + true.var() * (1 - r2) / r2)
+    return data["guess"] + gain * (measured - data["guess"])
+
+
 def receptive_field(data, sign=1):
     sizes = np.arange(0.4, 2.3, 0.2)
     candidates = encoding.candidate_fields(data["width"], 21, sizes)
@@ -174,6 +183,7 @@ SOLVERS = {
         lambda d: d["kappa"][d["scores"].mean(axis=0).argmax()],
         lambda d: d["kappa"][d["scores"][:12].mean(axis=0).argmax()],
     ),
+    "08b_weigh": (corrected, lambda d: corrected(d, shrunk=True)),
     "09_needs_brain": (needs_brain, lambda d: best_of(likeness(d))),
     "10_field": (receptive_field, lambda d: receptive_field(d, -1)),
     "11_two_draws": (
@@ -227,6 +237,16 @@ SHORTCUTS = {
     "08_setting": {
         "middle": lambda d: d["kappa"][5],
         "best single image": lambda d: d["kappa"][d["scores"].max(axis=0).argmax()],
+    },
+    "08b_weigh": {
+        "half-way": lambda d: (d["guess"] + d["prediction"]) / 2,
+        "the guess alone": lambda d: d["guess"],
+        "variance of what is left": lambda d: (
+            d["guess"]
+            + (d["prediction"] - d["guess"])
+            * d["guess_variance"]
+            / (d["guess_variance"] + (d["true"] - d["predicted"]).var())
+        ),
     },
     "09_needs_brain": {
         "smallest standard deviation": lambda d: least_of(all_std(d["drawings"])),

@@ -35,7 +35,7 @@ def drawn(study, monkeypatch):
 @pytest.mark.usefixtures("setting")
 def test_drawings_are_scored_and_read_in_their_ways(study, drawn):
     job = weigh.make_job(study, None)
-    assert len(job.parts) == len(set(job.parts)) == 2 * 2 * weigh.N_DRAWINGS
+    assert len(job.parts) == len(set(job.parts)) == 2 * 3 * weigh.N_DRAWINGS
     found = job.make(study, *job.parts[0])
     (_, subject, asked, betas, ids, repeat, is_corrected), changes = drawn.pop()
     assert (subject, repeat, is_corrected, changes) == ("subj01", 0, True, {"strength": 0.75})
@@ -50,15 +50,20 @@ def test_drawings_are_scored_and_read_in_their_ways(study, drawn):
     (_, _, asked, _, _, _, is_corrected), changes = drawn.pop()
     assert not is_corrected and changes == {"strength": study.preset.strength}
     assert asked.z_region == "all"
+    uncorrected = next(part for part in job.parts if part[1:3] == ("uncorrected", 2))
+    job.make(study, *uncorrected)
+    (_, _, asked, _, _, _, is_corrected), changes = drawn.pop()
+    assert not is_corrected and changes == {"strength": 0.75}
+    assert (asked.z_region, asked.c_region) == ("preset", "all")
 
     arrays, provenance = job.gather(study, lambda *part: {**found, "scores": found["scores"] + part[2]})[""]
     n = len(study.image_ids)
-    assert arrays["scores"].shape == (2, 2, weigh.N_DRAWINGS, n, len(provenance["scores"]))
+    assert arrays["scores"].shape == (2, 3, weigh.N_DRAWINGS, n, len(provenance["scores"]))
     at = weigh.scorer_of(study).names.index("AlexNet(2)")
     stored = arrays["scores"][0, 1, 3, :, provenance["scores"].index("AlexNet(2)")]
     np.testing.assert_array_equal(stored, found["scores"][:, at] + 3)
-    assert arrays["second judge kinds"].shape == (2, 2, weigh.N_DRAWINGS, n, 10)
-    assert arrays["pictures"].shape == (2, *found["pictures"].shape)
+    assert arrays["second judge kinds"].shape == (2, 3, weigh.N_DRAWINGS, n, 10)
+    assert arrays["pictures"].shape == (3, *found["pictures"].shape)
     assert np.isin(arrays["picture_ids"], study.image_ids).all()
     known = weighing.knowledge(study, "subj01", c_region="all")
     np.testing.assert_array_equal(arrays["errors"], known.errors.variances)

@@ -141,13 +141,25 @@ def test_marks_say_where_each_thing_of_a_drawing_came_from(rng):
     assert set(found.loc[found["shown"] == scenes.KINDS[present], "mark"]) == {"guessed"}
 
 
-@pytest.mark.parametrize("attribute", ["setting", "time", "kind", "colour", "place"])
+@pytest.mark.parametrize("attribute", ["setting", "time", "kind", "colour", "place", "thing"])
 def test_statements_are_as_true_as_drawings_that_show_the_scene(rng, attribute):
     drawn, reading = planted(rng)
     counts, is_true = ledger.statements(reading, drawn, attribute)
     np.testing.assert_array_equal(counts, D * is_true)
     n_things = sum(len(scene.things) for scene in drawn)
     assert is_true.sum() == (N if attribute in ("setting", "time") else n_things)
+
+
+def test_a_thing_is_shown_where_kind_colour_and_place_are_right_together(rng):
+    drawn, reading = planted(rng)
+    thing = drawn[0].things[0]
+    kind = scenes.KINDS.index(thing.kind)
+    colour, place = list(scenes.COLOURS).index(thing.colour), scenes.PLACES.index(thing.place)
+    value = colour * len(scenes.PLACES) + place
+    assert ledger.shows(reading, "thing", kind, value)[0].all()
+    reading["places"][0, 0, kind] = (place + 1) % len(scenes.PLACES)  # in one drawing, at another place
+    reading["colours"][0, 1, kind] = (colour + 1) % len(scenes.COLOURS)
+    assert ledger.shows(reading, "thing", kind, value)[0].tolist() == [False, False] + [True] * (D - 2)
 
 
 def test_both_judges_read_rendered_scenes(rng):

@@ -16,7 +16,7 @@ at a `feature_scale` of 1, if the gradient passes through the U-Net and the guid
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -106,6 +106,10 @@ class ResidualGaussian:
         offset = self.offsets[self.timesteps.index(timestep)].to(decoded)
         off = decoded - self.slopes.to(decoded) * self.basis.of(values) - offset
         return 0.5 * (off @ root.T.to(off)).square().sum(1)
+
+    def independent(self):
+        """Return the same residuals as if those of different components did not depend on each other."""
+        return replace(self, covariances=self.covariances.diagonal(dim1=1, dim2=2).diag_embed())
 
     @functools.cached_property
     def _roots(self):

@@ -122,10 +122,16 @@ def shows(reading, attribute, kind, value):
     reading : dict of str to array
         Of one judge, see `read`, with any axes before that of kinds.
     attribute : str
-        One of `ATTRIBUTES`.
+        One of `ATTRIBUTES`, or ``"thing"``, a kind with its colour and its place.
     kind, value : int
-        See `truth`. Colour and place count only where the kind is named.
+        See `truth`. Colour and place count only where the kind is named. The value of a thing is that of its
+        colour times the number of places, plus that of its place.
     """
+    from latentcortex.mini.scenes import PLACES
+
+    if attribute == "thing":
+        parts = zip(("colour", "place"), divmod(value, len(PLACES)), strict=True)
+        return np.logical_and.reduce([shows(reading, name, kind, of) for name, of in parts])
     if attribute in ("setting", "time"):
         return reading[attribute] == value
     if attribute == "count":
@@ -238,7 +244,8 @@ def statements(reading, scenes, attribute):
     ----------
     reading : dict of str to array (n_scenes, n_drawings, ...)
     scenes : list of mini.scenes.Scene
-    attribute : {"setting", "time", "kind", "colour", "place"}
+    attribute : {"setting", "time", "kind", "colour", "place", "thing"}
+        A ``"thing"`` is a kind with its colour and its place, such as "there is a red car on the left".
 
     Returns
     -------
@@ -249,6 +256,7 @@ def statements(reading, scenes, attribute):
     from latentcortex.mini.scenes import COLOURS, KINDS, PLACES, SETTINGS, TIMES
 
     sizes = {"setting": SETTINGS, "time": TIMES, "colour": COLOURS, "place": PLACES}
+    sizes["thing"] = [(colour, place) for colour in COLOURS for place in PLACES]
     if attribute in ("setting", "time"):
         keys = [(-1, value) for value in range(len(sizes[attribute]))]
     elif attribute == "kind":
@@ -258,6 +266,9 @@ def statements(reading, scenes, attribute):
     counts = np.stack([shows(reading, attribute, *key).sum(1) for key in keys], axis=1)
     table, at = truth(scenes), {key: k for k, key in enumerate(keys)}
     is_true = np.zeros(counts.shape, bool)
-    for row in table[table["attribute"] == attribute].itertuples():
-        is_true[row.scene, at[row.kind, row.value]] = True
+    of = table.pivot(index=["scene", "kind"], columns="attribute", values="value")
+    if attribute == "thing":
+        of["thing"] = of["colour"] * len(PLACES) + of["place"]
+    for (scene, kind), value in of[attribute].dropna().items():
+        is_true[scene, at[kind, int(value)]] = True
     return counts, is_true

@@ -247,15 +247,28 @@ def draw(study, subject, weighing, betas, image_ids, repeat=0, is_corrected=True
     -------
     tensor (n, 3, h, w) in [0, 1]
     """
+    z, c = decoded(study, subject, weighing, betas, image_ids, train_ids)
+    if is_corrected:
+        changes["correction"] = correction_of(study, subject, weighing, betas, image_ids, train_ids)
+    return drawings.reconstruct(study, Recipe(), repeat, image_ids, z, c, **changes)
+
+
+def decoded(study, subject, weighing, betas, image_ids, train_ids=None):
+    """Return z and c as they are decoded from responses, rescaled if the preset says so.
+
+    Arguments are those of `draw`.
+    """
     read = decoding.read(study, subject)
     asked = {"z": weighing.z_region, "c": weighing.c_region}
-    decoders = {name: _decoder(study, subject, name, region, train_ids) for name, region in asked.items()}
-    z, c = (of.decode(betas[:, read.mask(of.region)], image_ids) for of in decoders.values())
-    if is_corrected:
-        known = knowledge(study, subject, weighing.z_region, weighing.c_region, train_ids)
-        measured = betas[:, read.mask(known.region)]
-        changes["correction"] = correction(study, known, weighing, measured, image_ids)
-    return drawings.reconstruct(study, Recipe(), repeat, image_ids, z, c, **changes)
+    decoders = [_decoder(study, subject, name, region, train_ids) for name, region in asked.items()]
+    return [of.decode(betas[:, read.mask(of.region)], image_ids) for of in decoders]
+
+
+def correction_of(study, subject, weighing, betas, image_ids, train_ids=None):
+    """Return the `sampler.KalmanCorrection` of some images by responses of all voxels, as `draw` uses it."""
+    known = knowledge(study, subject, weighing.z_region, weighing.c_region, train_ids)
+    in_region = decoding.read(study, subject).mask(known.region)
+    return correction(study, known, weighing, betas[:, in_region], image_ids)
 
 
 @functools.lru_cache(maxsize=8)

@@ -14,7 +14,14 @@ from numbers import Real
 # By module that plants them.
 MODULES = {
     "planted_data": ("01_sessions", "02_ceiling", "03_noise_share", "04_penalty"),
-    "planted_decoding": ("05_region", "06_strength", "07_shared", "08_setting", "09_needs_brain"),
+    "planted_decoding": (
+        "05_region",
+        "06_strength",
+        "07_shared",
+        "08_setting",
+        "08b_weigh",
+        "09_needs_brain",
+    ),
     "planted_encoding": ("10_field", "11_two_draws", "12_layer", "13_mixture", "14_leak", "15_preference"),
     "planted_study": ("16_rate",),
 }
@@ -151,7 +158,7 @@ def task(name, seed):
             text = _text_of(seed)
             if text == PLACEHOLDER:
                 print(f"Note: {seed!r} is everybody's seed. Put in a name of your own for data of your own.")
-            planted = getattr(_modules()[module], f"plant_{name[3:]}")(_number_of(name, text))
+            planted = getattr(_modules()[module], f"plant_{name.partition('_')[2]}")(_number_of(name, text))
             return Task(name, seed, planted.question, planted.data, planted)
     raise ValueError(f"Expected one of {', '.join(task_names())}, got {name!r}.")
 

@@ -1,4 +1,4 @@
-"""Make the tasks of chapters 05 to 09: regions, strength, shared dimensions, settings, identification."""
+"""Make the tasks of chapters 05 to 09: regions, strength, shared space, settings, weighing, needed brains."""
 
 import numpy as np
 
@@ -108,6 +108,50 @@ general? Answer with a value of data["kappa"].
         ((0, float(kappa[-1])),),
         (1e-6,),
         mistakes=() if few == best else (((float(kappa[few]),), hint),),
+    )
+
+
+def plant_weigh(number, n_images=4000):
+    """Return the task to correct the guess of a network by a decoder's prediction."""
+    rng = np.random.default_rng(number)
+    spread, r2 = rng.uniform(2, 6), rng.uniform(0.2, 0.5)
+    true = spread * rng.standard_normal(n_images)
+    noise = spread * np.sqrt((1 - r2) / r2)
+    predicted = r2 * (true + noise * rng.standard_normal(n_images))
+    # A gain far from none and from all, and a measurement far from the guess, so that mistakes show.
+    gain, measured = rng.uniform(0.3, 0.7), spread * rng.choice([-1, 1]) * rng.uniform(1.5, 2.5)
+    error = noise**2 * gain / (1 - gain)
+    guess = -measured * rng.uniform(0.3, 0.6)
+    data = {
+        "true": true,
+        "predicted": predicted,
+        "prediction": float(r2 * measured),
+        "guess": float(guess),
+        "guess_variance": float(error),
+    }
+    width = 0.12 * spread
+    question = f"""A component of z was decoded from the responses to {n_images} training images, each
+by a decoder that had not learned from it. For a new image, the decoder makes the prediction
+data["prediction"]. The network guesses data["guess"], and its error has the variance
+data["guess_variance"]. What is the guess after the correction, at a trust of 1? Within {width:.2f} is
+right.
+    data["true"], data["predicted"]  ({n_images} images), mean 0
+    data["prediction"], data["guess"], data["guess_variance"]  numbers"""
+
+    def corrected(y, variance):
+        return (float(guess + error / (error + variance) * (y - guess)),)
+
+    shrunk = "Ridge shrinks its prediction. Undo that before you weigh it as a measurement."
+    left = "That variance is what the prediction leaves open. The noise of the measurement is larger."
+    mistakes = (
+        (corrected(r2 * measured, noise**2), shrunk),
+        (corrected(measured, (1 - r2) * spread**2), left),
+        ((float(measured),), "That is the measurement itself, as if it had no noise."),
+        ((float(r2 * measured),), "That is the prediction itself. The guess of the network counts as well."),
+    )
+    far = 10 * spread
+    return Planted(
+        question, data, corrected(measured, noise**2), ("guess",), ((-far, far),), (width,), mistakes=mistakes
     )
 
 
