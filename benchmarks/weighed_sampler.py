@@ -2,9 +2,10 @@
 
 Reads the preset's networks and data, writes nothing, prints a table. All routes draw the same images from the
 same decoded z and c, at the same strength, one batch after the other in turns, so that a busy machine slows
-all of them alike. Guided is feature guidance as published, in the preset's share of the steps. Ratios are
-medians over rounds of the time relative to plain drawings of the same round. What is measured once
-(R2, errors of the network, decoders) is not counted, and its time is printed apart.
+all of them alike. Guided is feature guidance as published, in the preset's share of the steps. Precise is
+guidance by the same features in the same steps, weighed by their noise. Ratios are medians over rounds of the
+time relative to plain drawings of the same round. What is measured once (R2, errors of the network,
+decoders) is not counted, and its time is printed apart.
 """
 
 import argparse
@@ -16,8 +17,9 @@ import torch
 
 from latentcortex import presets
 from latentcortex.sampler import Guidance, feature_guide
-from latentcortex.studies import decoding, drawings, open_study, validation, weighing
+from latentcortex.studies import decoding, drawings, open_study, validation, weighing, weighing_features
 from latentcortex.studies.recipes import Recipe
+from latentcortex.studies.responses import VISUAL_CORTEX
 
 
 def main():
@@ -41,6 +43,15 @@ def main():
     guide = feature_guide(study.guide, held.targets("decoded"))
     guidance = Guidance(guide, preset.feature_scale, preset.guided_share, decoder=study.model.vae)
     routes = {"plain": {}, "weighed": {"correction": correction}, "guided": {"guidance": guidance}}
+    in_cortex = weighing.responses_to(study, subject, ids)[
+        :, decoding.read(study, subject).mask(VISUAL_CORTEX)
+    ]
+    learned = tuple(held.fit_ids.tolist())
+    features = weighing_features.feature_knowledge(study, subject, c_region="all", train_ids=learned)
+    precise = weighing_features.feature_guidance(
+        study, features, in_cortex, ids, guided_share=preset.guided_share
+    )
+    routes["precise"] = {"guidance": precise}
     times = {name: [] for name in routes}
     for turn in range(args.rounds + 1):
         for name in np.roll(list(routes), turn):

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from data_scripts import ch08b_choose_weighing as choose
+from data_scripts import ch08b_cover_the_truth as cover
+from data_scripts import ch08b_keep_a_ledger as keep
 from data_scripts import ch08b_weigh_the_brain as weigh
+from latentcortex import nsd, sampler
 from latentcortex.studies import drawings, ledger, validation, weighed_setting, weighing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -69,6 +72,39 @@ def test_drawings_are_scored_and_read_in_their_ways(study, drawn):
     np.testing.assert_array_equal(arrays["errors"], known.errors.variances)
 
 
+@pytest.mark.usefixtures("setting")
+def test_a_ledger_goes_on_after_the_scored_drawings_and_leaves_validation_images_out(
+    study, drawn, monkeypatch
+):
+    monkeypatch.setattr(keep, "N_VALIDATION", 6)
+    job = keep.make_job(study, None)
+    of_test = [part for part in job.parts if part[:2] == ("subj02", "test")]
+    assert [part[2] for part in of_test] == list(range(weigh.N_DRAWINGS, 20))
+    job.make(study, *of_test[0])
+    given, changes = drawn.pop()
+    assert given[5] == weigh.N_DRAWINGS and changes == {"train_ids": None, "strength": 0.75}
+
+    found = job.make(study, "subj01", "validation", 1, 3.0, 0.75)
+    held = validation.validation_of(study, "subj01")
+    _, changes = drawn.pop()
+    assert found["image_ids"].tolist() == held.image_ids[:6].tolist()
+    assert set(changes["train_ids"]) == set(held.fit_ids)
+    assert set(changes["train_ids"]).isdisjoint(held.image_ids)
+    job.make(study, keep.NO_SUBJECT, "nothing", 0, 3.0, 0.75)
+    assert drawn.pop()[0][2].source == "empty"
+
+    def load(subject, group, repeat, trust, strength):
+        assert (subject, group, repeat, trust, strength) in job.parts
+        number = 50 * keep._subjects(study, group).index(subject) + repeat
+        return {"image_ids": np.arange(4), "judge setting": np.full(4, number, np.uint8)}
+
+    arrays, _ = job.gather(study, load)[""]
+    assert arrays["test judge setting"][:, 0, 0].tolist() == [5, 55]
+    assert arrays["validation judge setting"].shape == (2, 20, 4)
+    assert arrays["nothing judge setting"].shape == (1, 5, 4) and arrays["validation_ids"].shape == (2, 4)
+    assert set(ledger.reading_of(arrays, "judge", "test ")) == {"setting"}
+
+
 def test_cells_hold_all_that_the_choice_needs(study):
     args = SimpleNamespace(validation_images=validation.N_VALIDATION, subjects=None)
     job = choose.make_job(study, args)
@@ -105,3 +141,19 @@ def test_every_way_to_draw_is_drawn(study, monkeypatch):
         assert (guidance is not None) == way.is_guided
         assert (correction is not None) == (way.weighing is not None)
         assert correction is None or correction.trust == way.weighing.trust
+
+
+def test_measured_components_are_covered_more_tightly(study, monkeypatch):
+    monkeypatch.setattr(cover, "N_DRAWINGS", 6)
+    monkeypatch.setattr(cover, "N_ERRORS", 12)
+    monkeypatch.setattr(cover, "N_COMPONENTS", 20)
+    train_ids = nsd.split(study.tables["subj01"])[0]
+    assert len(train_ids) > 12
+    wide, narrow = (cover.make(study, 1.0, r2, int(study.image_ids[0])) for r2 in (0.0, 0.99))
+    assert narrow["spread"].mean() < wide["spread"].mean() / 2
+    assert np.abs(narrow["error"]).mean() < 0.3 and wide["covered"].shape == (20,)
+    job = cover.make_job(study, None)
+    assert len(job.parts) == 2 * 3 * min(cover.N_IMAGES, len(study.image_ids))
+    arrays, _ = job.gather(study, lambda *_: narrow)[""]
+    assert arrays["covered"].shape == (2, 3, len(study.image_ids), 20)
+    assert isinstance(cover._known(study, 1.0)[1], sampler.DenoisingErrors)
