@@ -88,7 +88,7 @@ def table():
             total = round(sum(sections.values()))
             rows.append(f"| [{title}]({path.name}) | {total} | {exercises:.0f} |")
             each = "; ".join(f"{heading} {max(1, round(m))}" for heading, m in sections.items())
-            items.append(f"- **{title}.** {each}.")
+            items.append(f"- **{title}{'' if title.endswith('?') else '.'}** {each}.")
     folded = ":::{dropdown} Minutes of each section\n" + "\n".join(items) + "\n:::"
     return "\n".join(rows) + f"\n\n{RULE}\n\n{folded}\n"
 

@@ -261,9 +261,23 @@ def test_precision_is_right_for_images_that_were_left_out(rng):
     found = residual_gaussian(nothing, rows[:n], slopes, basis, [7])
     lengths = 2 * found.loss(torch.zeros(1956, k), rows[n:], 7) / k
     assert 0.75 < lengths.mean() < 1.35
-    diagonal = residual_gaussian(nothing, rows[:n], slopes, basis, [7], covariance="diagonal")
-    variances = diagonal.covariances[0]
-    assert torch.equal(variances, variances.diagonal().diag())
+    variances = found.independent().covariances[0]
+    assert torch.equal(variances, found.covariances[0].diagonal().diag())
+
+
+def test_a_covariance_of_few_images_is_larger_than_that_of_many(rng):
+    """Its inverse would be too large: the factor follows from images that were left out."""
+    k, slopes = 20, torch.ones(20)
+    root = torch.from_numpy(rng.normal(size=(k, k)))
+    basis = FeatureBasis(torch.zeros(k), torch.eye(k), "latents")
+    rows = (torch.from_numpy(rng.normal(size=(4000, k))) @ root.T).float()
+    few, many = (residual_gaussian(torch.zeros(1, n, k), rows[:n], slopes, basis, [7]) for n in (44, 4000))
+    unshrunk = rows[:44].double().var(0, correction=0)
+    ratio = few.covariances[0].diagonal() / unshrunk
+    torch.testing.assert_close(ratio, ratio[:1].expand(k))  # one factor for all components
+    assert ratio[0] > 1.2
+    wide = many.covariances[0].diagonal() / rows.double().var(0, correction=0)
+    torch.testing.assert_close(wide, torch.ones(k, dtype=torch.double), atol=0.02, rtol=0)
 
 
 def test_means_of_features_and_of_residuals_are_taken_off(rng):
@@ -294,14 +308,14 @@ def test_estimated_copies_count_once_and_what_has_no_slope_says_nothing(rng):
     decoded = 0.5 * true + torch.from_numpy(rng.normal(size=(n, 1))).float()
     values = torch.from_numpy(rng.normal(size=(4, 1))).float()
     losses = []
-    for copies, covariance in ((1, "full"), (3, "full"), (3, "diagonal")):
+    for copies in (1, 3):
         basis = FeatureBasis(torch.zeros(1), torch.ones(1, copies), "latents")
         both = [of.repeat(1, copies) for of in (decoded, true)]
         slopes = calibration(*both)
-        found = residual_gaussian(both[1][None], both[0], slopes, basis, [3], covariance)
-        losses.append(found.loss(values, torch.zeros(4, copies), 3))
-    torch.testing.assert_close(losses[1], losses[0], rtol=0.1, atol=0)
-    torch.testing.assert_close(losses[2], 3 * losses[0], rtol=0.1, atol=0)
+        found = residual_gaussian(both[1][None], both[0], slopes, basis, [3])
+        losses += [of.loss(values, torch.zeros(4, copies), 3) for of in (found, found.independent())]
+    torch.testing.assert_close(losses[2], losses[0], rtol=0.1, atol=0)
+    torch.testing.assert_close(losses[3], 3 * losses[0], rtol=0.1, atol=0)
     basis = FeatureBasis(torch.zeros(1), torch.ones(1, 2), "latents")
     both = torch.cat([decoded, -decoded], 1), torch.cat([true, true], 1)
     slopes = calibration(*both)

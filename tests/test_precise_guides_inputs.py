@@ -106,7 +106,6 @@ def wrong(rng):
         "other shapes": (estimated(torch.randn(1, n, 3)), r"predicted \(2, 20, 3\)"),
         "other dimensions": (estimated(torch.randn(n, 3)), "predicted of 3 dimensions"),
         "NaN predicted": (estimated(torch.full((2, n, 3), math.nan)), "predicted has NaN"),
-        "no such covariance": (estimated(covariance="whole"), "full, diagonal, got 'whole'"),
         "calibrated on few": (lambda: calibration(values[:5], values[:5]), "at least 10"),
         "calibrated on others": (lambda: calibration(values, values[1:]), "of the same images"),
         "too few conditions": (measured(3), "got 3 and 4"),
@@ -120,7 +119,7 @@ CASES = (
     *("no precise guide", "other timesteps", "an unknown image", "a timestep twice", "too few offsets"),
     *("a negative slope", "NaN offsets", "no noise", "NaN noise", "not symmetric", "negative noise"),
     *("features of another size", "a skewed basis", "NaN basis", "too few images", "other shapes"),
-    *("too few for the components", "other dimensions", "NaN predicted", "no such covariance"),
+    *("too few for the components", "other dimensions", "NaN predicted"),
     *("calibrated on few", "calibrated on others", "too few conditions", "another reader"),
     "a model of velocities",
 )

@@ -108,7 +108,10 @@ class ResidualGaussian:
         return 0.5 * (off @ root.T.to(off)).square().sum(1)
 
     def independent(self):
-        """Return the same residuals as if those of different components did not depend on each other."""
+        """Return these residuals with those of different components taken for independent.
+
+        What components have in common is then counted several times.
+        """
         return replace(self, covariances=self.covariances.diagonal(dim1=1, dim2=2).diag_embed())
 
     @functools.cached_property

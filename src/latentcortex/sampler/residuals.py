@@ -123,7 +123,7 @@ def calibration(decoded, true):
     return slopes.clamp(min=0).float()
 
 
-def residual_gaussian(predicted, decoded, slopes, basis, timesteps, covariance="full"):
+def residual_gaussian(predicted, decoded, slopes, basis, timesteps):
     r"""Return the `ResidualGaussian` of training images.
 
     The residuals :math:`\hat g - b f_t` have a mean and a covariance at each timestep. They hold the noise of
@@ -141,9 +141,6 @@ def residual_gaussian(predicted, decoded, slopes, basis, timesteps, covariance="
         Of `calibration`. A component of slope 0 says nothing.
     basis : FeatureBasis
     timesteps : sequence of int
-    covariance : {"full", "diagonal"}
-        "diagonal" takes the noise of all components for independent. What they have in common is then counted
-        several times.
 
     Returns
     -------
@@ -158,8 +155,6 @@ def residual_gaussian(predicted, decoded, slopes, basis, timesteps, covariance="
     -----
     Ledoit and Wolf (2004), A well-conditioned estimator for large-dimensional covariance matrices.
     """
-    if covariance not in ("full", "diagonal"):
-        raise ValueError(f"Expected a covariance of full, diagonal, got {covariance!r}.")
     predicted, decoded = _checked(predicted, "predicted", 3), _checked(decoded, "decoded", 2)
     slopes, k = as_tensor(slopes, "slopes"), basis.k
     n = len(decoded)
@@ -172,7 +167,7 @@ def residual_gaussian(predicted, decoded, slopes, basis, timesteps, covariance="
         )
     says = (slopes > 0) & (decoded.std(0) > 0)
     n_used = int(says.sum())
-    fewest = max(FEWEST, 2 * n_used + 4) if covariance == "full" else FEWEST
+    fewest = max(FEWEST, 2 * n_used + 4)
     if n < fewest:
         raise ValueError(
             f"A covariance of {n_used} components needs at least {fewest} images, got {n}: with fewer, its "
@@ -185,28 +180,26 @@ def residual_gaussian(predicted, decoded, slopes, basis, timesteps, covariance="
     inside = says[:, None] & says
     for i in range(len(timesteps) if n_used else 0):
         rows = (off[i] - offsets[i])[:, says]
-        covariances[i][inside] = (_tested(rows, covariance) * _shrunk(rows, covariance)).flatten()
+        covariances[i][inside] = (_tested(rows) * _shrunk(rows)).flatten()
     return ResidualGaussian(basis, slopes, timesteps, offsets.float(), covariances)
 
 
-def _shrunk(rows, covariance):
+def _shrunk(rows):
     """Return the covariance (k, k) of rows (n, k), whose correlations are shrunk."""
     spread = rows.std(0, correction=0)
-    if covariance == "diagonal":
-        return spread.square().diag()
     # A component may be constant in four fifths of the images.
     scaled = rows / torch.where(spread > 0, spread, 1)
     correlations = torch.from_numpy(LedoitWolf().fit(scaled.numpy()).covariance_)
     return correlations * spread * spread[:, None]
 
 
-def _tested(rows, covariance):
+def _tested(rows):
     """Return by how much a covariance has to be larger to fit rows that it was not made from, at least 1."""
     fold, lengths = np.arange(len(rows)) % N_FOLDS, []
     for k in range(N_FOLDS):
         learns = torch.from_numpy(fold != k)
         known, new = rows[learns], rows[~learns]
-        root = inverse_root(_shrunk(known, covariance))
+        root = inverse_root(_shrunk(known))
         lengths.append(((new - known.mean(0)) @ root.T).square().mean(1))
     return max(1.0, float(torch.cat(lengths).mean()))
 
