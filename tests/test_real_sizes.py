@@ -13,6 +13,7 @@ from data_scripts import (
     ch00_open_the_book,
     ch10_compose_scenes,
     ch10_plan_a_study,
+    ch13_edit_scenes,
     ch13_recover_maps,
     ch14_leave_kinds_out,
 )
@@ -40,6 +41,7 @@ OF_SIMULATED_WORLDS = (
     ch00_open_the_book,
     ch10_compose_scenes,
     ch10_plan_a_study,
+    ch13_edit_scenes,
     ch13_recover_maps,
     ch14_leave_kinds_out,
 )

@@ -52,12 +52,7 @@ class Edit:
 
 
 def choose(study, rng=None, n_scenes=N_SCENES):
-    """Return edited test scenes, then the same scenes unchanged, in the same order.
-
-    The kinds of edit take turns. A thing is removed only from a scene with two, because every scene of the
-    world holds at least one. A thing is moved only in a scene where it is alone. Of two things, one always
-    stands on the left and one on the right, so no third place would give a scene of the world. No edit leads
-    to a combination that is held back.
+    """Return edited test scenes of a study, then the same scenes unchanged, in the same order.
 
     Parameters
     ----------
@@ -71,12 +66,44 @@ def choose(study, rng=None, n_scenes=N_SCENES):
     Returns
     -------
     list of Edit
-        An even number: the first half is edited, and the second half unchanged.
+        As from `choose_among`.
     """
     jobs.check_simulated(study, "What a test image shows, and what it would show after an edit,")
     rng = np.random.default_rng(SEED) if rng is None else rng
-    ids = rng.permutation(study.image_ids)
-    left = dict(zip(ids.tolist(), planted.read_scenes(study.root, ids), strict=True))
+    ids = study.image_ids.tolist()
+    drawn = planted.read_scenes(study.root, study.image_ids)
+    return choose_among(dict(zip(ids, drawn, strict=True)), rng, n_scenes)
+
+
+def choose_among(drawn, rng, n_scenes=N_SCENES):
+    """Return edited scenes of some images, then the same scenes unchanged, in the same order.
+
+    The kinds of edit take turns. A thing is removed only from a scene with two, because every scene of the
+    world holds at least one. A thing is moved only in a scene where it is alone. Of two things, one always
+    stands on the left and one on the right, so no third place would give a scene of the world. No edit leads
+    to a combination that is held back.
+
+    Parameters
+    ----------
+    drawn : dict of int to mini.scenes.Scene
+        Ordinary scenes by image id.
+    rng : numpy.random.Generator
+        Draws the scenes, their things and the edits.
+    n_scenes : int
+        Number of scenes, at most.
+
+    Returns
+    -------
+    list of Edit
+        An even number: the first half is edited, and the second half unchanged.
+
+    Raises
+    ------
+    ValueError
+        If there is no scene, or if a scene holds nothing that may be edited.
+    """
+    _check_editable(drawn, n_scenes)
+    left = {image_id: drawn[image_id] for image_id in rng.permutation(list(drawn)).tolist()}
     edited, unchanged = [], []
     while left and len(edited) < n_scenes:
         turn = len(edited) % len(EDITS)
@@ -89,6 +116,23 @@ def choose(study, rng=None, n_scenes=N_SCENES):
         edited.append(Edit(image_id, kind, thing, _edited(base, kind, thing, rng)))
         unchanged.append(Edit(image_id, UNCHANGED, None, base))
     return edited + unchanged
+
+
+def _check_editable(drawn, n_scenes):
+    if not drawn or n_scenes < 1:
+        raise ValueError(
+            f"Expected at least one scene to edit; got {len(drawn)} scenes, of which {n_scenes} are wanted."
+        )
+    for image_id, scene in drawn.items():
+        if not scene.things:
+            raise ValueError(f"The scene of image {image_id} holds no thing, so there is nothing to edit.")
+        # Moved, it would still be held back, and a held-back kind has no colour that is not.
+        for thing in scene.things:
+            if scenes.is_held_back(thing.kind, thing.colour, scene.setting):
+                raise ValueError(
+                    f"The scene of image {image_id} holds a combination that is held back: {thing.kind}, "
+                    f"{thing.colour}, {scene.setting}. Only ordinary scenes can be edited."
+                )
 
 
 def _allows(scene, kind):

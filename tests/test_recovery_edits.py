@@ -1,0 +1,231 @@
+"""What a vertex answers to when one thing is edited: known cases, rows, refusals, and the script."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import stats
+
+from data_scripts import ch13_edit_scenes as script
+from latentcortex import presets
+from latentcortex.mini import cortex, scenes
+from latentcortex.studies import edited_scenes, open_study, recovery_edits, recovery_methods, recovery_scores
+from latentcortex.studies import recovery_worlds as worlds
+
+SIZES = worlds.Sizes(n_train=60, n_test=20, n_vertices=6, n_sessions=2, n_trials=100)
+
+
+@pytest.fixture(scope="module")
+def world_study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recovery_edits")
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LATENTCORTEX_CACHE", str(folder))
+        yield open_study(presets.get("mini"), folder)
+    torch.set_num_threads(n_threads)
+
+
+# --- shares of known terms ------------------------------------------------------------------------
+
+
+def test_shares_are_those_of_a_double_loop(rng):
+    n, kinds, rows = 12, ["moved", "removed", "moved", "recoloured", "moved"], np.array([3, 0, 11, 3, 5])
+    terms, mixture = rng.normal(2, 3, (2, n + 5, 4)), np.array([0.2, 0.5, 0.9, 0.7])
+    found = recovery_edits.summarise(*recovery_edits.changes_of_terms(terms, mixture, rows, n), kinds)
+    for v, m in enumerate(mixture):
+        parts = []
+        for term, share in zip(terms[:, :, v], (m, 1 - m), strict=True):
+            own = term[:n]
+            parts.append([share**0.5 * (value - own.mean()) / own.std() for value in term])
+        variance = np.var([low + semantic for low, semantic in zip(*parts, strict=True)][:n])
+        for k, name in enumerate(recovery_edits.ROWS):
+            asked = [e for e in range(5) if name in ("all", kinds[e])]
+            squares, whole = np.zeros(2), 0.0
+            for e in asked:
+                step = np.array([of[n + e] - of[rows[e]] for of in parts])
+                squares += step**2
+                whole += step.sum() ** 2 / len(asked)
+            assert found["share"][k, v] == pytest.approx(squares[0] / squares.sum())
+            assert found["change"][k, v] == pytest.approx(0.5 * whole / variance)
+            assert found["n_edits"][k] == len(asked)
+
+
+def test_one_term_alone_gives_a_share_of_one_or_zero_and_no_edit_none(rng):
+    n, kinds, rows = 10, ["moved"] * 3, np.arange(3)
+    low, semantic = rng.normal(size=(2, n + 3, 5))
+    semantic[:, 0], low[:, 1] = 0.3, 7  # terms without weights do not vary
+    low[n:, 2] = low[rows, 2]  # the edit reaches the semantic term alone
+    low[n:, 3], semantic[n:, 3] = low[rows, 3], semantic[rows, 3]  # it does not reach the vertex
+    mixture = np.array([0.5, 0.5, 0.9, 0.5, 1.0])
+    found = recovery_edits.summarise(
+        *recovery_edits.changes_of_terms((low, semantic), mixture, rows, n), kinds
+    )
+    all_, removed, moved, recoloured = found["share"]
+    np.testing.assert_array_equal(all_, [1, 0, 0, np.nan, 1])
+    np.testing.assert_array_equal(moved, all_)
+    assert np.isnan([removed, recoloured]).all() and np.isnan(found["change"][[1, 3]]).all()
+    assert found["change"][0, 3] == 0 and (np.delete(found["change"][0], 3) > 0).all()
+    assert found["n_edits"].tolist() == [3, 0, 3, 0]
+
+
+def test_another_ordinary_image_is_a_change_of_one(rng):
+    """The scale of a change: each image is followed by any other image of the same kind."""
+    n = 20_000
+    terms = rng.normal(size=(2, 2 * n, 3)) * np.array([1, 5])[:, None, None]
+    of_terms = recovery_edits.changes_of_terms(terms, [0.1, 0.5, 0.9], np.arange(n), n)
+    found = recovery_edits.summarise(*of_terms, ["removed"] * n)
+    np.testing.assert_allclose(found["change"][0], 1, atol=0.05)
+    np.testing.assert_allclose(found["share"][0], [0.1, 0.5, 0.9], atol=0.03)
+
+
+def test_terms_and_edits_that_do_not_fit_are_refused(rng):
+    terms = rng.normal(size=(2, 12, 3))
+    call = recovery_edits.changes_of_terms
+    with pytest.raises(ValueError, match=r"two terms of the shape \(13, 3\): 10 images and 3 edited scenes"):
+        call(terms, np.full(3, 0.5), np.arange(3), 10)
+    with pytest.raises(ValueError, match=r"in \[0, 1\]; got 0.5 to 1.5"):
+        call(terms, np.array([0.5, 1, 1.5]), np.arange(2), 10)
+    with pytest.raises(ValueError, match=r"in \[0, 1\]; got nan"):
+        call(terms, np.array([0.5, 1, np.nan]), np.arange(2), 10)
+    with pytest.raises(ValueError, match="Rows must be those of 10 images; got 1 to 10"):
+        call(terms, np.full(3, 0.5), np.array([1, 10]), 10)
+    with pytest.raises(ValueError, match="each of 2 edits, at least one, .*; got 2 kinds, of them painted"):
+        recovery_edits.summarise(*terms[:, :2], np.ones(3), ["moved", "painted"])
+    with pytest.raises(ValueError, match="at least one"):
+        recovery_edits.summarise(*terms[:, :0], np.ones(3), [])
+
+
+# --- edits of any scenes --------------------------------------------------------------------------
+
+
+def test_scenes_are_edited_by_id_and_only_ordinary_ones(rng):
+    drawn = scenes.sample_scenes(12, rng)
+    ids = np.arange(100, 112)
+    edits = edited_scenes.choose_among(
+        dict(zip(ids.tolist(), drawn, strict=True)), np.random.default_rng(1), 7
+    )
+    assert len(edits) == 14
+    for edit, same in zip(edits[:7], edits[7:], strict=True):
+        base = drawn[edit.image_id - 100]
+        assert same.scene == base and same.image_id == edit.image_id
+        assert dataclasses.replace(edit.scene, things=base.things) == base and edit.scene != base
+    with pytest.raises(ValueError, match="at least one scene to edit; got 0 scenes"):
+        edited_scenes.choose_among({}, rng)
+    with pytest.raises(ValueError, match="got 1 scenes, of which 0 are wanted"):
+        edited_scenes.choose_among({4: drawn[0]}, rng, 0)
+    with pytest.raises(ValueError, match="image 4 holds no thing, so there is nothing to edit"):
+        edited_scenes.choose_among({4: dataclasses.replace(drawn[0], things=())}, rng)
+    with pytest.raises(ValueError, match="image 5 holds a combination that is held back: "):
+        edited_scenes.choose_among({5: scenes.sample_scenes(1, rng, held_back=True)[0]}, rng)
+
+
+# --- cells ----------------------------------------------------------------------------------------
+
+
+def test_edits_of_a_cell_are_those_of_its_test_scenes(world_study):
+    drawn, _ = worlds.pictures(world_study, False, 0, 80)
+    edits = recovery_edits.edits_of_cell(world_study, False, 0, SIZES)
+    assert sorted(edit.image_id for edit in edits) == list(range(20)), "training images are left alone"
+    assert {edit.kind for edit in edits} == set(recovery_edits.EDITS)
+    for edit in edits:
+        base = drawn[edit.image_id]
+        assert dataclasses.replace(edit.scene, things=base.things) == base and edit.scene != base
+    assert edits == recovery_edits.edits_of_cell(world_study, False, 0, SIZES)
+    assert edits[:7] == recovery_edits.edits_of_cell(world_study, False, 0, SIZES, 7)
+
+
+def test_causal_shares_of_a_cell(world_study, monkeypatch):
+    planted = worlds.simulate(world_study, "standard", 1.0, 0, SIZES)[3]
+    inside = planted["mixture"].notna().to_numpy()
+    found = recovery_edits.causal_truth(world_study, "standard", 0, SIZES)
+    share, change = found["share"], found["change"]
+    assert share.shape == change.shape == (4, len(planted)) and found["n_edits"][0] == 20
+    assert np.isnan(share[:, ~inside]).all() and np.isnan(change[:, ~inside]).all()
+    assert ((share[:, inside] >= 0) & (share[:, inside] <= 1)).all() and (change[:, inside] >= 0).all()
+    r = stats.spearmanr(share[0, inside], planted["mixture"][inside]).statistic
+    assert r > 0.6, "what varies over images is also what changes, by and large"
+    # A shuffled list of edits is the same: rows are known by their ids.
+    edits = recovery_edits.edits_of_cell(world_study, False, 0, SIZES)
+    again = recovery_edits.causal_truth(world_study, "standard", 0, SIZES, edits[::-1])
+    np.testing.assert_allclose(again["share"], share, rtol=1e-3, atol=1e-5)
+    # The two planted ends.
+    of = cortex.Cortex._plant
+    for end in (0.0, 1.0):
+
+        def plant(body, areas, end=end):
+            of(body, areas)
+            body.planted.loc[body.vertices, "mixture"] = end
+
+        monkeypatch.setattr(cortex.Cortex, "_plant", plant)
+        found = recovery_edits.causal_truth(world_study, "standard", 0, SIZES)
+        np.testing.assert_array_equal(found["share"][0, inside], end)
+
+
+def test_what_is_not_edited_does_not_change(world_study):
+    drawn, _ = worlds.pictures(world_study, False, 0, 80)
+    same = [edited_scenes.Edit(k, "moved", 0, drawn[k]) for k in (3, 1)]
+    found = recovery_edits.causal_truth(world_study, "standard", 0, SIZES, same)
+    inside = np.isfinite(found["change"][0])
+    assert inside.sum() == 10 * SIZES.n_vertices and (found["change"][0, inside] == 0).all()
+    assert np.isnan(found["share"]).all()
+    with pytest.raises(ValueError, match="No world 'mars'. There are: standard"):
+        recovery_edits.causal_truth(world_study, "mars", 0, SIZES)
+    with pytest.raises(ValueError, match="images of the cell"):
+        other = [edited_scenes.Edit(80, "moved", 0, drawn[0])]
+        recovery_edits.causal_truth(world_study, "standard", 0, SIZES, other)
+
+
+# --- correlations ---------------------------------------------------------------------------------
+
+
+def test_rank_correlations_are_spearmans_and_missing_values_stay_missing(rng):
+    maps, truths = rng.integers(5, size=(3, 40)).astype(float), rng.normal(size=(4, 40))
+    maps[2], truths[3, 7] = 1, np.nan
+    found = recovery_edits.rank_correlations(maps, truths)
+    expected = [[stats.spearmanr(a, b).statistic for b in truths[:3]] for a in maps[:2]]
+    np.testing.assert_allclose(found[:2, :3], expected, atol=1e-12)
+    assert (found[2, :3] == 0).all() and np.isnan(found[:, 3]).all()
+
+
+def test_comparisons_are_paired_and_cover_what_they_should(rng):
+    """Two maps with the same error differ by nothing; an independent error widens the interval."""
+    truths = np.repeat(rng.normal(size=(1, 300)), len(recovery_edits.TRUTHS), axis=0)
+    truths[1:] += rng.normal(size=300)
+    one = truths[0] + 0.5 * rng.normal(size=300)
+    maps = np.array([one, 2 * one + 1, rng.normal(size=300), truths[0]])
+    draws = recovery_edits.resampled(maps, truths, np.random.default_rng(3), 200)
+    again = recovery_edits.resampled(maps, truths, np.random.default_rng(3), 200)
+    np.testing.assert_array_equal(draws, again)
+    value = recovery_edits.rank_correlations(maps, truths)
+    found = recovery_edits.compare(np.array([value, value]), np.array([draws, draws]))
+    np.testing.assert_allclose(found["lead"][:, 0, 1], 0, atol=1e-12)
+    np.testing.assert_allclose(found["mean"][..., 0], value)
+    assert found["gain"].shape == (3, 3) and found["lead"].shape == (2, 3, 3, 3)
+    assert (found["gain"][0] < 0).all(), "the map follows the first truth, and the other has noise of its own"
+    low, high = found["gain"][2, 1:]
+    assert low < 0 < high and found["lead"][0, 0, 2, 1] > 0.5
+    np.testing.assert_allclose(found["lead"][0, 0, 2, 0], value[0, 0] - value[2, 0])
+
+
+def test_the_script_finds_the_maps_of_the_benchmark(world_study, monkeypatch, capsys):
+    """Scores against the mixture are those of `recovery_scores`; the product has the axes that it names."""
+    few = {name: recovery_methods.METHODS[name] for name in ("banded_product", "argmax_layers")}
+    for name, value in (("METHODS", few), ("SEEDS", (0,)), ("SIZES", SIZES), ("NOISE", 2.0)):
+        monkeypatch.setattr(script, name, value)
+    monkeypatch.setattr(recovery_edits, "N_DRAWS", 20)
+    monkeypatch.setattr(script, "product", lambda *_: None)
+    parts = {(world, 0): script.make(world_study, world, 0) for world in script.WORLDS}
+    known = recovery_scores.score_cell(world_study, few, "swapped", 2.0, 0, SIZES)["spearman"]
+    np.testing.assert_array_equal(parts["swapped", 0]["score"], known[:, 0])
+    (arrays, provenance) = script.gather(world_study, lambda *part: parts[part])[""]
+    np.testing.assert_allclose(arrays["spearman"][1, 0, :2, 0], known[:, 0], atol=1e-12)
+    np.testing.assert_allclose(arrays["spearman"][:, 0, 2, 0], 1, atol=1e-12)
+    assert provenance["difference_from_maps"] is None and "order of the methods" in capsys.readouterr().out
+    for name, axes in provenance["axes"].items():
+        assert arrays[name].ndim == len(axes), name
+    assert arrays["share"].shape == (3, 4, 13 * SIZES.n_vertices) == (3, 4, len(provenance["regions"]))
+    assert (arrays["share"][0] != arrays["share"][1])[:, : 10 * SIZES.n_vertices].any()
+    assert pd.Series(provenance["regions"]).nunique() == 11
