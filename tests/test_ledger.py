@@ -203,3 +203,20 @@ def test_drawings_of_other_scenes_are_refused(rng):
 def test_size_is_no_attribute_because_no_judge_reads_it():
     fields = {field.name for field in dataclasses.fields(scenes.Thing)}
     assert "size" in fields and "size" not in ledger.ATTRIBUTES
+
+
+def test_bad_statements_are_refused_by_name(rng):
+    drawn, reading = planted(rng)
+    for scenes_of, attribute, message in (
+        (drawn[:-1], "kind", f"scenes of {N} drawn images.*got {N - 1}"),
+        ([], "kind", "at least one, got 0"),
+        (drawn, "count", "about setting, time, kind, colour, place, thing, .*got 'count'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ledger.statements(reading, scenes_of, attribute)
+    without_colours = {name: of for name, of in reading.items() if name != "colours"}
+    with pytest.raises(ValueError, match="time, kind, place, which the judge reads, got 'thing'"):
+        ledger.statements(without_colours, drawn, "thing")
+    for value in (-1, len(scenes.COLOURS) * len(scenes.PLACES)):
+        with pytest.raises(ValueError, match=f"from 0 to 17, got {value}"):
+            ledger.shows(reading, "thing", 0, value)

@@ -280,6 +280,12 @@ def test_a_covariance_that_does_not_fit_left_out_images_is_larger(rng):
     assert ratio[0] > 1.5
     even = without.covariances[0].diagonal() / rows[torch.arange(n) != 3].double().var(0, correction=0)
     assert (even >= 1 - 1e-6).all() and even.max() < 1.2
+    # Copies of the same components hide nothing.
+    copies = FeatureBasis(torch.zeros(4 * k), torch.eye(4 * k), "latents")
+    of = rows.repeat(1, 4)[:, : 4 * k]
+    again = residual_gaussian(torch.zeros(1, n, 4 * k), of, torch.ones(4 * k), copies, [7])
+    factors = again.covariances[0].diagonal() / of.double().var(0, correction=0)
+    assert factors.min() > 0.5 * ratio[0]
 
 
 def test_means_of_features_and_of_residuals_are_taken_off(rng):

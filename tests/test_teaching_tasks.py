@@ -171,3 +171,11 @@ def test_points_are_scaled_and_printed(capsys):
 def test_points_out_of_range_are_refused(scores, out_of, message):
     with pytest.raises(ValueError, match=message):
         teaching.points(*scores, out_of=out_of)
+
+
+def test_no_mistake_about_a_corrected_guess_lies_near_the_answer():
+    for exercise in tasks("08b_weigh"):
+        planted = exercise._planted
+        ((answer,), (width,)) = planted.answer, planted.tolerance
+        assert len(planted.mistakes) == 5
+        assert min(abs(wrong - answer) for (wrong,), _ in planted.mistakes) >= 2 * width

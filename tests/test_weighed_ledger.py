@@ -28,14 +28,19 @@ def products(rng):
     drawn, of = readings_of(rng)
     known, of_known = readings_of(rng)
     arrays = {f"judge {name}": np.stack([0 * v[:, :5], v[:, :5], 0 * v[:, :5]], 1) for name, v in of.items()}
-    weighed = SimpleNamespace(arrays=arrays, provenance={"ways": ["plain", "weighed", "uncorrected"]})
+    arrays["test_ids"] = 7 * np.arange(N)
+    facts = {"ways": ["plain", "weighed", "uncorrected"], "setting": {"weighed": [3.0, 0.75]}}
+    weighed = SimpleNamespace(
+        arrays=arrays, provenance=facts | {"subjects": ["subj01", "subj02"]}, name="weigh"
+    )
     arrays = {f"test judge {name}": values[:, 5:] for name, values in of.items()}
     arrays |= {f"validation judge {name}": values for name, values in of_known.items()}
     arrays |= {f"nothing judge {name}": values[:1, :5] for name, values in of.items()}
     arrays["validation_ids"] = np.arange(2 * N).reshape(2, N)
-    return SimpleNamespace(
-        weighed=weighed, more=SimpleNamespace(arrays=arrays), drawn=drawn, of=of, known=known
-    )
+    arrays["test_ids"] = np.stack([7 * np.arange(N)] * N_SUBJECTS)
+    facts = {"subjects": ("subj01", "subj02"), "setting": (3.0, 0.75)}
+    more = SimpleNamespace(arrays=arrays, provenance=facts, name="keep")
+    return SimpleNamespace(weighed=weighed, more=more, drawn=drawn, of=of, known=[known, known[::-1]])
 
 
 def test_drawings_of_two_products_are_put_together_in_order(products):
@@ -49,6 +54,52 @@ def test_drawings_of_two_products_are_put_together_in_order(products):
     np.testing.assert_array_equal(alone[1]["kinds"], found[1]["kinds"][:, :5])
 
 
+def test_drawings_are_put_together_by_id_and_only_if_they_belong_together(products):
+    expected = weighed_ledger.of_test_images(products.weighed, products.more, "judge")
+    more = products.more
+    for name, of in more.arrays.items():
+        if name.startswith("test judge"):
+            of[1] = of[1, :, ::-1].copy()
+    more.arrays["test_ids"][1] = more.arrays["test_ids"][1, ::-1].copy()
+    found = weighed_ledger.of_test_images(products.weighed, more, "judge")
+    for one, other in zip(found, expected, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name])
+    more.arrays["test_ids"][0, 0] = 999
+    with pytest.raises(ValueError, match="0"):
+        weighed_ledger.of_test_images(products.weighed, more, "judge")
+    more.provenance = {"subjects": ("subj01", "subj02"), "setting": (3.0, 0.6)}
+    with pytest.raises(ValueError, match=r"trust and strength \[3.0, 0.75\] and keep \[3.0, 0.6\]"):
+        weighed_ledger.of_test_images(products.weighed, more, "judge")
+    more.provenance = {"subjects": ("subj02", "subj01"), "setting": (3.0, 0.75)}
+    with pytest.raises(ValueError, match="the subjects"):
+        weighed_ledger.of_test_images(products.weighed, more, "judge")
+    with pytest.raises(ValueError, match="a judge of judge, second judge, got 'third'"):
+        weighed_ledger.of_test_images(products.weighed, None, "third")
+
+
+@pytest.mark.parametrize("sort", ["setting", "kind", "colour", "thing"])
+def test_drawings_that_are_as_unsure_as_they_should_be_have_a_temperature_of_one(rng, sort):
+    """Truth and drawings come from one posterior, so the scene is one more drawing."""
+    n = 150
+    _, reading = planted(rng, n)
+    sizes = {"setting": 6, "time": 3, "colours": 6, "places": 3}
+    for name, values in reading.items():
+        guess = rng.integers(0, sizes.get(name, 2), values.shape).astype(np.uint8)
+        if name == "kinds":  # one of two kinds, as open as a coin
+            pair = rng.permuted(np.tile(np.arange(10), (n, 1)), axis=1)[:, :2]
+            chosen = np.take_along_axis(pair[:, None], rng.integers(0, 2, (n, values.shape[1], 1)), axis=2)
+            guess = (np.arange(10) == chosen).astype(np.uint8)
+        values[:] = np.where(rng.random((n, 1) + (1,) * (values.ndim - 2)) < 0.5, guess, guess[:, :1])
+    claims = weighed_ledger.claims_about_a_drawing([reading], sort)
+    temperature, prior = weighed_ledger.calibrate(claims, values.shape[1] - 1)
+    assert temperature == pytest.approx(1, abs=0.15)
+    made = ledger.made(reading, sort)
+    np.testing.assert_array_equal(claims.counts, made[:, 1:].sum(1).ravel())
+    np.testing.assert_array_equal(claims.is_true, made[:, 0].ravel())
+    assert prior == made[:, 0].mean()
+
+
 def test_claims_keep_their_scene_and_their_truth(products):
     found = weighed_ledger.of_test_images(products.weighed, products.more, "judge")
     claims = weighed_ledger.claims(found, [products.drawn] * N_SUBJECTS, "kind")
@@ -59,20 +110,21 @@ def test_claims_keep_their_scene_and_their_truth(products):
 
 
 def test_temperature_is_that_of_validation_images_by_hand(products, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        weighed_ledger.planted, "read_scenes", lambda _, ids: asked.append(ids) or products.known
-    )
+    known = dict(zip((0, N), products.known, strict=True))  # by the first id of a subject
+    monkeypatch.setattr(weighed_ledger.planted, "read_scenes", lambda _, ids: known[ids[0]])
     temperature, prior = weighed_ledger.temperature(products.more, "root", "setting")
-    assert [ids.tolist() for ids in asked] == products.more.arrays["validation_ids"].tolist()
     shares, true = [], []
-    for reading in weighed_ledger.of_validation_images(products.more, "judge"):
-        counts, is_true = ledger.statements(reading, products.known, "setting")
-        shares.append((counts.ravel() + 0.5) / 21)
+    readings = weighed_ledger.of_validation_images(products.more, "judge")
+    for reading, scenes in zip(readings, products.known, strict=True):
+        counts, is_true = ledger.statements(reading, scenes, "setting")
+        shares.append((counts.ravel() + 1 / 6) / 21)
         true.append(is_true.ravel())
     shares, true = np.concatenate(shares), np.concatenate(true)
+    made = shares > 0.5 / 21  # by at least one drawing
     assert prior == pytest.approx(1 / 6)
-    assert temperature == pytest.approx(metrics.fit_temperature(shares, true, 1 / 6))
+    assert temperature == pytest.approx(metrics.fit_temperature(shares[made], true[made], 1 / 6))
+    monkeypatch.setattr(weighed_ledger.planted, "read_scenes", lambda _, ids: known[N - ids[0]])  # swapped
+    assert weighed_ledger.temperature(products.more, "root", "setting")[0] != pytest.approx(temperature)
 
 
 def test_drawings_without_a_brain_are_those_of_nothing(products):

@@ -34,22 +34,27 @@ class Reliability(NamedTuple):
     n_images: np.ndarray
 
 
-def share_of(counts, n):
-    """Return the confidence (k + 1/2) / (n + 1) of statements that k of n drawings make, in (0, 1).
+def share_of(counts, n, prior=0.5):
+    """Return the confidence (k + prior) / (n + 1) of statements that k of n drawings make, in (0, 1).
 
-    The half keeps confidence away from 0 and 1, which no number of drawings can prove (Jeffreys' prior).
+    The prior counts as one further drawing. It keeps confidence away from 0 and 1, which no number of
+    drawings can prove. For rare statements it has to be their own. With one half, statements that no drawing
+    makes would have a confidence far above how often they are true.
 
     Parameters
     ----------
     counts : int array (n_statements,)
         From 0 to n.
     n : int
+    prior : float
+        How often such statements are true when nothing is known.
     """
     counts = finite("counts", counts, ndim=1)
     number("n", n, 1, whole=True)
+    number("prior", prior, 0, 1, strict=True)
     if not ((counts >= 0) & (counts <= n)).all():
         raise ValueError(f"Expected counts from 0 to {n}, got {counts.min():g} to {counts.max():g}.")
-    return (counts + 0.5) / (n + 1)
+    return (counts + prior) / (n + 1)
 
 
 def tempered(confidence, temperature, prior=0.5):

@@ -110,7 +110,7 @@ class ResidualGaussian:
     def independent(self):
         """Return these residuals with those of different components taken for independent.
 
-        What components have in common is then counted several times.
+        What components have in common is then counted several times. Variances stay as they are.
         """
         return replace(self, covariances=self.covariances.diagonal(dim1=1, dim2=2).diag_embed())
 

@@ -130,6 +130,7 @@ def residual_gaussian(predicted, decoded, slopes, basis, timesteps):
     the decoder and what the noise of the latents leaves open about the picture. Correlations are shrunk by
     Ledoit and Wolf's rule, variances are not. A covariance from few images is too sure of itself. So it is
     multiplied by the mean of :math:`r^\top S^{-1} r / k` over images that were left out, if that is above 1.
+    Copies of a component count once in k.
 
     Parameters
     ----------
@@ -200,7 +201,11 @@ def _tested(rows):
         learns = torch.from_numpy(fold != k)
         known, new = rows[learns], rows[~learns]
         root = inverse_root(_shrunk(known))
-        lengths.append(((new - known.mean(0)) @ root.T).square().mean(1))
+        # Components that repeat each other are fewer than they look.
+        spread = known.std(0, correction=0)
+        scaled = (known - known.mean(0)) / torch.where(spread > 0, spread, 1)
+        n_different = torch.linalg.matrix_rank(scaled)
+        lengths.append(((new - known.mean(0)) @ root.T).square().sum(1) / n_different.clamp(min=1))
     return max(1.0, float(torch.cat(lengths).mean()))
 
 

@@ -127,9 +127,11 @@ def shows(reading, attribute, kind, value):
         See `truth`. Colour and place count only where the kind is named. The value of a thing is that of its
         colour times the number of places, plus that of its place.
     """
-    from latentcortex.mini.scenes import PLACES
-
     if attribute == "thing":
+        from latentcortex.mini.scenes import COLOURS, PLACES
+
+        if not 0 <= value < len(COLOURS) * len(PLACES):
+            raise ValueError(f"A thing has a value from 0 to {len(COLOURS) * len(PLACES) - 1}, got {value}.")
         parts = zip(("colour", "place"), divmod(value, len(PLACES)), strict=True)
         return np.logical_and.reduce([shows(reading, name, kind, of) for name, of in parts])
     if attribute in ("setting", "time"):
@@ -235,17 +237,32 @@ def marks(reading, ledger, scene):
     return pd.DataFrame(rows, columns=["what", "shown", "true", "place", "mark"])
 
 
-def statements(reading, scenes, attribute):
-    """Return all statements of one sort about scenes, how many drawings make them, and which are true.
+def made(reading, attribute):
+    """Return which statements of one sort drawings make.
 
     Such as "there is a red car", for each colour and kind.
 
     Parameters
     ----------
     reading : dict of str to array (n_scenes, n_drawings, ...)
-    scenes : list of mini.scenes.Scene
     attribute : {"setting", "time", "kind", "colour", "place", "thing"}
         A ``"thing"`` is a kind with its colour and its place, such as "there is a red car on the left".
+
+    Returns
+    -------
+    bool array (n_scenes, n_drawings, n_statements)
+    """
+    return np.stack([shows(reading, attribute, *key) for key in _statements(reading, attribute)], axis=2)
+
+
+def statements(reading, scenes, attribute):
+    """Return all statements of one sort about scenes, how many drawings make them, and which are true.
+
+    Parameters
+    ----------
+    reading, attribute
+        See `made`.
+    scenes : list of n_scenes mini.scenes.Scene
 
     Returns
     -------
@@ -253,22 +270,37 @@ def statements(reading, scenes, attribute):
         Number of drawings that make the statement.
     is_true : bool array (n_scenes, n_statements)
     """
-    from latentcortex.mini.scenes import COLOURS, KINDS, PLACES, SETTINGS, TIMES
+    from latentcortex.mini.scenes import PLACES
 
-    sizes = {"setting": SETTINGS, "time": TIMES, "colour": COLOURS, "place": PLACES}
-    sizes["thing"] = [(colour, place) for colour in COLOURS for place in PLACES]
-    if attribute in ("setting", "time"):
-        keys = [(-1, value) for value in range(len(sizes[attribute]))]
-    elif attribute == "kind":
-        keys = [(kind, kind) for kind in range(len(KINDS))]
-    else:
-        keys = [(kind, value) for kind in range(len(KINDS)) for value in range(len(sizes[attribute]))]
-    counts = np.stack([shows(reading, attribute, *key).sum(1) for key in keys], axis=1)
-    table, at = truth(scenes), {key: k for k, key in enumerate(keys)}
+    counts = made(reading, attribute).sum(1)
+    if not scenes or len(scenes) != len(counts):
+        raise ValueError(
+            f"Expected the scenes of {len(counts)} drawn images, at least one, got {len(scenes)}."
+        )
+    at = {key: k for k, key in enumerate(_statements(reading, attribute))}
     is_true = np.zeros(counts.shape, bool)
-    of = table.pivot(index=["scene", "kind"], columns="attribute", values="value")
+    of = truth(scenes).pivot(index=["scene", "kind"], columns="attribute", values="value")
     if attribute == "thing":
         of["thing"] = of["colour"] * len(PLACES) + of["place"]
     for (scene, kind), value in of[attribute].dropna().items():
         is_true[scene, at[kind, int(value)]] = True
     return counts, is_true
+
+
+def _statements(reading, attribute):
+    """Return kind and value of all statements of one sort that a judge can make."""
+    from latentcortex.mini.scenes import COLOURS, KINDS, PLACES, SETTINGS, TIMES
+
+    sizes = {"setting": len(SETTINGS), "time": len(TIMES), "kind": len(KINDS), "colour": len(COLOURS)}
+    sizes |= {"place": len(PLACES), "thing": len(COLOURS) * len(PLACES)}
+    read = {name.removesuffix("s") for name in reading}
+    known = [name for name in sizes if name in read or (name == "thing" and {"colour", "place"} <= read)]
+    if attribute not in known:
+        raise ValueError(
+            f"Expected statements about {', '.join(known)}, which the judge reads, got {attribute!r}."
+        )
+    if attribute in ("setting", "time"):
+        return [(-1, value) for value in range(sizes[attribute])]
+    if attribute == "kind":
+        return [(kind, kind) for kind in range(len(KINDS))]
+    return [(kind, value) for kind in range(len(KINDS)) for value in range(sizes[attribute])]

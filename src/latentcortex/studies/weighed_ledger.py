@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from latentcortex import metrics
+from latentcortex.store import rows_of
 from latentcortex.studies import ledger, planted
 
 
@@ -17,7 +18,7 @@ class Claims(NamedTuple):
         How many drawings make the statement.
     is_true : bool array
     rows : int array
-        Row of the scene that the statement is about.
+        Row of the scene that the statement is about, among those of its subject.
     """
 
     counts: np.ndarray
@@ -37,25 +38,56 @@ def of_test_images(weighed, more, judge):
     judge : str
         One of `ledger.JUDGES`.
 
+    Raises
+    ------
+    ValueError
+        If the products hold other subjects, images or settings, or if there is no such judge.
+
     Returns
     -------
     list of dict of str to array (n_scenes, n_drawings, ...)
         One for each subject.
     """
     at = weighed.provenance["ways"].index("weighed")
-    parts = [{name: of[:, at] for name, of in ledger.reading_of(weighed.arrays, judge).items()}]
-    parts += [ledger.reading_of(more.arrays, judge, "test ")] if more else []
-    return _by_subject({name: np.concatenate([part[name] for part in parts], axis=1) for name in parts[0]})
+    found = {name: of[:, at] for name, of in _reading(weighed, judge).items()}
+    if more:
+        _check_same(weighed, more)
+        # Rows of the further drawings, by id, for each subject.
+        order = [rows_of(ids, weighed.arrays["test_ids"], more.name) for ids in more.arrays["test_ids"]]
+        for name, of in _reading(more, judge, "test ").items():
+            further = np.stack([one[:, rows] for one, rows in zip(of, order, strict=True)])
+            found[name] = np.concatenate([found[name], further], axis=1)
+    return _by_subject(found)
+
+
+def _check_same(weighed, more):
+    """Raise ValueError unless two products hold drawings of the same subjects with the same setting."""
+    for name, one, other in (
+        ("subjects", *(list(of.provenance["subjects"]) for of in (weighed, more))),
+        ("trust and strength", weighed.provenance["setting"]["weighed"], list(more.provenance["setting"])),
+    ):
+        if one != other:
+            raise ValueError(
+                f"{weighed.name} has the {name} {one} and {more.name} {other}, so their drawings can't be "
+                f"counted together: make {more.name} again."
+            )
+
+
+def _reading(product, judge, begin=""):
+    """Return what a judge read in the drawings of a product."""
+    if judge not in ledger.JUDGES:
+        raise ValueError(f"Expected a judge of {', '.join(ledger.JUDGES)}, got {judge!r}.")
+    return ledger.reading_of(product.arrays, judge, begin)
 
 
 def of_validation_images(more, judge):
     """Return what a judge read in drawings of validation images, as `of_test_images`."""
-    return _by_subject(ledger.reading_of(more.arrays, judge, "validation "))
+    return _by_subject(_reading(more, judge, "validation "))
 
 
 def without_brain(more, judge, table):
     """Return how often drawings without a brain show the rows of `ledger.truth` that a judge reads."""
-    found = ledger.reading_of(more.arrays, judge, "nothing ")
+    found = _reading(more, judge, "nothing ")
     return ledger.without_brain({name: of[0] for name, of in found.items()}, table)
 
 
@@ -78,6 +110,19 @@ def claims(readings, scenes, attribute):
     return Claims(counts.ravel(), true.ravel(), rows.ravel())
 
 
+def claims_about_a_drawing(readings, attribute):
+    """Return the `Claims` of all drawings but the first about the first, as if it were the scene.
+
+    They are what the claims about scenes would be if drawings were as unsure as they should be, because the
+    scene would then be one more drawing. Of statements that many drawings make, fewer are true than drawings
+    make them even then.
+    """
+    all_made = np.stack([ledger.made(of, attribute) for of in readings])  # (subjects, scenes, drawings, ...)
+    counts, true = all_made[:, :, 1:].sum(2), all_made[:, :, 0]
+    rows = np.broadcast_to(np.arange(counts.shape[1])[:, None], counts.shape)
+    return Claims(counts.ravel(), true.ravel(), rows.ravel())
+
+
 def temperature(more, root, attribute):
     """Return the temperature of statements of one sort, and how often they are true, on validation images.
 
@@ -92,13 +137,32 @@ def temperature(more, root, attribute):
     Returns
     -------
     temperature, prior : float
-        See `metrics.tempered`.
+        See `calibrate`.
     """
     readings = of_validation_images(more, "judge")
     scenes = [planted.read_scenes(root, ids) for ids in more.arrays["validation_ids"]]
-    known = claims(readings, scenes, attribute)
-    share, prior = metrics.share_of(known.counts, n_drawings(readings)), float(known.is_true.mean())
-    return metrics.fit_temperature(share, known.is_true, prior), prior
+    return calibrate(claims(readings, scenes, attribute), n_drawings(readings))
+
+
+def calibrate(known, n):
+    """Return the temperature of statements that at least one of n drawings makes, and the prior of all.
+
+    Statements that no drawing makes are left out of the fit. They are so many that they would decide it, and
+    they are no answer to how far drawings that do say something may be believed.
+
+    Parameters
+    ----------
+    known : Claims
+    n : int
+
+    Returns
+    -------
+    temperature, prior : float
+        See `metrics.tempered`. The prior is the share of all statements that are true.
+    """
+    made, prior = known.counts > 0, float(known.is_true.mean())
+    share = metrics.share_of(known.counts[made], n, prior)
+    return metrics.fit_temperature(share, known.is_true[made], prior), prior
 
 
 def n_drawings(readings):

@@ -113,15 +113,24 @@ general? Answer with a value of data["kappa"].
 
 def plant_weigh(number, n_images=4000):
     """Return the task to correct the guess of a network by a decoder's prediction."""
-    rng = np.random.default_rng(number)
-    spread, r2 = rng.uniform(2, 6), rng.uniform(0.2, 0.5)
+    rng, width, far = np.random.default_rng(number), 0.0, 0.0
+    while far < 2 * width or not width:  # until each mistake is far from the answer
+        spread, r2 = rng.uniform(2, 6), rng.uniform(0.2, 0.5)
+        noise, left = spread**2 * (1 - r2) / r2, spread**2 * (1 - r2)
+        measured = spread * rng.choice([-1, 1]) * rng.uniform(1.5, 2.5)
+        guess, gain = -measured * rng.uniform(0.3, 0.6), rng.uniform(0.3, 0.7)
+        error, width = noise * gain / (1 - gain), 0.08 * spread
+        answer = _corrected(guess, error, measured, noise)
+        wrong = {
+            "shrunk": _corrected(guess, error, r2 * measured, noise),
+            "left": _corrected(guess, error, measured, left),
+            "both": _corrected(guess, error, r2 * measured, left),
+            "measurement": measured,
+            "prediction": r2 * measured,
+        }
+        far = min(abs(of - answer) for of in wrong.values())
     true = spread * rng.standard_normal(n_images)
-    noise = spread * np.sqrt((1 - r2) / r2)
-    predicted = r2 * (true + noise * rng.standard_normal(n_images))
-    # A gain far from none and from all, and a measurement far from the guess, so that mistakes show.
-    gain, measured = rng.uniform(0.3, 0.7), spread * rng.choice([-1, 1]) * rng.uniform(1.5, 2.5)
-    error = noise**2 * gain / (1 - gain)
-    guess = -measured * rng.uniform(0.3, 0.6)
+    predicted = r2 * (true + noise**0.5 * rng.standard_normal(n_images))
     data = {
         "true": true,
         "predicted": predicted,
@@ -129,7 +138,6 @@ def plant_weigh(number, n_images=4000):
         "guess": float(guess),
         "guess_variance": float(error),
     }
-    width = 0.12 * spread
     question = f"""A component of z was decoded from the responses to {n_images} training images, each
 by a decoder that had not learned from it. For a new image, the decoder makes the prediction
 data["prediction"]. The network guesses data["guess"], and its error has the variance
@@ -137,22 +145,22 @@ data["guess_variance"]. What is the guess after the correction, at a trust of 1?
 right.
     data["true"], data["predicted"]  ({n_images} images), mean 0
     data["prediction"], data["guess"], data["guess_variance"]  numbers"""
-
-    def corrected(y, variance):
-        return (float(guess + error / (error + variance) * (y - guess)),)
-
     shrunk = "Ridge shrinks its prediction. Undo that before you weigh it as a measurement."
-    left = "That variance is what the prediction leaves open. The noise of the measurement is larger."
-    mistakes = (
-        (corrected(r2 * measured, noise**2), shrunk),
-        (corrected(measured, (1 - r2) * spread**2), left),
-        ((float(measured),), "That is the measurement itself, as if it had no noise."),
-        ((float(r2 * measured),), "That is the prediction itself. The guess of the network counts as well."),
-    )
-    far = 10 * spread
-    return Planted(
-        question, data, corrected(measured, noise**2), ("guess",), ((-far, far),), (width,), mistakes=mistakes
-    )
+    hints = {
+        "shrunk": shrunk,
+        "left": "That variance is what the prediction leaves open. The noise of the measurement is larger.",
+        "both": shrunk,
+        "measurement": "That is the measurement itself, as if it had no noise.",
+        "prediction": "That is the prediction itself. The guess of the network counts as well.",
+    }
+    mistakes = tuple(((float(of),), hints[name]) for name, of in wrong.items())
+    ends = (-10 * spread, 10 * spread)
+    return Planted(question, data, (float(answer),), ("guess",), (ends,), (width,), mistakes=mistakes)
+
+
+def _corrected(guess, error, measured, noise):
+    """Return a guess whose error has a variance, corrected by a measurement of some noise."""
+    return guess + error / (error + noise) * (measured - guess)
 
 
 def plant_needs_brain(number, n_sets=8, n_images=150, n_features=60):
