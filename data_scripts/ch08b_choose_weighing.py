@@ -102,6 +102,7 @@ def _decoded(study, subject, held, name, region):
 
 def make_job(study, args):
     """Cut the work into parts."""
+    jobs.check_simulated(study, "What judges name in a drawing")
     subjects, is_slice = validation.asked(study, args, study.preset.subjects)
     n_images = args.validation_images
     parts = [(subject, n_images, *cell) for subject in subjects for cell in CELLS]

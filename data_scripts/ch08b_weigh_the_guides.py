@@ -103,6 +103,7 @@ def _by_responses(study, subject, held, betas, how):
 
 def make_job(study, args):
     """Cut the work into parts."""
+    jobs.check_simulated(study, "What judges name in a drawing")
     subjects, is_slice = validation.asked(study, args, SUBJECTS)
     n_images = args.validation_images
     parts = [(subject, n_images, way) for subject in subjects for way in WAYS]

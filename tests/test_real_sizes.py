@@ -11,6 +11,12 @@ import torch
 
 from data_scripts import (
     ch00_open_the_book,
+    ch08b_change_scenes,
+    ch08b_choose_weighing,
+    ch08b_cover_the_truth,
+    ch08b_keep_a_ledger,
+    ch08b_weigh_the_brain,
+    ch08b_weigh_the_guides,
     ch10_compose_scenes,
     ch10_plan_a_study,
     ch13_edit_scenes,
@@ -39,6 +45,12 @@ from latentcortex.studies.study import Study
 pytestmark = pytest.mark.usefixtures("one_thread")
 OF_SIMULATED_WORLDS = (
     ch00_open_the_book,
+    ch08b_change_scenes,
+    ch08b_choose_weighing,
+    ch08b_cover_the_truth,
+    ch08b_keep_a_ledger,
+    ch08b_weigh_the_brain,
+    ch08b_weigh_the_guides,
     ch10_compose_scenes,
     ch10_plan_a_study,
     ch13_edit_scenes,

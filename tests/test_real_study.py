@@ -24,6 +24,12 @@ REFUSED = {
     name: "run this script with the preset 'mini'"
     for name in (
         "ch00_open_the_book",
+        "ch08b_change_scenes",
+        "ch08b_choose_weighing",
+        "ch08b_cover_the_truth",
+        "ch08b_keep_a_ledger",
+        "ch08b_weigh_the_brain",
+        "ch08b_weigh_the_guides",
         "ch10_compose_scenes",
         "ch10_plan_a_study",
         "ch13_edit_scenes",
