@@ -76,7 +76,7 @@ def test_drawings_are_scored_and_read_in_their_ways(study, drawn):
 def test_a_ledger_goes_on_after_the_scored_drawings_and_leaves_validation_images_out(
     study, drawn, monkeypatch
 ):
-    monkeypatch.setattr(keep, "N_VALIDATION", 6)
+    monkeypatch.setattr(keep, "N_CALIBRATION", 6)
     job = keep.make_job(study, None)
     of_test = [part for part in job.parts if part[:2] == ("subj02", "test")]
     assert [part[2] for part in of_test] == list(range(weigh.N_DRAWINGS, 20))
@@ -98,7 +98,8 @@ def test_a_ledger_goes_on_after_the_scored_drawings_and_leaves_validation_images
         number = 50 * keep._subjects(study, group).index(subject) + repeat
         return {"image_ids": np.arange(4), "judge setting": np.full(4, number, np.uint8)}
 
-    arrays, _ = job.gather(study, load)[""]
+    arrays, provenance = job.gather(study, load)[""]
+    assert "one" in provenance["axes"]["nothing_ids"][0] and arrays["nothing_ids"].shape == (1, 4)
     assert arrays["test judge setting"][:, 0, 0].tolist() == [5, 55]
     assert arrays["validation judge setting"].shape == (2, 20, 4)
     assert arrays["nothing judge setting"].shape == (1, 5, 4) and arrays["validation_ids"].shape == (2, 4)
