@@ -112,10 +112,18 @@ def test_scenes_are_edited_by_id_and_only_ordinary_ones(rng):
         base = drawn[edit.image_id - 100]
         assert same.scene == base and same.image_id == edit.image_id
         assert dataclasses.replace(edit.scene, things=base.things) == base and edit.scene != base
-    with pytest.raises(ValueError, match="at least one scene to edit; got 0 scenes"):
+    with pytest.raises(ValueError, match="at least one scene to edit, got none"):
         edited_scenes.choose_among({}, rng)
-    with pytest.raises(ValueError, match="got 1 scenes, of which 0 are wanted"):
-        edited_scenes.choose_among({4: drawn[0]}, rng, 0)
+    for n in (0, -3, float("nan"), 2.5, 2.0, True, "3", None):
+        with pytest.raises(ValueError, match=f"n_scenes as a whole number of at least 1, got .?{n}"):
+            edited_scenes.choose_among({4: drawn[0]}, rng, n)
+    for image_id in ((4, 5), 4.0, "4", None, True):
+        with pytest.raises(ValueError, match="whole numbers as image ids of scenes, got "):
+            edited_scenes.choose_among({3: drawn[1], image_id: drawn[0]}, rng)
+    with pytest.raises(ValueError, match="dict of scenes by image id, got list"):
+        edited_scenes.choose_among(drawn, rng)
+    (edit, _) = edited_scenes.choose_among({np.int64(4): drawn[0]}, rng, np.int64(1))
+    assert edit.image_id == 4
     with pytest.raises(ValueError, match="image 4 holds no thing, so there is nothing to edit"):
         edited_scenes.choose_among({4: dataclasses.replace(drawn[0], things=())}, rng)
     with pytest.raises(ValueError, match="image 5 holds a combination that is held back: "):
