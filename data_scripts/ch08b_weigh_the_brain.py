@@ -3,7 +3,8 @@
 Weighed drawings are corrected by decoded z, with the trust and the strength that ch08b_choose_weighing chose
 on validation images; z is decoded from the preset's region and c from all of visual cortex. Plain drawings
 are system A with all of visual cortex, at the preset's strength. Uncorrected drawings are weighed
-ones without the correction.
+ones without the correction. They differ from plain ones in the region that z is decoded from, and also in
+the strength where the chosen one is not the preset's. In `mini` both strengths are 0.6.
 
 Expected, written before the first run and after the validation images: centred PixCorr of weighed drawings is
 at least 0.03 above that of plain ones and low-level identification at least 0.015, in all four subjects, and

@@ -76,7 +76,7 @@ def test_drawings_are_scored_and_read_in_their_ways(study, drawn):
 def test_a_ledger_goes_on_after_the_scored_drawings_and_leaves_validation_images_out(
     study, drawn, monkeypatch
 ):
-    monkeypatch.setattr(keep, "N_VALIDATION", 6)
+    monkeypatch.setattr(keep, "N_CALIBRATION", 6)
     job = keep.make_job(study, None)
     of_test = [part for part in job.parts if part[:2] == ("subj02", "test")]
     assert [part[2] for part in of_test] == list(range(weigh.N_DRAWINGS, 20))
@@ -98,7 +98,8 @@ def test_a_ledger_goes_on_after_the_scored_drawings_and_leaves_validation_images
         number = 50 * keep._subjects(study, group).index(subject) + repeat
         return {"image_ids": np.arange(4), "judge setting": np.full(4, number, np.uint8)}
 
-    arrays, _ = job.gather(study, load)[""]
+    arrays, provenance = job.gather(study, load)[""]
+    assert "one" in provenance["axes"]["nothing_ids"][0] and arrays["nothing_ids"].shape == (1, 4)
     assert arrays["test judge setting"][:, 0, 0].tolist() == [5, 55]
     assert arrays["validation judge setting"].shape == (2, 20, 4)
     assert arrays["nothing judge setting"].shape == (1, 5, 4) and arrays["validation_ids"].shape == (2, 4)
@@ -154,6 +155,34 @@ def test_measured_components_are_covered_more_tightly(study, monkeypatch):
     assert np.abs(narrow["error"]).mean() < 0.3 and wide["covered"].shape == (20,)
     job = cover.make_job(study, None)
     assert len(job.parts) == 2 * 3 * min(cover.N_IMAGES, len(study.image_ids))
-    arrays, _ = job.gather(study, lambda *_: narrow)[""]
+    arrays, provenance = job.gather(study, lambda *_: narrow)[""]
     assert arrays["covered"].shape == (2, 3, len(study.image_ids), 20)
+    assert provenance["axes"]["covered_ids"] == ["image"]
+    assert arrays["covered_ids"].tolist() == sorted(study.image_ids.tolist())
     assert isinstance(cover._known(study, 1.0)[1], sampler.DenoisingErrors)
+
+
+def test_ninety_of_a_hundred_truths_lie_where_ninety_of_a_hundred_drawings_do(rng):
+    """Gaussian drawings and truths; another method for quantiles would cover 0.87 of them."""
+    k, scales = 20_000, np.array([0.5, 4.0]).repeat(10_000)
+    means = 3 * rng.normal(size=k)
+    drawn, truth = rng.normal(size=(cover.N_DRAWINGS, k)), rng.normal(size=k)
+
+    def of(drawn, truth):
+        return cover.compare(scales * (means + drawn), scales * (means + truth), scales)
+
+    found = of(drawn, truth)
+    assert found["covered"].mean() == pytest.approx(0.9, abs=0.01)
+    assert found["spread"].mean(dtype=float) == pytest.approx(0.99, abs=0.01)
+    # The mean of fifty drawings, and one truth: no bias, and a variance of 1 + 1 / 50.
+    errors = found["error"].astype(float)
+    assert errors.mean() == pytest.approx(0, abs=0.03)
+    assert np.square(errors).mean() == pytest.approx(1 + 1 / cover.N_DRAWINGS, abs=0.05)
+    # Both ends leave out as much.
+    outside = [(~of(drawn, np.full(k, at))["covered"]).mean() for at in (-1.645, 1.645)]
+    assert outside[0] == pytest.approx(outside[1], abs=0.02)
+    # Biased drawings that are too wide cover as much: only the error and the spread show it.
+    wrong = of(1 + 1.39 * drawn, truth)
+    assert wrong["covered"].mean() == pytest.approx(0.9, abs=0.015)
+    assert wrong["error"].mean(dtype=float) == pytest.approx(1, abs=0.03)
+    assert wrong["spread"].mean(dtype=float) == pytest.approx(1.38, abs=0.02)

@@ -1,6 +1,8 @@
 """What a vertex answers to when one thing is edited: known cases, rows, refusals, and the script."""
 
 import dataclasses
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -92,10 +94,35 @@ def test_terms_and_edits_that_do_not_fit_are_refused(rng):
         call(terms, np.array([0.5, 1, np.nan]), np.arange(2), 10)
     with pytest.raises(ValueError, match="Rows must be those of 10 images; got 1 to 10"):
         call(terms, np.full(3, 0.5), np.array([1, 10]), 10)
+    for k, name in enumerate(("low-level", "semantic")):
+        spoiled = terms.copy()
+        spoiled[k, 11, 1:] = np.nan, np.inf
+        with pytest.raises(ValueError, match=f"The {name} term is not finite in 2 of 3 .* such as number 1"):
+            call(spoiled, np.full(3, 0.5), np.arange(2), 10)
     with pytest.raises(ValueError, match="each of 2 edits, at least one, .*; got 2 kinds, of them painted"):
         recovery_edits.summarise(*terms[:, :2], np.ones(3), ["moved", "painted"])
     with pytest.raises(ValueError, match="at least one"):
         recovery_edits.summarise(*terms[:, :0], np.ones(3), [])
+    (low, semantic), kinds = terms[:, :2], ["moved", "removed"]
+    for given in (
+        (low, semantic[:, :2], np.ones(3)),
+        (low, semantic, np.ones(2)),
+        (low, semantic, 1.0),
+        (low[0], semantic[0], np.ones(3)),
+    ):
+        with pytest.raises(ValueError, match=r"one shape \(n_edits, n_vertices\) and a variance per vertex"):
+            recovery_edits.summarise(*given, kinds)
+    with pytest.raises(ValueError, match=r"cannot be below 0; the lowest is -0\.5"):
+        recovery_edits.summarise(low, semantic, np.array([1, -0.5, 2]), kinds)
+    for k, name in enumerate(("low-level changes", "semantic changes", "variance")):
+        given = [low.copy(), semantic.copy(), np.ones(3)]
+        given[k][..., 1] = np.nan
+        with pytest.raises(ValueError, match=f"values of the {name} are not finite"):
+            recovery_edits.summarise(*given, kinds)
+    share = np.array([[0.1, 0.2], [np.nan, 0.3], [0.4, 0.5], [0.6, 0.7]])
+    with pytest.raises(ValueError, match="1 of 2 vertices have no causal share for the edits 'removed'"):
+        recovery_edits._check_shares(share, [9, 3, 3, 3])
+    recovery_edits._check_shares(share[[0, 0, 2, 3]], [9, 3, 3, 3])
 
 
 # --- edits of any scenes --------------------------------------------------------------------------
@@ -112,10 +139,18 @@ def test_scenes_are_edited_by_id_and_only_ordinary_ones(rng):
         base = drawn[edit.image_id - 100]
         assert same.scene == base and same.image_id == edit.image_id
         assert dataclasses.replace(edit.scene, things=base.things) == base and edit.scene != base
-    with pytest.raises(ValueError, match="at least one scene to edit; got 0 scenes"):
+    with pytest.raises(ValueError, match="at least one scene to edit, got none"):
         edited_scenes.choose_among({}, rng)
-    with pytest.raises(ValueError, match="got 1 scenes, of which 0 are wanted"):
-        edited_scenes.choose_among({4: drawn[0]}, rng, 0)
+    for n in (0, -3, float("nan"), 2.5, 2.0, True, "3", None):
+        with pytest.raises(ValueError, match=f"n_scenes as a whole number of at least 1, got .?{n}"):
+            edited_scenes.choose_among({4: drawn[0]}, rng, n)
+    for image_id in ((4, 5), 4.0, "4", None, True):
+        with pytest.raises(ValueError, match="whole numbers as image ids of scenes, got "):
+            edited_scenes.choose_among({3: drawn[1], image_id: drawn[0]}, rng)
+    with pytest.raises(ValueError, match="dict of scenes by image id, got list"):
+        edited_scenes.choose_among(drawn, rng)
+    (edit, _) = edited_scenes.choose_among({np.int64(4): drawn[0]}, rng, np.int64(1))
+    assert edit.image_id == 4
     with pytest.raises(ValueError, match="image 4 holds no thing, so there is nothing to edit"):
         edited_scenes.choose_among({4: dataclasses.replace(drawn[0], things=())}, rng)
     with pytest.raises(ValueError, match="image 5 holds a combination that is held back: "):
@@ -178,6 +213,71 @@ def test_what_is_not_edited_does_not_change(world_study):
         recovery_edits.causal_truth(world_study, "standard", 0, SIZES, other)
 
 
+def test_the_truth_of_another_seed_in_correlated_scenes_by_hand(world_study):
+    """Scenes, edits, cortex and planted mixture are made again, vertex by vertex."""
+    drawn = worlds.draw_scenes(True, 1, 80)
+    chosen = edited_scenes.choose_among(dict(enumerate(drawn[:20])), np.random.default_rng([1, 40]))
+    real = chosen[:20]
+    assert recovery_edits.edits_of_cell(world_study, True, 1, SIZES) == real
+    # Ten of these scenes are not really edited: the same scene again.
+    same = [edited_scenes.Edit(k, "moved", 0, drawn[k]) for k in range(10)]
+    edits = [edit for edit in real if edit.kind == "removed"] + same
+    shown = [*drawn, *(edit.scene for edit in real)], [*drawn, *(edit.scene for edit in edits)]
+    body = cortex.Cortex(worlds.SUBJECT, "standard", 1)
+    vertices, _ = worlds.chosen_vertices(1, SIZES.n_vertices)
+    for given, asked, pictured in ((None, real, shown[0]), (edits, edits, shown[1])):
+        found = recovery_edits.causal_truth(world_study, "correlated", 1, SIZES, given)
+        terms = [of.astype(float) for of in body.tuned_signals(scenes.render(pictured), pictured)]
+        rows, kinds = [edit.image_id for edit in asked], np.array([edit.kind for edit in asked])
+        for v in range(0, len(vertices), 7):
+            if vertices[v] not in body.vertices:
+                assert np.isnan(found["share"][:, v]).all()
+                continue
+            at, m = list(body.vertices).index(vertices[v]), body.planted["mixture"][vertices[v]]
+            low, semantic = (
+                w**0.5 * term[:, at] / term[:80, at].std() for w, term in zip((m, 1 - m), terms, strict=True)
+            )
+            variance = np.var((low + semantic)[:80])
+            steps = np.array([of[80:] - of[rows] for of in (low, semantic)])
+            for k, name in enumerate(recovery_edits.ROWS):
+                of = steps[:, (kinds == name) | (name == "all")]
+                if not of.any():  # no edit of this kind, or none that is one
+                    assert np.isnan(found["share"][k, v])
+                    assert of.size == 0 or found["change"][k, v] == 0
+                    continue
+                squares = np.square(of).mean(1)
+                assert found["share"][k, v] == pytest.approx(squares[0] / squares.sum(), rel=1e-3, abs=1e-6)
+                whole = 0.5 * np.square(of.sum(0)).mean() / variance
+                assert found["change"][k, v] == pytest.approx(whole, rel=1e-3, abs=1e-6)
+    inside = np.isin(vertices, body.vertices)
+    moved = recovery_edits.ROWS.index("moved")
+    assert (found["change"][moved, inside] == 0).all() and np.isnan(found["share"][moved]).all()
+
+
+def test_methods_get_data_that_no_other_method_has_changed(world_study, monkeypatch):
+    seen, rng = [], np.random.default_rng(0)
+
+    def spoils(train, _test, _rng):
+        seen.append(train.betas.copy())
+        train.betas[:] = 0
+        return {"share": rng.random(train.betas.shape[1])}
+
+    monkeypatch.setattr(recovery_edits, "N_DRAWS", 3)
+    method = recovery_methods.Method(spoils, "spaces", "", "")
+    methods = {"one": method, "other": method}
+    found = recovery_edits.score_cell(world_study, methods, "standard", 1.0, 1, SIZES)
+    assert seen[0].any() and found["draws"].shape == (3, 3, len(recovery_edits.TRUTHS))
+    np.testing.assert_array_equal(*seen)
+
+    def unreached(*_):
+        return {"share": truth["share"] * np.nan, "n_edits": truth["n_edits"], "change": truth["change"]}
+
+    truth = recovery_edits.causal_truth(world_study, "standard", 1, SIZES)
+    monkeypatch.setattr(recovery_edits, "causal_truth", unreached)
+    with pytest.raises(ValueError, match="vertices have no causal share for the edits 'all': none of 20"):
+        recovery_edits.score_cell(world_study, methods, "standard", 1.0, 1, SIZES)
+
+
 # --- correlations ---------------------------------------------------------------------------------
 
 
@@ -210,20 +310,64 @@ def test_comparisons_are_paired_and_cover_what_they_should(rng):
     np.testing.assert_allclose(found["lead"][0, 0, 2, 0], value[0, 0] - value[2, 0])
 
 
+def test_gains_and_leads_are_those_of_all_edits(rng):
+    """All columns differ, and so do all differences between them."""
+    value = rng.random((2, 4, len(recovery_edits.TRUTHS)))
+    found = recovery_edits.compare(value, value[:, None] + 0.01 * rng.normal(size=(2, 50, 1, 1)))
+    mixture, all_ = value.mean(0)[:3, :2].T
+    np.testing.assert_allclose(found["gain"][:, 0], all_ - mixture)
+    for k, of in enumerate((mixture, all_)):
+        np.testing.assert_allclose(found["lead"][k, ..., 0], of[:, None] - of)
+
+
+def test_the_script_compares_with_the_maps_of_the_benchmark(monkeypatch, capsys):
+    """A product with more worlds, noise and methods, in another order."""
+    axes = {"worlds": ["null", "correlated", "swapped", "standard"], "noise": [0.5, 1.0]}
+    axes |= {"seeds": [2, 1, 0], "methods": [*recovery_methods.METHODS, "another"]}
+    known = np.random.default_rng(3).random((4, 2, 3, len(axes["methods"]), 2))
+    maps = SimpleNamespace(provenance=axes, path=Path("maps.npz"))
+    monkeypatch.setattr(script, "product", lambda *_: fake)
+
+    class Fake(dict):
+        provenance, path = maps.provenance, maps.path
+
+    fake, study = Fake(spearman=known), SimpleNamespace(root="here")
+    score = known[[3, 2, 1]][:, 1, ::-1, :-1, 0]
+    assert script.difference_from_maps(study, score) == 0
+    score = score.copy()
+    score[1, 2, 3] -= 0.015
+    assert script.difference_from_maps(study, score) == pytest.approx(0.015)
+    assert "Largest difference from the correlations of maps.npz: 0.015" in capsys.readouterr().out
+    for wrong in (score[1, 2, 3] - 0.01, np.nan):
+        score[1, 2, 3] = wrong
+        with pytest.raises(ValueError, match=r"from those of maps.npz. At most 0\.02 was expected"):
+            script.difference_from_maps(study, score)
+
+
 def test_the_script_finds_the_maps_of_the_benchmark(world_study, monkeypatch, capsys):
     """Scores against the mixture are those of `recovery_scores`; the product has the axes that it names."""
     few = {name: recovery_methods.METHODS[name] for name in ("banded_product", "argmax_layers")}
-    for name, value in (("METHODS", few), ("SEEDS", (0,)), ("SIZES", SIZES), ("NOISE", 2.0)):
+    for name, value in (
+        ("METHODS", few),
+        ("SEEDS", (1,)),
+        ("SEED_KEPT", 1),
+        ("SIZES", SIZES),
+        ("NOISE", 2.0),
+    ):
         monkeypatch.setattr(script, name, value)
     monkeypatch.setattr(recovery_edits, "N_DRAWS", 20)
     monkeypatch.setattr(script, "product", lambda *_: None)
-    parts = {(world, 0): script.make(world_study, world, 0) for world in script.WORLDS}
-    known = recovery_scores.score_cell(world_study, few, "swapped", 2.0, 0, SIZES)["spearman"]
-    np.testing.assert_array_equal(parts["swapped", 0]["score"], known[:, 0])
+    parts = {(world, 1): script.make(world_study, world, 1) for world in script.WORLDS}
+    known = recovery_scores.score_cell(world_study, few, "swapped", 2.0, 1, SIZES)["spearman"]
+    np.testing.assert_array_equal(parts["swapped", 1]["score"], known[:, 0])
     (arrays, provenance) = script.gather(world_study, lambda *part: parts[part])[""]
     np.testing.assert_allclose(arrays["spearman"][1, 0, :2, 0], known[:, 0], atol=1e-12)
     np.testing.assert_allclose(arrays["spearman"][:, 0, 2, 0], 1, atol=1e-12)
-    assert provenance["difference_from_maps"] is None and "order of the methods" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert provenance["difference_from_maps"] is None and "order of the methods" in printed
+    best = arrays["spearman"][0, 0, :2].argmax(0)
+    same = f"in {int(best[0] == best[1])} of 1 seeds"
+    assert f"the best by the causal share {same}" in printed.split("swapped")[0]
     for name, axes in provenance["axes"].items():
         assert arrays[name].ndim == len(axes), name
     assert arrays["share"].shape == (3, 4, 13 * SIZES.n_vertices) == (3, 4, len(provenance["regions"]))

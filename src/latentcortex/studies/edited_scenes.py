@@ -9,12 +9,15 @@ Only a simulation can do this, because it can show the same subject another imag
 
 import dataclasses
 import json
+import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from latentcortex import nsd
+from latentcortex.features.checks import as_count
 from latentcortex.mini import cortex, scenes
 from latentcortex.mini.props import COLOURS
 from latentcortex.nsd.design import read_matlab
@@ -100,7 +103,8 @@ def choose_among(drawn, rng, n_scenes=N_SCENES):
     Raises
     ------
     ValueError
-        If there is no scene, or if a scene holds nothing that may be edited.
+        If there is no scene, or if a scene holds nothing that may be edited. Also if the scenes are not a
+        dict whose keys are whole numbers, or if `n_scenes` is not a whole number of at least 1.
     """
     _check_editable(drawn, n_scenes)
     left = {image_id: drawn[image_id] for image_id in rng.permutation(list(drawn)).tolist()}
@@ -119,11 +123,16 @@ def choose_among(drawn, rng, n_scenes=N_SCENES):
 
 
 def _check_editable(drawn, n_scenes):
-    if not drawn or n_scenes < 1:
-        raise ValueError(
-            f"Expected at least one scene to edit; got {len(drawn)} scenes, of which {n_scenes} are wanted."
-        )
+    if not isinstance(drawn, Mapping):
+        raise ValueError(f"Expected a dict of scenes by image id, got {type(drawn).__name__}.")
+    if isinstance(n_scenes, bool):  # Python counts True as 1
+        raise ValueError(f"Expected n_scenes as a whole number of at least 1, got {n_scenes}.")
+    as_count(n_scenes, "n_scenes")
+    if not drawn:
+        raise ValueError("Expected at least one scene to edit, got none.")
     for image_id, scene in drawn.items():
+        if not isinstance(image_id, numbers.Integral) or isinstance(image_id, bool):
+            raise ValueError(f"Expected whole numbers as image ids of scenes, got {image_id!r}.")
         if not scene.things:
             raise ValueError(f"The scene of image {image_id} holds no thing, so there is nothing to edit.")
         # Moved, it would still be held back, and a held-back kind has no colour that is not.

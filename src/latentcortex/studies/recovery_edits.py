@@ -4,6 +4,13 @@ The planted mixture is the low-level share of a vertex's variance over ordinary 
 to when one thing alone is removed, moved or recoloured can be another share. For example, a vertex whose
 receptive field no thing ever enters has a low-level term that no edit moves. The causal share of a vertex is
 computed from the noise-free tuned terms of the simulated cortex, so that nothing is estimated.
+
+It is the share of the low-level term in the sum of both terms' squared changes. What the two do together, the
+product of their changes, is left out of the share, but not out of ``change``.
+
+Every edit changes low-level and semantic variables at once. So the share does not separate two kinds of edit:
+it says how the effect of an edit is divided between the two planted terms. Over all edits together, removed
+things have the largest weight, because their changes are largest.
 """
 
 import copy
@@ -113,6 +120,11 @@ def changes_of_terms(terms, mixture, rows, n_images):
         Changes from before to after the edit.
     variance : float64 array (n_vertices,)
         Of the sum of both terms over the images of the cell.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, if a term is not finite, or if a mixture or a row is out of range.
     """
     mixture, rows = np.asarray(mixture, np.float64), np.asarray(rows)
     shapes = {np.shape(of) for of in terms}
@@ -125,6 +137,13 @@ def changes_of_terms(terms, mixture, rows, n_images):
         raise ValueError(f"Mixtures must lie in [0, 1]; got {mixture.min():.3g} to {mixture.max():.3g}.")
     if len(rows) and not (rows.min() >= 0 and rows.max() < n_images):
         raise ValueError(f"Rows must be those of {n_images} images; got {rows.min()} to {rows.max()}.")
+    for name, term in zip(("low-level", "semantic"), terms, strict=True):
+        bad = ~np.isfinite(term).all(0)
+        if bad.any():
+            raise ValueError(
+                f"The {name} term is not finite in {bad.sum()} of {len(bad)} vertices, such as number "
+                f"{np.flatnonzero(bad)[0]}."
+            )
     weighted = []
     for term, share in zip(terms, (mixture, 1 - mixture), strict=True):
         term = np.asarray(term, np.float64)
@@ -160,7 +179,23 @@ def summarise(low, semantic, variance, kinds):
         vertex. By the same measure, the change from one ordinary image to any other is 1 on average, because
         half of the variance is specific to an image and takes no part. ``n_edits`` (len(ROWS),) counts
         edits.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, if a value is not finite or a variance is below 0, or if a kind is unknown.
     """
+    low, semantic, variance = (np.asarray(of, np.float64) for of in (low, semantic, variance))
+    if low.ndim != 2 or semantic.shape != low.shape or variance.shape != low.shape[1:]:
+        raise ValueError(
+            f"Expected low and semantic changes of one shape (n_edits, n_vertices) and a variance per "
+            f"vertex; got {low.shape}, {semantic.shape} and {variance.shape}."
+        )
+    for name, values in (("low-level changes", low), ("semantic changes", semantic), ("variance", variance)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{np.sum(~np.isfinite(values))} values of the {name} are not finite.")
+    if (variance < 0).any():
+        raise ValueError(f"A variance cannot be below 0; the lowest is {variance.min():.3g}.")
     kinds = np.asarray(kinds)
     unknown = sorted(set(kinds.tolist()) - set(EDITS))
     if len(kinds) != len(low) or not len(kinds) or unknown:
@@ -202,6 +237,11 @@ def score_cell(study, methods, world, noise, seed, sizes):
         replacement, the same vertices for all. ``score`` (n_methods,) is the correlation with the mixture as
         `recovery_scores.score` computes it. ``share``, ``change`` and ``n_edits`` are from `causal_truth`,
         and ``mixture`` (n_vertices,).
+
+    Raises
+    ------
+    ValueError
+        If a vertex that is asked about has no causal share, because no edit of a kind reaches it.
     """
     given, planted = cell_rows(study, world, noise, seed, sizes)
     rows = {sets: given(sets) for sets in {method.sets for method in methods.values()}}
@@ -213,6 +253,7 @@ def score_cell(study, methods, world, noise, seed, sizes):
         scored.append(found["spearman"])
     truth, mixture = causal_truth(study, world, seed, sizes), planted["mixture"].to_numpy()
     asked = vertices_asked(planted)
+    _check_shares(truth["share"][:, asked], truth["n_edits"])
     maps, truths = np.array([*maps, mixture])[:, asked], np.array([mixture, *truth["share"]])[:, asked]
     draws = resampled(maps, truths, np.random.default_rng([seed, 41]), N_DRAWS)
     return {
@@ -224,6 +265,17 @@ def score_cell(study, methods, world, noise, seed, sizes):
         "change": truth["change"].astype(np.float32),
         "n_edits": truth["n_edits"],
     }
+
+
+def _check_shares(share, n_edits):
+    """Raise an error if a vertex has no share, because every correlation would silently be NaN."""
+    for name, of, n in zip(ROWS, share, n_edits, strict=True):
+        missing = np.isnan(of).sum()
+        if missing:
+            raise ValueError(
+                f"{missing} of {len(of)} vertices have no causal share for the edits {name!r}: none of {n} "
+                "edits changes a term of theirs. Use more edits, or leave out these vertices."
+            )
 
 
 def rank_correlations(maps, truths):
@@ -269,8 +321,10 @@ def resampled(maps, truths, rng, n_draws):
 def compare(spearman, draws):
     """Return mean differences over seeds, with 95 % intervals over vertices.
 
-    Vertices are drawn within each seed, and seeds are averaged. The intervals say nothing of other seeds.
-    Neighbouring vertices are tuned alike, so the intervals are somewhat too narrow.
+    Vertices are drawn within each seed, and seeds are averaged. So the intervals ignore how much results
+    depend on the seed and on the scenes: with another seed or other scenes, a value may lie outside.
+    Neighbouring vertices are tuned alike, so the intervals are somewhat too narrow as well. The lead of a
+    method that was chosen because it is best is biased upwards, and its interval does not correct for that.
 
     Parameters
     ----------
