@@ -82,7 +82,7 @@ GOOD = {
         "features_pred": [metrics.extract(SIX, IMAGES)] * 2,
         "batch_size": 4,
     },
-    "share_of": {"counts": np.arange(N), "n": 20},
+    "share_of": {"counts": np.arange(N), "n": 20, "prior": 0.3},
     "shuffled_identification": {
         "features_true": FEATURES,
         "features_pred": noise(N, 7),

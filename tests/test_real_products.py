@@ -154,6 +154,7 @@ def page(study, monkeypatch):
         "rows": rows,
         "live": {name: some(2, 3, 5) for name in asked},
         "model": SimpleNamespace(scheduler=SimpleNamespace(alphas_cumprod=None)),
+        "corrected": {},  # which needs a judge
         "product7": known["ch07_draw_images"],
         "product8": known["ch08_guide_the_sampler"],
         "of_8": SCORES,

@@ -1,5 +1,6 @@
 """The wheel alone, in an environment that knows no clone: it holds the products, and pages show them."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -80,10 +81,15 @@ def test_the_wheel_holds_products_and_scripts_and_is_small(wheel):
 
 
 def test_the_wheel_holds_the_pages_of_the_book_and_nothing_else_of_it(wheel):
-    infos = [i for i in zipfile.ZipFile(wheel).infolist() if i.filename.startswith("latentcortex/book/")]
+    archive = zipfile.ZipFile(wheel)
+    infos = [i for i in archive.infolist() if i.filename.startswith("latentcortex/book/")]
     pages = {path.name for end in ("bib", "ipynb", "md") for path in (ROOT / "book").glob(f"*.{end}")}
     assert {info.filename for info in infos} == {f"latentcortex/book/{name}" for name in pages}
-    assert sum(info.file_size for info in infos) < 1e6
+    for info in infos:
+        if info.filename.endswith("ipynb"):  # an executed page would weigh more than all of them
+            cells = json.loads(archive.read(info))["cells"]
+            assert not any(cell.get("outputs") for cell in cells), info.filename
+    assert sum(info.file_size for info in infos) < 40e3 * len(pages)
 
 
 def test_the_wheel_alone_writes_the_notebooks_of_students(python, tmp_path):
