@@ -113,8 +113,8 @@ general? Answer with a value of data["kappa"].
 
 def plant_weigh(number, n_images=4000):
     """Return the task to correct the guess of a network by a decoder's prediction."""
-    rng, width, far = np.random.default_rng(number), 0.0, 0.0
-    while far < 2 * width or not width:  # until each mistake is far from the answer
+    rng, width, far = np.random.default_rng(number), 0.0, -1.0
+    while far < 2 * width:  # until each mistake is far from the answer
         spread, r2 = rng.uniform(2, 6), rng.uniform(0.2, 0.5)
         noise, left = spread**2 * (1 - r2) / r2, spread**2 * (1 - r2)
         measured = spread * rng.choice([-1, 1]) * rng.uniform(1.5, 2.5)
