@@ -39,8 +39,9 @@ import numpy as np
 from scipy import stats
 
 from latentcortex.studies import jobs, product
-from latentcortex.studies.recovery_edits import ROWS, TRUTHS, compare, score_cell
+from latentcortex.studies.recovery_edits import ROWS
 from latentcortex.studies.recovery_methods import METHODS
+from latentcortex.studies.recovery_ranks import TRUTHS, compare, score_cell
 from latentcortex.studies.recovery_worlds import SEEDS, Sizes, chosen_vertices
 
 NETWORKS = ("vae", "text_encoder", "tokenizer", "guide")

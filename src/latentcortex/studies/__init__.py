@@ -15,7 +15,8 @@ frozen kit for figures 6 to 9 of Takagi and Nishimoto (2023), and `replication_f
 
 `weighing` corrects drawings by decoded z, weighed by its noise. `edited_scenes` shows simulated subjects
 scenes in which one thing was edited, and `causal` measures whether decoded pictures change there.
-`recovery_edits` asks what each simulated vertex answers to when one thing is edited.
+`recovery_edits` asks what each simulated vertex answers to when one thing is edited, and `recovery_ranks`
+compares maps with it.
 
 `virtual_studies` simulates small studies of `virtual_subjects`, and `power` counts what they find.
 """
