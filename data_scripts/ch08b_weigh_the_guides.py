@@ -77,28 +77,30 @@ def make(study, subject, n_images, way):
 
 def _by_features(study, subject, held, betas, how):
     """Return the guidance by decoded g."""
-    preset, learned = study.preset, tuple(held.fit_ids.tolist())
     if how == "published":
-        guide = sampler.feature_guide(study.guide, held.targets("decoded"))
-        decoder = study.decoders["full"]
-        return sampler.Guidance(guide, preset.feature_scale, preset.guided_share, decoder=decoder)
+        return _published(study, sampler.feature_guide(study.guide, held.targets("decoded")))
+    learned = tuple(held.fit_ids.tolist())
     known = weighing_features.feature_knowledge(study, subject, c_region="all", train_ids=learned)
     if how == "independent":
         known = replace(known, residuals=known.residuals.independent())
-    share = 1.0 if how == "precise in all steps" else preset.guided_share
+    share = 1.0 if how == "precise in all steps" else study.preset.guided_share
     return weighing_features.feature_guidance(study, known, betas, held.image_ids, guided_share=share)
 
 
 def _by_responses(study, subject, held, betas, how):
     """Return the guidance by measured responses."""
-    preset, learned = study.preset, tuple(held.fit_ids.tolist())
+    learned = tuple(held.fit_ids.tolist())
     known = weighing_responses.response_knowledge(study, subject, "all", learned)
     if how == "published":
-        guide = sampler.brain_guide(known.reader, betas, held.image_ids)
-        decoder = study.decoders["full"]
-        return sampler.Guidance(guide, preset.feature_scale, preset.guided_share, decoder=decoder)
-    share = preset.guided_share
+        return _published(study, sampler.brain_guide(known.reader, betas, held.image_ids))
+    share = study.preset.guided_share
     return weighing_responses.response_guidance(study, known, betas, held.image_ids, guided_share=share)
+
+
+def _published(study, guide):
+    """Return guidance of the preset's strength, in the preset's share of the steps."""
+    preset, decoder = study.preset, study.decoders["full"]
+    return sampler.Guidance(guide, preset.feature_scale, preset.guided_share, decoder=decoder)
 
 
 def make_job(study, args):

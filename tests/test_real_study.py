@@ -13,6 +13,7 @@ import torch
 from diffusers import DDIMScheduler
 from filelock import FileLock
 from standins import diffusion, runs, study
+from test_real_sizes import OF_SIMULATED_WORLDS
 
 from latentcortex import features, sampler
 
@@ -21,21 +22,8 @@ ASKED = os.environ.get("LATENTCORTEX_TEST_REAL")
 FOLDER = CLONE / ".cache" / "real"
 # What only simulated data can answer: refused in words before anything is computed.
 REFUSED = {
-    name: "run this script with the preset 'mini'"
-    for name in (
-        "ch00_open_the_book",
-        "ch08b_change_scenes",
-        "ch08b_choose_weighing",
-        "ch08b_cover_the_truth",
-        "ch08b_keep_a_ledger",
-        "ch08b_weigh_the_brain",
-        "ch08b_weigh_the_guides",
-        "ch10_compose_scenes",
-        "ch10_plan_a_study",
-        "ch13_edit_scenes",
-        "ch13_recover_maps",
-        "ch14_leave_kinds_out",
-    )
+    script.__name__.rpartition(".")[2]: "run this script with the preset 'mini'"
+    for script in OF_SIMULATED_WORLDS
 }
 # Voxels are each subject's own, so that no map of all subjects can be made of them.
 REFUSED_IN_VOLUMES = {

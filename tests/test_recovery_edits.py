@@ -1,29 +1,18 @@
-"""What a vertex answers to when one thing is edited: known cases, rows, refusals, and the script."""
+"""What a vertex answers to when one thing is edited: known cases, rows and refusals."""
 
+# ruff: noqa: F811 (fixtures are imported under the names that tests ask for them by)
 import dataclasses
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
+from test_recovery_worlds import world_study  # noqa: F401 (a fixture)
 
-from latentcortex import presets
 from latentcortex.mini import cortex, scenes
-from latentcortex.studies import edited_scenes, open_study, recovery_edits
+from latentcortex.studies import edited_scenes, recovery_edits
 from latentcortex.studies import recovery_worlds as worlds
 
 SIZES = worlds.Sizes(n_train=60, n_test=20, n_vertices=6, n_sessions=2, n_trials=100)
-
-
-@pytest.fixture(scope="module")
-def world_study(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("recovery_edits")
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LATENTCORTEX_CACHE", str(folder))
-        yield open_study(presets.get("mini"), folder)
-    torch.set_num_threads(n_threads)
 
 
 # --- shares of known terms ------------------------------------------------------------------------

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from test_recovery_edits import SIZES, world_study  # noqa: F401 (a fixture)
+from test_recovery_edits import SIZES
+from test_recovery_worlds import world_study  # noqa: F401 (a fixture)
 
 from data_scripts import ch13_edit_scenes as script
 from latentcortex.studies import recovery_edits, recovery_methods, recovery_ranks, recovery_scores

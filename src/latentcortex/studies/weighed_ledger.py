@@ -105,9 +105,7 @@ def claims(readings, scenes, attribute):
     """
     pairs = zip(readings, scenes, strict=True)
     counts, true = zip(*(ledger.statements(*pair, attribute) for pair in pairs), strict=True)
-    counts, true = np.stack(counts), np.stack(true)  # (subjects, scenes, statements)
-    rows = np.broadcast_to(np.arange(counts.shape[1])[:, None], counts.shape)
-    return Claims(counts.ravel(), true.ravel(), rows.ravel())
+    return _pooled(np.stack(counts), np.stack(true))
 
 
 def claims_about_a_drawing(readings, attribute):
@@ -118,9 +116,7 @@ def claims_about_a_drawing(readings, attribute):
     make them even then.
     """
     all_made = np.stack([ledger.made(of, attribute) for of in readings])  # (subjects, scenes, drawings, ...)
-    counts, true = all_made[:, :, 1:].sum(2), all_made[:, :, 0]
-    rows = np.broadcast_to(np.arange(counts.shape[1])[:, None], counts.shape)
-    return Claims(counts.ravel(), true.ravel(), rows.ravel())
+    return _pooled(all_made[:, :, 1:].sum(2), all_made[:, :, 0])
 
 
 def temperature(more, root, attribute):
@@ -168,6 +164,12 @@ def calibrate(known, n):
 def n_drawings(readings):
     """Return the number of drawings of each image."""
     return readings[0]["setting"].shape[1]
+
+
+def _pooled(counts, is_true):
+    """Return the `Claims` of counts and truths, each (n_subjects, n_scenes, n_statements)."""
+    rows = np.broadcast_to(np.arange(counts.shape[1])[:, None], counts.shape)
+    return Claims(counts.ravel(), is_true.ravel(), rows.ravel())
 
 
 def _by_subject(found):
